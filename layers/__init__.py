@@ -1,0 +1,17 @@
+"""Keras layers for second-order pooling, on any Keras backend."""
+
+from .bilinear_pooling import BilinearPooling
+from .compact_bilinear_pooling import CompactBilinearPooling
+from .matrix_square_root import MatrixSquareRoot
+from .second_order_pooling import SecondOrderPooling
+from .signed_square_root import SignedSquareRoot
+from .triangular_vectorization import TriangularVectorization
+
+__all__ = [
+    "BilinearPooling",
+    "CompactBilinearPooling",
+    "MatrixSquareRoot",
+    "SecondOrderPooling",
+    "SignedSquareRoot",
+    "TriangularVectorization",
+]

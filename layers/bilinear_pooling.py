@@ -1,0 +1,79 @@
+"""Bilinear pooling of two different feature maps."""
+
+import keras
+
+from . import feature_maps
+
+
+@keras.saving.register_keras_serializable(package="fgvc")
+class BilinearPooling(keras.layers.Layer):
+    """Pools two feature maps of one image into the mean outer product of their channels.
+
+        output = X'Z / N
+
+    with X (N x C) and Z (N x D) the maps of two networks at the same N positions: the asymmetric
+    bilinear CNN of Lin et al. 2015. The result is no symmetric matrix, so the matrix square root
+    does not apply; one feature map with itself is `SecondOrderPooling`.
+
+    Args:
+        data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
+            Defaults to `None`.
+
+    Input shape:
+        A pair of `(batch, height, width, channels)` or `(batch, positions, channels)` (channels
+        second with `data_format="channels_first"`), of equal positions.
+
+    Output shape:
+        `(batch, channels of the first, channels of the second)`.
+
+    Example:
+
+    >>> BilinearPooling()([np.ones((2, 7, 7, 8)), np.ones((2, 7, 7, 5))]).shape
+    TensorShape([2, 8, 5])
+
+    Raises:
+        ValueError: not two feature maps, maps of different positions, or a mask.
+    """
+
+    def __init__(self, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = feature_maps.standardize_data_format(data_format)
+
+    def build(self, input_shape):
+        if len(input_shape) != 2 or not isinstance(input_shape[0], (tuple, list)):
+            raise ValueError(
+                f"BilinearPooling takes a pair of feature maps. Received: shape={input_shape}"
+            )
+        for shape in input_shape:
+            feature_maps.check_feature_shape(shape, self)
+        first, second = (self._positions(shape) for shape in input_shape)
+        if len(first) != len(second) or any(
+            a != b for a, b in zip(first, second) if a is not None and b is not None
+        ):
+            raise ValueError(
+                "BilinearPooling takes two feature maps of the same positions. "
+                f"Received: shape={input_shape}"
+            )
+
+    def call(self, inputs, mask=None):
+        for one in mask if isinstance(mask, (tuple, list)) else [mask]:
+            feature_maps.refuse_mask(one, self)
+        x, z = (feature_maps.flatten_positions(one, self.data_format) for one in inputs)
+        dtype = x.dtype
+        if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
+            x, z = keras.ops.cast(x, "float32"), keras.ops.cast(z, "float32")
+        product = keras.ops.matmul(keras.ops.transpose(x, (0, 2, 1)), z)
+        return keras.ops.cast(product / keras.ops.cast(keras.ops.shape(x)[1], x.dtype), dtype)
+
+    def compute_output_shape(self, input_shape):
+        axis = feature_maps.channel_axis(self.data_format)
+        first, second = input_shape
+        return (first[0], first[axis], second[axis])
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"data_format": self.data_format})
+        return config
+
+    def _positions(self, shape):
+        return tuple(shape[2:] if self.data_format == "channels_first" else shape[1:-1])

@@ -1,0 +1,56 @@
+"""What every pooling layer does to its input first: one row per position, one column per channel."""
+
+import keras
+
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+def standardize_data_format(data_format):
+    """Return `data_format`, or Keras' global setting where it is `None`."""
+    if data_format is None:
+        data_format = keras.config.image_data_format()
+    if data_format not in DATA_FORMATS:
+        raise ValueError(
+            f"`data_format` must be one of {DATA_FORMATS} or None. Received: {data_format!r}"
+        )
+    return data_format
+
+
+def refuse_mask(mask, layer):
+    """Raise where a mask arrives: a pooling that ignored it would average padding in."""
+    if mask is not None:
+        raise ValueError(
+            f"{layer.__class__.__name__} does not support masks: every position counts the same. "
+            f"Drop the masked positions first. Received: mask={mask}"
+        )
+
+
+def check_feature_shape(shape, layer):
+    """Raise unless `shape` is (batch, positions, channels) or (batch, height, width, channels)."""
+    if len(shape) not in (3, 4):
+        raise ValueError(
+            f"{layer.__class__.__name__} takes a feature map of rank 4 (batch and two spatial axes "
+            f"and channels) or tokens of rank 3 (batch, positions, channels). Received: "
+            f"shape={tuple(shape)}"
+        )
+    if shape[channel_axis(layer.data_format)] is None:
+        raise ValueError(
+            f"{layer.__class__.__name__} needs a static number of channels. Received: "
+            f"shape={tuple(shape)}"
+        )
+
+
+def channel_axis(data_format):
+    """The axis of the channels, for rank 3 and rank 4 alike."""
+    return 1 if data_format == "channels_first" else -1
+
+
+def flatten_positions(inputs, data_format):
+    """Reshape (B, H, W, C) or (B, N, C), or their channels-first twins, to (B, N, C)."""
+    shape = keras.ops.shape(inputs)
+    if data_format == "channels_first":
+        inputs = keras.ops.reshape(inputs, (shape[0], inputs.shape[1], -1))  # (B, C, N)
+        return keras.ops.transpose(inputs, (0, 2, 1))
+    if len(inputs.shape) == 3:
+        return inputs
+    return keras.ops.reshape(inputs, (shape[0], shape[1] * shape[2], inputs.shape[-1]))

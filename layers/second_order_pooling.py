@@ -1,0 +1,132 @@
+"""Second-order pooling of a feature map, with or without its matrix square root."""
+
+import keras
+
+from . import feature_maps, matrix_functions
+
+ROOTS = (None, "exact", "newton_schulz")
+SIDES = ("auto", "channels", "positions")
+
+
+@keras.saving.register_keras_serializable(package="fgvc")
+class SecondOrderPooling(keras.layers.Layer):
+    """Pools a feature map into the second moment of its channels, or that moment's square root.
+
+    With X the N x C matrix of one image's N positions, and X minus its mean where `centered`:
+
+        A = X'X / N,    output = A,  (A + epsilon tr(A) I)^(1/2)  or  Newton-Schulz(A)
+
+    The root is exact to float32 ("improved" bilinear pooling, Lin and Maji 2017) or the iteration
+    of iSQRT-COV (Li et al. 2018). Where an image has fewer positions than channels, both are
+    computed from the N x N matrix XX', at a fraction of the cost; see `matrix_functions`.
+
+    Args:
+        centered: Boolean, whether to subtract the mean over positions first (a covariance instead
+            of a second moment). Defaults to `False`.
+        root: `None`, `"exact"` or `"newton_schulz"`. Defaults to `None`.
+        iterations: Integer, the number of Newton-Schulz steps. Only used with
+            `root="newton_schulz"`. Defaults to `5`.
+        epsilon: Float, the ridge of the exact root, relative to the trace, so that the result does
+            not depend on the scale of the features. Only used with `root="exact"`.
+            Defaults to `1e-5`.
+        side: `"auto"`, `"channels"` or `"positions"`: the matrix that the root is computed on.
+            The result is the same; `"auto"` takes the faster. Defaults to `"auto"`.
+        data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
+            Defaults to `None`.
+
+    Input shape:
+        `(batch, height, width, channels)` or `(batch, positions, channels)`; with
+        `data_format="channels_first"`, `(batch, channels, height, width)` or
+        `(batch, channels, positions)`. Batch and spatial sizes may be unknown.
+
+    Output shape:
+        `(batch, channels, channels)`.
+
+    Example:
+
+    >>> x = np.random.default_rng(0).normal(size=(2, 7, 7, 64)).astype("float32")
+    >>> SecondOrderPooling(root="exact")(x).shape
+    TensorShape([2, 64, 64])
+
+    Raises:
+        ValueError: an unknown `root` or `side`, `iterations` below 1, a negative `epsilon`, an
+            input of another rank, or a mask.
+    """
+
+    def __init__(
+        self,
+        centered=False,
+        root=None,
+        iterations=5,
+        epsilon=1e-5,
+        side="auto",
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if root not in ROOTS:
+            raise ValueError(f"`root` must be one of {ROOTS}. Received: {root!r}")
+        if side not in SIDES:
+            raise ValueError(f"`side` must be one of {SIDES}. Received: {side!r}")
+        if iterations < 1:
+            raise ValueError(f"`iterations` must be at least 1. Received: {iterations}")
+        if epsilon < 0:
+            raise ValueError(f"`epsilon` must not be negative. Received: {epsilon}")
+        self.centered = centered
+        self.root = root
+        self.iterations = iterations
+        self.epsilon = epsilon
+        self.side = side
+        self.data_format = feature_maps.standardize_data_format(data_format)
+
+    def build(self, input_shape):
+        feature_maps.check_feature_shape(input_shape, self)
+
+    def call(self, inputs, mask=None):
+        feature_maps.refuse_mask(mask, self)
+        features = feature_maps.flatten_positions(inputs, self.data_format)
+        dtype = features.dtype
+        if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
+            features = keras.ops.cast(features, "float32")
+        y = matrix_functions.normalized_positions(features, self.centered)
+        return keras.ops.cast(self._moment(y), dtype)
+
+    def _moment(self, y):
+        if self.root is None:
+            return matrix_functions.second_moment(y)
+        if self.side != "auto":
+            return self._root(y, self.side)
+        if y.shape[1] is not None:
+            return self._root(y, "positions" if y.shape[1] < y.shape[2] else "channels")
+        return keras.ops.cond(
+            keras.ops.shape(y)[1] < y.shape[2],
+            lambda: self._root(y, "positions"),
+            lambda: self._root(y, "channels"),
+        )
+
+    def _root(self, y, side):
+        if self.root == "newton_schulz":
+            if side == "positions":
+                return matrix_functions.newton_schulz_on_positions(y, self.iterations)
+            return matrix_functions.newton_schulz_on_channels(y, self.iterations)
+        if side == "positions":
+            return matrix_functions.exact_root_on_positions(y, self.epsilon)
+        return matrix_functions.exact_root_on_channels(y, self.epsilon)
+
+    def compute_output_shape(self, input_shape):
+        channels = input_shape[feature_maps.channel_axis(self.data_format)]
+        return (input_shape[0], channels, channels)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "centered": self.centered,
+                "root": self.root,
+                "iterations": self.iterations,
+                "epsilon": self.epsilon,
+                "side": self.side,
+                "data_format": self.data_format,
+            }
+        )
+        return config

@@ -1,0 +1,50 @@
+"""Symmetric matrices as vectors of half the length."""
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable(package="fgvc")
+class TriangularVectorization(keras.layers.Layer):
+    """Writes the upper triangle of a symmetric matrix as a vector that keeps inner products.
+
+    Entries off the diagonal are multiplied by sqrt(2), so that the inner product of two vectors is
+    that of the two matrices: a classifier or a distance sees no difference, at half the weights.
+
+    The order is row by row from the diagonal on, that of `numpy.triu_indices`:
+    (0,0), (0,1), ..., (0,C-1), (1,1), (1,2), ..., (C-1,C-1). It never changes: a saved classifier
+    depends on it.
+
+    Input shape:
+        `(batch, channels, channels)`, each matrix symmetric.
+
+    Output shape:
+        `(batch, channels * (channels + 1) / 2)`.
+
+    Example:
+
+    >>> m = np.array([[[1.0, 2.0], [2.0, 3.0]]], "float32")
+    >>> np.round(TriangularVectorization()(m), 4)
+    array([[1.    , 2.8284, 3.    ]], dtype=float32)
+
+    Raises:
+        ValueError: an input that is no batch of square matrices of a static size.
+    """
+
+    def build(self, input_shape):
+        if len(input_shape) != 3 or input_shape[1] != input_shape[2] or input_shape[1] is None:
+            raise ValueError(
+                "TriangularVectorization takes square matrices of a static size, "
+                f"(batch, channels, channels). Received: shape={tuple(input_shape)}"
+            )
+
+    def call(self, inputs):
+        channels = inputs.shape[-1]
+        rows, columns = np.triu_indices(channels)
+        flat = keras.ops.reshape(inputs, (-1, channels * channels))
+        triangle = keras.ops.take(flat, rows * channels + columns, axis=1)
+        weight = np.where(rows == columns, 1.0, 2.0**0.5)
+        return triangle * keras.ops.cast(weight, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[1] * (input_shape[1] + 1) // 2)
