@@ -1,0 +1,152 @@
+"""The one schema behind every YAML file: an unknown key or a wrong type fails, and names itself."""
+
+import dataclasses
+import enum
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+
+class Task(enum.Enum):
+    classification = "classification"
+
+
+class Crop(enum.Enum):
+    center = "center"
+    random = "random"
+    random_resized = "random_resized"
+
+
+class Pooling(enum.Enum):
+    average = "average"
+    second_order = "second_order"
+    compact = "compact"
+
+
+class Root(enum.Enum):
+    exact = "exact"
+    newton_schulz = "newton_schulz"
+
+
+class CompactMethod(enum.Enum):
+    tensor_sketch = "tensor_sketch"
+    random_maclaurin = "random_maclaurin"
+
+
+class Optimizer(enum.Enum):
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+class Schedule(enum.Enum):
+    constant = "constant"
+    step = "step"
+    cosine = "cosine"
+    plateau = "plateau"
+
+
+class Precision(enum.Enum):
+    float32 = "float32"
+    mixed_bfloat16 = "mixed_bfloat16"
+    mixed_float16 = "mixed_float16"
+
+
+@dataclasses.dataclass
+class DataConfig:
+    name: str = MISSING  # an entry of data/catalog.py, or image_folder
+    path: str | None = None  # image_folder: the folder; else where TFDS keeps its data sets
+    image_size: int = 224  # pixels, the side of the square that the backbone sees
+    crop_ratio: float = 0.875  # image_size / the side that a picture is first scaled to
+    keep_aspect: bool = True  # scale the short side; false squashes the picture to a square
+    train_crop: Crop = Crop.random_resized  # center, random (position), random_resized (area too)
+    mirror: bool = True  # training sees mirrored pictures half of the time
+    average_mirror: bool = False  # final figures average a picture and its mirror
+    val_fraction: float = 0.2  # of training, where the data set has no validation split; 0: none
+    test_fraction: float = 0.2  # of everything, where the data set has no test split
+    skip_damaged: bool = False  # leave undecodable pictures out, and count them
+    limit: int | None = None  # keep at most so many pictures a class and split
+
+
+@dataclasses.dataclass
+class BackboneConfig:
+    name: str = MISSING  # a key of models/backbones.py
+    weights: str = "imagenet"  # imagenet, random (He-normal), or a weights file
+    tap: str | None = None  # the layer whose output is pooled; null: the last one
+    seed: int = 0  # of random weights
+
+
+@dataclasses.dataclass
+class HeadConfig:
+    name: str = MISSING
+    pooling: Pooling = Pooling.second_order
+    centered: bool = False  # subtract the mean over positions: covariance, not second moment
+    root: Root | None = None  # of the pooled matrix
+    iterations: int = 5  # of newton_schulz
+    epsilon: float = 1e-5  # added to the diagonal under an exact root, relative to the trace
+    triangular: bool = False  # keep the upper triangle only, off-diagonals times sqrt(2)
+    signed_root: bool = False  # sign(x) sqrt(|x|)
+    l2: bool = True  # unit norm, each picture by itself
+    output_dim: int = 8192  # of compact pooling
+    method: CompactMethod = CompactMethod.tensor_sketch  # of compact pooling
+    reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
+    dropout: float = 0.0  # before the classifier
+
+
+@dataclasses.dataclass
+class LossConfig:
+    name: str = MISSING
+    label_smoothing: float = 0.0
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    name: Optimizer = MISSING
+    learning_rate: float = 1.0
+    momentum: float = 0.9  # sgd only
+    weight_decay: float = 0.0
+    clip_norm: float | None = None  # of the whole gradient
+    schedule: Schedule = Schedule.cosine
+    warmup_epochs: float = 0.0
+    step_epochs: int = 20  # schedule=step: between two drops
+    factor: float = 0.1  # of a drop, for step and plateau
+    plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
+    fine_tune_learning_rate: float = 1e-3  # stage 2
+    classifier_factor: float = 10.0  # stage 2: the classifier learns so many times faster
+
+
+@dataclasses.dataclass
+class TrainerConfig:
+    batch_size: int = 32
+    epochs: int = 50  # stage 1: the head on the frozen backbone
+    fine_tune_epochs: int = 0  # stage 2: everything, from pictures
+    fine_tune_batch_size: int = 16
+    early_stopping: int | None = None  # epochs without a better val_accuracy
+    feature_store: bool = True  # frozen features are computed once and kept on disk
+    feature_dir: str = "features"
+    descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
+    precision: Precision = Precision.float32
+
+
+@dataclasses.dataclass
+class Config:
+    seed: int = 0
+    task: Task = Task.classification
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+    head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def checked(config: DictConfig) -> Config:
+    """The configuration as plain objects; `+key=value`, which Hydra lets pass, is checked too.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
+    """
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))

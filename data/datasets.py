@@ -1,0 +1,186 @@
+"""From the configuration to a data set: its pictures, its classes and its splits."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from conf.schema import DataConfig
+from data import catalog, image_folder, pictures, splits
+from data.progress import progress
+from errors import UserError
+
+
+class Pictures(Protocol):
+    """Encoded pictures at random access; reading is safe from several threads at once."""
+
+    labels: np.ndarray  # int64, one a picture
+
+    def __len__(self) -> int: ...
+    def name(self, index: int) -> str: ...
+    def encoded(self, index: int) -> bytes: ...
+    def fingerprint(self) -> str: ...
+
+
+class Concatenated:
+    """Several lots of pictures as one; each lot's names are kept."""
+
+    def __init__(self, parts: list[Pictures]):
+        self.parts = parts
+        self.starts = np.cumsum([0] + [len(part) for part in parts])
+        self.labels = np.concatenate([part.labels for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def name(self, index: int) -> str:
+        part, offset = self._find(index)
+        return part.name(offset)
+
+    def encoded(self, index: int) -> bytes:
+        part, offset = self._find(index)
+        return part.encoded(offset)
+
+    def fingerprint(self) -> str:
+        return repr([part.fingerprint() for part in self.parts])
+
+    def _find(self, index: int) -> tuple[Pictures, int]:
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[number], int(index - self.starts[number])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Pictures with their classes, and the splits as sorted positions among them.
+
+    `splits` has "train" and "test"; "val" too, which is empty with `data.val_fraction=0`.
+    """
+
+    name: str
+    pictures: Pictures
+    class_names: list[str]
+    splits: dict[str, np.ndarray]
+    citation: str
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.pictures.labels
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Every picture that some split uses, sorted."""
+        return np.sort(np.concatenate(list(self.splits.values())))
+
+    def fingerprint(self) -> str:
+        """Identifies the pictures that are used; the same pictures split otherwise share it."""
+        digest = hashlib.blake2b(self.pictures.fingerprint().encode(), digest_size=16)
+        digest.update(self.rows.tobytes())
+        return digest.hexdigest()
+
+
+def open_dataset(config: DataConfig, seed: int) -> Dataset:
+    """Opens `config.name`, downloading or generating it first where that is needed.
+
+    A split that the data set does not define is carved from another, stratified and by `seed`:
+    the test split from everything, the validation split from training.
+
+    Raises:
+        UserError: the folder or the data set cannot be read; a class is too small to be split;
+            there are fewer than two classes; a picture is damaged and `config.skip_damaged` is
+            set but leaves a class empty.
+    """
+    _check(config)
+    if config.name == "image_folder":
+        lot, class_names, parts = image_folder.read_folder(Path(config.path))
+        citation = ""
+    else:
+        lot, class_names, parts, citation = _open_catalog(config)
+    if len(class_names) < 2:
+        raise UserError(
+            f"{config.path or config.name}: has one class only ({class_names[0]}); "
+            "telling classes apart takes at least two"
+        )
+    damaged = _damaged(lot, parts) if config.skip_damaged else []
+    parts = {name: np.setdiff1d(rows, damaged) for name, rows in parts.items()}
+    parts = _complete(parts, lot.labels, class_names, config, seed)
+    if config.limit is not None:
+        parts = {name: _limit(rows, lot.labels, config.limit) for name, rows in parts.items()}
+    names = tuple(lot.name(index) for index in damaged)
+    return Dataset(config.name, lot, class_names, parts, citation, names)
+
+
+def _check(config: DataConfig) -> None:
+    if config.name != "image_folder" and config.name not in catalog.ENTRIES:
+        known = ", ".join(["image_folder", *catalog.ENTRIES])
+        raise UserError(f"data.name={config.name}: unknown; known are {known}")
+    if config.image_size < 8:
+        raise UserError(f"data.image_size={config.image_size}: must be at least 8 pixels")
+    if not 0 < config.crop_ratio <= 1:
+        raise UserError(f"data.crop_ratio={config.crop_ratio}: must be above 0 and at most 1")
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"data.limit={config.limit}: must be at least 1")
+
+
+def _open_catalog(config: DataConfig):
+    entry = catalog.ENTRIES[config.name]
+    builder = catalog.builder_for(entry, config.path)
+    official = {"train": entry.train, "val": entry.validation, "test": entry.test}
+    lots = {part: catalog.records(builder, split) for part, split in official.items() if split}
+    ends = itertools.accumulate(len(lot) for lot in lots.values())
+    parts = {
+        name: np.arange(end - len(lot), end)
+        for (name, lot), end in zip(lots.items(), ends, strict=True)
+    }
+    class_names = catalog.class_names(builder, entry)
+    return Concatenated(list(lots.values())), class_names, parts, builder.info.citation
+
+
+def _complete(parts, labels, class_names, config: DataConfig, seed: int) -> dict[str, np.ndarray]:
+    """Adds the splits that are missing, and checks that training knows every class."""
+    train, test, val = parts["train"], parts.get("test"), parts.get("val")
+    missing = np.setdiff1d(np.arange(len(class_names)), labels[train])
+    if len(missing):
+        raise UserError(f"class {class_names[missing[0]]!r} has no pictures to train on")
+    if test is None:
+        train, test = splits.carve(
+            train, labels, config.test_fraction, seed, class_names, "data.test_fraction"
+        )
+        if not len(test):
+            raise UserError("data.test_fraction=0: nothing would be left to test on")
+    if val is None:
+        train, val = splits.carve(
+            train, labels, config.val_fraction, seed, class_names, "data.val_fraction"
+        )
+    return {"train": train, "val": val, "test": test}
+
+
+def _limit(rows: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
+    kept = [rows[labels[rows] == label][:limit] for label in np.unique(labels[rows])]
+    return np.sort(np.concatenate([rows[:0], *kept]))
+
+
+def _damaged(lot: Pictures, parts: dict[str, np.ndarray]) -> list[int]:
+    """The positions that cannot be decoded, found by decoding everything once."""
+    rows = np.concatenate(list(parts.values()))
+    sound = []
+    with (
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        progress(len(rows), "checking pictures") as bar,
+    ):
+        for is_sound in pool.map(lambda index: _is_sound(lot, index), rows):
+            sound.append(is_sound)
+            bar.update()
+    return [int(index) for index, is_sound in zip(rows, sound, strict=True) if not is_sound]
+
+
+def _is_sound(lot: Pictures, index: int) -> bool:
+    try:
+        pictures.decode(lot.encoded(index), lot.name(index))
+    except UserError:
+        return False
+    return True

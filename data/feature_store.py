@@ -1,0 +1,203 @@
+"""Frozen features, computed once and kept on disk.
+
+A store is a folder named by the digest of all that its features depend on. It holds
+
+    key.json                what they depend on, to read
+    00000-1a2b3c4d.npy      shards of shape (pictures, views, *map), each named with its CRC-32
+    complete                written last: without it, the store is still being made
+
+A shard is written under another name and renamed, so that it is whole or absent; extraction goes on
+at the first missing one. A file lock lets one of several jobs extract while the others wait.
+
+    python -m data.feature_store list
+    python -m data.feature_store prune [KEY ...]
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+import numpy as np
+
+from data.inputs import ArrayInputs
+from data.progress import progress
+from errors import UserError
+
+SHARD_BYTES = 64 * 2**20  # large enough to read at the disk's full rate, small enough to redo
+SPARE_BYTES = 256 * 2**20  # left free on the disk
+
+
+class FeatureStore:
+    """The features of one data set under one frozen backbone.
+
+    Args:
+        root: the folder of all stores.
+        key: what the features depend on, JSON-serialisable.
+        rows: the pictures, sorted, int64 of shape (n,).
+        shape: of one feature map, (H, W, C).
+        dtype: of the features.
+        views: 1, or 2 to hold the mirrored pictures' features too.
+    """
+
+    def __init__(
+        self, root: Path, key: dict, rows: np.ndarray, shape: tuple[int, ...], dtype: str,
+        views: int,
+    ):
+        self.rows, self.shape, self.dtype, self.views = rows, shape, np.dtype(dtype), views
+        self.key = {**key, "shape": list(shape), "dtype": str(self.dtype), "views": views}
+        text = json.dumps(self.key, sort_keys=True)
+        self.folder = Path(root) / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
+        self.shard_rows = max(1, SHARD_BYTES // row_bytes)
+        self.total_bytes = len(rows) * row_bytes
+        self._shards: list[np.ndarray] = []
+
+    def open(self, features_of: Callable[[np.ndarray], Iterator[np.ndarray]]) -> ArrayInputs:
+        """Makes what is missing or damaged, and opens the store for reading.
+
+        Args:
+            features_of: computes features: from rows of shape (n,), arrays of shape
+                (b, views, *shape) that together cover them in their order.
+
+        Raises:
+            UserError: the disk has no room.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._fill(features_of)
+        self._shards = [np.load(self._find(i), mmap_mode="r") for i in range(self._shard_count())]
+        return ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
+
+    @contextlib.contextmanager
+    def _locked(self):
+        lock = filelock.FileLock(self.folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"another run is filling {self.folder}; waiting for it", flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _shard_count(self) -> int:
+        return -(-len(self.rows) // self.shard_rows)
+
+    def _find(self, shard: int) -> Path | None:
+        return next(self.folder.glob(f"{shard:05d}-*.npy"), None)
+
+    def _fill(self, features_of) -> None:
+        missing = [i for i in range(self._shard_count()) if not self._is_sound(i)]
+        if missing:
+            (self.folder / "complete").unlink(missing_ok=True)
+            self._check_room(len(missing))
+            (self.folder / "key.json").write_text(json.dumps(self.key, indent=2) + "\n")
+            rows = [self.rows[i * self.shard_rows : (i + 1) * self.shard_rows] for i in missing]
+            with progress(sum(map(len, rows)), "extracting features") as bar:
+                for shard, members in zip(missing, rows, strict=True):
+                    self._write(shard, features_of, members, bar)
+        (self.folder / "complete").touch()
+
+    def _is_sound(self, shard: int) -> bool:
+        """Whether a shard is there and its bytes are those that were written; else removes it."""
+        path = self._find(shard)
+        if path is None:
+            return False
+        try:
+            array = np.load(path, mmap_mode="r")
+            sound = _crc(array) == path.stem.split("-")[1]
+        except (ValueError, OSError):
+            sound = False
+        if not sound:
+            print(f"{path} is damaged; its features are computed again", flush=True)
+            path.unlink()
+        return sound
+
+    def _check_room(self, shards: int) -> None:
+        needed = min(self.total_bytes, shards * SHARD_BYTES)
+        free = shutil.disk_usage(self.folder).free - SPARE_BYTES
+        if needed > free:
+            raise UserError(
+                f"the features need {_gib(needed)} in {self.folder.parent}, {_gib(max(free, 0))} "
+                "are free; set trainer.feature_dir to a larger disk, free some with "
+                "`python -m data.feature_store prune`, or set trainer.feature_store=false"
+            )
+
+    def _write(self, shard: int, features_of, members: np.ndarray, bar) -> None:
+        features = np.empty((len(members), self.views, *self.shape), self.dtype)
+        done = 0
+        for part in features_of(members):
+            features[done : done + len(part)] = part
+            done += len(part)
+            bar.update(len(part))
+        unfinished = self.folder / f"{shard:05d}.part"
+        try:
+            with unfinished.open("wb") as file:
+                np.save(file, features)
+            unfinished.rename(self.folder / f"{shard:05d}-{_crc(features)}.npy")
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise UserError(
+                f"{self.folder}: writing features failed ({error.strerror}); what was finished is "
+                "kept, and the next run goes on from there"
+            ) from error
+
+    def _take(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
+        taken = np.empty((len(positions), *self.shape), self.dtype)
+        for i, (position, view) in enumerate(zip(positions, views, strict=True)):
+            shard, offset = divmod(int(position), self.shard_rows)
+            taken[i] = self._shards[shard][offset, view]
+        return taken
+
+
+def _crc(array: np.ndarray) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(array).data.cast('B')):08x}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
+    """The stores below `root`: folder, key, size in bytes, and whether it is complete."""
+    return [
+        (
+            path.parent,
+            json.loads(path.read_text()),
+            sum(file.stat().st_size for file in path.parent.iterdir()),
+            (path.parent / "complete").exists(),
+        )
+        for path in sorted(Path(root).glob("*/key.json"))
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.feature_store", description="Show or free stored features."
+    )
+    parser.add_argument("action", choices=["list", "prune"])
+    parser.add_argument("keys", nargs="*", help="prune: these only (default: all)")
+    parser.add_argument("--root", type=Path, default=Path("features"), help="default: features")
+    options = parser.parse_args(arguments)
+    found = stores(options.root)
+    if options.keys:
+        found = [store for store in found if store[0].name in options.keys]
+    for folder, key, size, complete in found:
+        state = "complete" if complete else "unfinished"
+        print(f"{folder.name}  {_gib(size):>11}  {state:10}  {key['data']}  {key['backbone']}")
+        if options.action == "prune":
+            shutil.rmtree(folder)
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+    verb = "freed" if options.action == "prune" else "in"
+    print(f"{_gib(sum(size for _, _, size, _ in found))} {verb} {options.root}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One picture: from encoded bytes to the square of pixels that a backbone sees."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from conf.schema import Crop, DataConfig
+from errors import UserError
+
+SMALLEST_AREA = 0.25  # of a random-resized crop; below it, the telling part is often cut away
+WIDEST_ASPECT = 4 / 3  # of a random-resized crop
+
+
+def decode(encoded: bytes, name: str, side: int | None = None) -> Image.Image:
+    """Decodes a picture to upright RGB.
+
+    Args:
+        encoded: the file's bytes, in any format that Pillow reads.
+        name: what an error calls the picture.
+        side: pixels that the short side must keep; a larger JPEG is decoded at a fraction of its
+            size, which is several times as fast. `None` decodes it whole.
+
+    Raises:
+        UserError: the bytes are not a picture, or end early.
+    """
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        if side is not None:
+            image.draft("RGB", (2 * side, 2 * side))
+        return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split("<")[0].split())
+        raise UserError(
+            f"{name} cannot be decoded ({reason}); mend or remove it, or set data.skip_damaged=true"
+        ) from error
+
+
+def evaluation_view(encoded: bytes, name: str, config: DataConfig) -> np.ndarray:
+    """The centre crop, as uint8 of shape (image_size, image_size, 3), RGB."""
+    image = decode(encoded, name, scaled_side(config))
+    width, height = _crop_size(image, config)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    return _cut(image, (left, top, left + width, top + height), config)
+
+
+def training_view(
+    encoded: bytes, name: str, config: DataConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """A crop drawn from `rng` as `config.train_crop` says, mirrored half of the time.
+
+    Returns uint8 of shape (image_size, image_size, 3), RGB.
+    """
+    image = decode(encoded, name, scaled_side(config))
+    if config.train_crop is Crop.random_resized:
+        width, height = _random_size(image, rng)
+    else:
+        width, height = _crop_size(image, config)
+    across, down = (0.5, 0.5) if config.train_crop is Crop.center else rng.random(2)
+    left, top = (image.width - width) * across, (image.height - height) * down
+    pixels = _cut(image, (left, top, left + width, top + height), config)
+    return mirror(pixels) if config.mirror and rng.random() < 0.5 else pixels
+
+
+def mirror(pixels: np.ndarray) -> np.ndarray:
+    """Left and right exchanged; the last three axes are height, width, channels."""
+    return pixels[..., ::-1, :]
+
+
+def scaled_side(config: DataConfig) -> int:
+    """The side, in pixels, that a picture is scaled to before `image_size` is cut out of it."""
+    return round(config.image_size / config.crop_ratio)
+
+
+def _crop_size(image: Image.Image, config: DataConfig) -> tuple[float, float]:
+    """Width and height, in the picture's own pixels, of a crop of `crop_ratio`."""
+    short = min(image.size)
+    width, height = (short, short) if config.keep_aspect else image.size
+    return width * config.crop_ratio, height * config.crop_ratio
+
+
+def _random_size(image: Image.Image, rng: np.random.Generator) -> tuple[float, float]:
+    area = image.width * image.height * rng.uniform(SMALLEST_AREA, 1)
+    aspect = WIDEST_ASPECT ** rng.uniform(-1, 1)
+    return min((area * aspect) ** 0.5, image.width), min((area / aspect) ** 0.5, image.height)
+
+
+def _cut(image: Image.Image, box: tuple, config: DataConfig) -> np.ndarray:
+    # Cropping and scaling in one pass reads only the pixels that are kept.
+    size = (config.image_size, config.image_size)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))

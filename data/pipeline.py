@@ -1,0 +1,76 @@
+"""Batches for `fit` and `predict`, from anything that `data/inputs.py` describes."""
+
+import contextlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from data.inputs import Inputs
+from errors import UserError
+
+
+def training_batches(
+    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int, batch_size: int,
+    seed: int, first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Endless batches of (sample, one-hot label); an epoch is `steps(rows, batch_size)` of them.
+
+    Order and augmentation depend on (seed, epoch, row) alone, so that a stream begun at
+    `first_epoch` gives what an earlier one would have given from there on.
+    """
+
+    def one_epoch(epoch):
+        order = tf.random.experimental.stateless_shuffle(rows, [seed, epoch])
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return batches.map(lambda batch: (batch, epoch))
+
+    def read(batch, epoch):
+        return inputs.training(batch, seed, int(epoch))
+
+    order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
+    return _load(order, read, inputs, labels, classes)
+
+
+def evaluation_batches(
+    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int, batch_size: int,
+    mirrored: bool = False,
+) -> tf.data.Dataset:
+    """Finite batches of (sample, one-hot label), in the order of `rows`."""
+
+    def read(batch, _):
+        return inputs.evaluation(batch, mirrored)
+
+    order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
+    return _load(order.map(lambda batch: (batch, tf.zeros((), tf.int64))), read, inputs, labels,
+                 classes)
+
+
+def steps(rows: np.ndarray, batch_size: int) -> int:
+    """Batches in an epoch; the last may be smaller."""
+    return -(-len(rows) // batch_size)
+
+
+@contextlib.contextmanager
+def user_errors():
+    """Hands on, as itself, a UserError that was raised inside a pipeline's thread."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # TensorFlow turns an exception of numpy_function into text: "UserError: message\n...".
+        found = re.search(r"UserError: (.*)", str(error))
+        if found is None:
+            raise
+        raise UserError(found.group(1)) from error
+
+
+def _load(order, read, inputs: Inputs, labels, classes: int) -> tf.data.Dataset:
+    dtype = tf.as_dtype(inputs.dtype)
+
+    def load(batch, epoch):
+        # Not stateful: the same arguments give the same batch, so calls may run in parallel.
+        sample = tf.numpy_function(read, [batch, epoch], dtype, stateful=False)
+        sample.set_shape((None, *inputs.shape))
+        return sample, tf.one_hot(tf.gather(labels, batch), classes)
+
+    return order.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,134 @@
+"""task=classification: train a head on a frozen backbone, fine-tune if asked, test once."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conf.schema import Config
+from data.datasets import Dataset, open_dataset
+from data.inputs import Inputs, PictureInputs
+from experiments import figures, run_folder
+from experiments.evaluation import metrics, predict_split
+from models.backbones import weights_digest
+from models.classifier import Classifier, build_classifier, with_probabilities
+from training.frozen import descriptors, fits_in_memory, stored_features
+from training.reproducibility import begin
+from training.stages import Stage, fit_stage
+
+
+def run(config: Config, folder: Path) -> dict:
+    """Runs the experiment that `config` describes, and fills its folder.
+
+    Returns:
+        What `metrics.json` holds: "val" and "test" figures of the final model, "stages" with a
+        record of each, and the data set's and the model's sizes.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
+    """
+    begin(config)
+    started = time.perf_counter()
+    dataset = open_dataset(config.data, config.seed)
+    print(_described(dataset), flush=True)
+    classifier = build_classifier(config, len(dataset.class_names))
+    run_folder.write_json(folder / "classes.json", dataset.class_names)
+    records = {}
+
+    model, inputs = _head_inputs(config, dataset, classifier)
+    stage = Stage(
+        "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
+        config.optimizer.learning_rate,
+    )
+    records["head"] = fit_stage(stage, dataset, config, folder)
+    records["head"]["val"] = _figures(config, stage, dataset, "val")
+    if config.trainer.fine_tune_epochs:
+        stage = _fine_tuning(config, dataset, classifier)
+        records["fine_tune"] = fit_stage(stage, dataset, config, folder)
+        records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
+
+    classifier.complete.save(folder / "model.keras")
+    probabilities = _predict(config, stage, dataset, "test")
+    results = {
+        "val": records[stage.name]["val"],
+        "test": metrics(probabilities, dataset.labels[dataset.splits["test"]]),
+        "stages": records,
+        "data": {name: len(rows) for name, rows in dataset.splits.items()}
+        | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
+        "descriptor_size": classifier.descriptor.output.shape[-1],
+        "backbone_digest": weights_digest(classifier.backbone),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    run_folder.write_predictions(folder / "predictions.csv", dataset, "test", probabilities)
+    _log_to_tensorboard(config, folder, dataset, classifier, probabilities)
+    run_folder.write_json(folder / "metrics.json", results)
+    return results
+
+
+def _head_inputs(
+    config: Config, dataset: Dataset, classifier: Classifier
+) -> tuple[keras.Model, Inputs]:
+    """The smallest model that still holds all that stage 1 trains, and what it reads."""
+    if not config.trainer.feature_store:
+        return classifier.from_pictures, PictureInputs(dataset.pictures, config.data)
+    features = stored_features(config, dataset, classifier.backbone)
+    frozen = not classifier.descriptor.trainable_weights
+    if frozen and fits_in_memory(config, features, classifier.descriptor):
+        return classifier.linear, descriptors(config, features, classifier.descriptor)
+    return classifier.head, features
+
+
+def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> Stage:
+    """Everything learns, from pictures; batch norm keeps the statistics it has."""
+    classifier.backbone.trainable = True
+    return Stage(
+        "fine_tune",
+        classifier.from_pictures,
+        PictureInputs(dataset.pictures, config.data),
+        config.trainer.fine_tune_epochs,
+        config.trainer.epochs,
+        config.trainer.fine_tune_batch_size,
+        config.optimizer.fine_tune_learning_rate,
+        tuple(classifier.linear.trainable_variables),
+    )
+
+
+def _predict(config: Config, stage: Stage, dataset: Dataset, split: str) -> np.ndarray:
+    return predict_split(
+        with_probabilities(stage.model), stage.inputs, dataset, split, stage.batch_size,
+        config.data.average_mirror,
+    )
+
+
+def _figures(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict | None:
+    if not len(dataset.splits[split]):
+        return None
+    return metrics(
+        _predict(config, stage, dataset, split), dataset.labels[dataset.splits[split]]
+    )
+
+
+def _log_to_tensorboard(
+    config: Config, folder: Path, dataset: Dataset, classifier: Classifier, probabilities
+) -> None:
+    labels = dataset.labels[dataset.splits["test"]]
+    matrix = figures.confusion_matrix(labels, probabilities.argmax(axis=1), dataset.class_names)
+    mistakes = figures.worst_mistakes(dataset, "test", probabilities, config.data)
+    model = classifier.complete
+    graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(
+        tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)
+    )
+    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
+        text = (folder / "config.yaml").read_text()
+        tf.summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
+        tf.summary.image("test/confusion", matrix[None])
+        tf.summary.image("test/worst mistakes", mistakes[None])
+        tf.summary.graph(graph.graph)
+
+
+def _described(dataset: Dataset) -> str:
+    sizes = ", ".join(f"{len(rows)} {name}" for name, rows in dataset.splits.items())
+    left_out = f"; {len(dataset.damaged)} damaged left out" if dataset.damaged else ""
+    return f"{dataset.name}: {len(dataset.class_names)} classes, pictures: {sizes}{left_out}"

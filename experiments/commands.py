@@ -1,0 +1,98 @@
+"""What the commands share: a user's mistake is one line, not a traceback."""
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.schema import Config
+from errors import UserError
+
+MISTAKE = 2  # exit status
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Prints a mistake in the command, the configuration or the data as `error: ...`, and exits
+    with status 2. Anything else is a defect of the program, and keeps its traceback; so does
+    everything with HYDRA_FULL_ERROR=1 in the environment.
+    """
+    debugging = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, where it would print and exit
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if debugging:
+            raise
+        exit_with(error)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def exit_with(error: Exception) -> NoReturn:
+    """Prints a mistake in one line, and exits."""
+    print(f"error: {_described(error)}", file=sys.stderr, flush=True)
+    sys.exit(MISTAKE)
+
+
+def import_tensorflow() -> str:
+    """Imports TensorFlow without its start-up messages, and says what it will run on.
+
+    With TF_CPP_MIN_LOG_LEVEL in the environment all messages are shown.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return _devices()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)  # they are written below Python, where no setting reaches
+    try:
+        return _devices()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _devices() -> str:
+    import tensorflow as tf
+
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return ", ".join(gpus) or f"{os.cpu_count()} CPU cores"
+
+
+def _described(error: BaseException) -> str:
+    """The message and those of its causes; for an unknown key, the known ones nearest to it."""
+    messages = []
+    while error is not None:
+        text = re.sub(r"\n\s*(full_key|object_type|reference_type)[=:].*", "", str(error))
+        text = " ".join(re.sub(r"\n(To append|Config search path)[^\0]*", "", text).split())
+        if text not in messages:
+            messages.append(text)
+        error = error.__cause__
+    message = " <- ".join(messages)
+    unknown = re.search(r"Key '(\w+)' (?:is )?not in", message)
+    if unknown:
+        near = difflib.get_close_matches(unknown.group(1), _known_keys(), n=3)
+        message += f"; did you mean {' or '.join(near)}?" if near else "; see conf/schema.py"
+    return message
+
+
+def _known_keys() -> list[str]:
+    groups = {field.name: field.type for field in dataclasses.fields(Config)}
+    keys = [
+        field.name
+        for group in groups.values()
+        if dataclasses.is_dataclass(group)
+        for field in dataclasses.fields(group)
+    ]
+    return [*groups, *keys]

@@ -1,0 +1,81 @@
+"""Figures of a trained model on one split, from its predictions."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from data.datasets import Dataset, open_dataset
+from data.inputs import Inputs, PictureInputs
+from data.pipeline import evaluation_batches, user_errors
+from errors import UserError
+from experiments import run_folder
+
+SMALLEST = 1e-12  # a probability, before its logarithm
+
+
+def predict_split(
+    model: keras.Model, inputs: Inputs, dataset: Dataset, split: str, batch_size: int,
+    average_mirror: bool,
+) -> np.ndarray:
+    """Class probabilities of a split's pictures, float64 of shape (n, classes).
+
+    Args:
+        model: from a sample of `inputs` to probabilities.
+        average_mirror: average the probabilities of each picture and its mirror image.
+    """
+    rows, classes = dataset.splits[split], len(dataset.class_names)
+    views = []
+    for mirrored in [False, True] if average_mirror else [False]:
+        batches = evaluation_batches(inputs, dataset.labels, rows, classes, batch_size, mirrored)
+        with user_errors():
+            views.append(model.predict(batches, verbose=0).astype(np.float64))
+    return np.mean(views, axis=0)
+
+
+def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, top-5 accuracy (of all classes where there are fewer) and mean cross-entropy.
+
+    Args:
+        probabilities: of shape (n, classes).
+        labels: true classes, of shape (n,).
+    """
+    true = probabilities[np.arange(len(labels)), labels]
+    rank = (probabilities > true[:, None]).sum(axis=1)
+    return {
+        "accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
+        "top5_accuracy": float(np.mean(rank < 5)),
+        "loss": float(-np.log(np.maximum(true, SMALLEST)).mean()),
+        "pictures": len(labels),
+    }
+
+
+def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, float]:
+    """The figures of a finished run's saved model on `split` of its own or of other data.
+
+    Args:
+        folder: the run's.
+        overrides: `key=value` changes to its configuration.
+        split: "train", "val", "test", or "all" three.
+
+    Raises:
+        UserError: the run has not finished, the data cannot be read, their classes are not the
+            run's, or the split is empty.
+    """
+    config = run_folder.read_config(folder, overrides)
+    class_names = run_folder.read_classes(folder)
+    model = run_folder.load_model(folder)
+    dataset = open_dataset(config.data, config.seed)
+    if dataset.class_names != class_names:
+        unknown = sorted(set(dataset.class_names) ^ set(class_names))
+        raise UserError(f"{folder}: was trained on other classes; they differ in {unknown[:5]}")
+    if split == "all":
+        dataset = dataclasses.replace(dataset, splits={"all": dataset.rows})
+    if not len(dataset.splits[split]):
+        raise UserError(f"the {split} split is empty")
+    probabilities = predict_split(
+        model, PictureInputs(dataset.pictures, config.data), dataset, split,
+        config.trainer.batch_size, config.data.average_mirror,
+    )
+    return metrics(probabilities, dataset.labels[dataset.splits[split]])

@@ -1,0 +1,68 @@
+"""Pictures of a model's figures, as RGB arrays."""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from conf.schema import DataConfig
+from data.datasets import Dataset
+from data.pictures import evaluation_view
+
+MOST_NAMED = 60  # classes, up to which a confusion matrix names each
+
+
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
+) -> np.ndarray:
+    """Share of each true class (rows) that is taken for each class (columns)."""
+    classes = len(class_names)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.28 * classes, 14)
+    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=80)
+    axes = figure.subplots()
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    accuracy = np.mean(labels == predictions)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {accuracy:.3f}")
+    if classes <= MOST_NAMED:
+        size = 10 if classes <= 20 else 6
+        axes.set_xticks(range(classes), class_names, rotation=90, fontsize=size)
+        axes.set_yticks(range(classes), class_names, fontsize=size)
+    if classes <= 12:
+        for (row, column), share in np.ndenumerate(shares):
+            if share:
+                axes.text(
+                    column, row, f"{share:.2f}", ha="center", va="center", fontsize=8,
+                    color="white" if share > 0.5 else "black",
+                )
+    return _pixels(figure)
+
+
+def worst_mistakes(
+    dataset: Dataset, split: str, probabilities: np.ndarray, config: DataConfig, most: int = 16
+) -> np.ndarray:
+    """The wrong predictions that the model was surest of, each with both classes' names."""
+    rows = dataset.splits[split]
+    labels, predictions = dataset.labels[rows], probabilities.argmax(axis=1)
+    sureness = np.where(predictions == labels, -1, probabilities.max(axis=1))
+    worst = [i for i in np.argsort(-sureness)[:most] if sureness[i] >= 0]
+    columns = 4
+    lines = max(1, -(-len(worst) // columns))
+    figure = Figure(figsize=(11, 3.2 * lines), layout="constrained", dpi=80)
+    figure.suptitle(f"the surest of {np.sum(sureness >= 0)} mistakes in {len(rows)} pictures")
+    for axes in figure.subplots(lines, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, i in zip(figure.axes, worst, strict=False):
+        name = dataset.pictures.name(rows[i])
+        axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
+        said, true = dataset.class_names[predictions[i]], dataset.class_names[labels[i]]
+        axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=10)
+    return _pixels(figure)
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -1,0 +1,79 @@
+"""What a run leaves behind: figures, predictions, configuration, model."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from conf.schema import Config, checked
+from data.datasets import Dataset
+from errors import UserError
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes under another name first, so that the file is whole or absent."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(unfinished, path)
+
+
+def write_config(folder: Path, config: Config) -> str:
+    """Writes the resolved configuration as `config.yaml`, and returns its text."""
+    text = OmegaConf.to_yaml(OmegaConf.structured(config))
+    (folder / "config.yaml").write_text(text)
+    return text
+
+
+def read_config(folder: Path, overrides: list[str]) -> Config:
+    """A finished run's configuration, with `key=value` overrides, checked against the schema.
+
+    Raises:
+        UserError: the folder is no run's; see also `checked`.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder}: not a run's folder, it has no config.yaml")
+    return checked(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides)))
+
+
+def read_classes(folder: Path) -> list[str]:
+    """The class names of a run, in the order of its model's outputs."""
+    path = folder / "classes.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: not a finished run's folder, it has no classes.json")
+    return json.loads(path.read_text())
+
+
+def load_model(folder: Path):
+    """A run's `model.keras`: RGB in 0...255 to probabilities.
+
+    Raises:
+        UserError: the run has not finished.
+    """
+    import keras
+
+    import layers  # registers what the model is made of
+    import models.preprocessing
+
+    assert layers and models.preprocessing
+    path = folder / "model.keras"
+    if not path.is_file():
+        raise UserError(f"{folder}: has no model.keras; the run has not finished")
+    return keras.models.load_model(path, compile=False)
+
+
+def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:
+    """One line a picture: its name, its class, the predicted class and that one's probability."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "label", "prediction", "probability"])
+        for row, chances in zip(dataset.splits[split], probabilities, strict=True):
+            best = int(chances.argmax())
+            label = dataset.class_names[dataset.labels[row]]
+            writer.writerow(
+                [dataset.pictures.name(row), label, dataset.class_names[best],
+                 f"{chances[best]:.6f}"]
+            )

@@ -1,0 +1,81 @@
+"""From a feature map to a descriptor: the part of a head before its linear classifier."""
+
+import keras
+
+from conf.schema import HeadConfig, Pooling
+from errors import UserError
+from layers import (
+    CompactBilinearPooling,
+    SecondOrderPooling,
+    SignedSquareRoot,
+    TriangularVectorization,
+)
+
+
+def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int) -> keras.Model:
+    """Builds reduction, pooling, matrix root, vectorisation, signed root and L2, each if asked for.
+
+    Args:
+        config: see `conf/schema.py`; the named heads are the files of `conf/head/`.
+        shape: the feature map's (H, W, C).
+        seed: draws the reduction's weights and the projections of compact pooling.
+
+    Returns:
+        A functional model "descriptor": (B, H, W, C) to (B, D). It has trained weights only with
+        `config.reduction`.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    _check(config)
+    maps = keras.Input(shape, name="feature_map")
+    x = _reduced(config, maps, seed) if config.reduction else maps
+    x = _pooled(config, x, seed)
+    if config.signed_root:
+        x = SignedSquareRoot(name="signed_root")(x)
+    if config.l2:
+        x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
+    return keras.Model(maps, x, name="descriptor")
+
+
+def _check(config: HeadConfig) -> None:
+    if config.pooling is not Pooling.second_order:
+        for key in ("root", "centered", "triangular"):
+            if getattr(config, key):
+                raise UserError(
+                    f"head.{key}={getattr(config, key)}: takes head.pooling=second_order, "
+                    f"but it is {config.pooling.value}"
+                )
+    if config.reduction is not None and config.reduction < 1:
+        raise UserError(f"head.reduction={config.reduction}: must be at least 1 channel, or null")
+    if not 0 <= config.dropout < 1:
+        raise UserError(f"head.dropout={config.dropout}: must be at least 0 and below 1")
+
+
+def _reduced(config: HeadConfig, maps, seed: int):
+    """1x1 convolution, batch norm, ReLU, as in iSQRT-COV's released code."""
+    initializer = keras.initializers.HeNormal(seed)
+    x = keras.layers.Conv2D(
+        config.reduction, 1, use_bias=False, kernel_initializer=initializer, name="reduction"
+    )(maps)
+    x = keras.layers.BatchNormalization(name="reduction_norm")(x)
+    return keras.layers.ReLU(name="reduction_relu")(x)
+
+
+def _pooled(config: HeadConfig, maps, seed: int):
+    if config.pooling is Pooling.average:
+        return keras.layers.GlobalAveragePooling2D(name="average")(maps)
+    if config.pooling is Pooling.compact:
+        return CompactBilinearPooling(
+            config.output_dim, method=config.method.value, seed=seed, name="compact"
+        )(maps)
+    matrix = SecondOrderPooling(
+        centered=config.centered,
+        root=config.root.value if config.root else None,
+        iterations=config.iterations,
+        epsilon=config.epsilon,
+        name="second_order",
+    )(maps)
+    if config.triangular:
+        return TriangularVectorization(name="triangle")(matrix)
+    return keras.layers.Flatten(name="flatten")(matrix)

@@ -1,0 +1,94 @@
+"""Stage 1's shortcut: what is frozen is computed once, and read from then on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conf.schema import Config
+from data.datasets import Dataset
+from data.feature_store import FeatureStore
+from data.inputs import ArrayInputs, PictureInputs
+from data.pipeline import evaluation_batches, user_errors
+from data.progress import progress
+from models.backbones import weights_digest
+
+EXTRACTION_BATCH = 32  # pictures; it does not change the features, so it is no configuration
+
+
+def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> ArrayInputs:
+    """The backbone's feature maps of every picture that a split uses, from the feature store.
+
+    They are those of the evaluation view, and of its mirror image where training or evaluation
+    reads it; other augmentation needs `trainer.feature_store=false`.
+
+    Raises:
+        UserError: the disk has no room, or a picture cannot be decoded.
+    """
+    views = 2 if config.data.mirror or config.data.average_mirror else 1
+    pictures = PictureInputs(dataset.pictures, config.data)
+
+    @tf.function(reduce_retracing=True)
+    def forward(batch):
+        return tf.cast(backbone(batch, training=False), tf.float32)
+
+    def features_of(rows: np.ndarray) -> Iterator[np.ndarray]:
+        batches = evaluation_batches(pictures, dataset.labels, rows, 1, EXTRACTION_BATCH)
+        with user_errors():
+            for batch, _ in batches:
+                seen = [batch, batch[:, :, ::-1]][:views]
+                yield np.stack([forward(view).numpy() for view in seen], axis=1)
+
+    store = FeatureStore(
+        Path(config.trainer.feature_dir),
+        _key(config, dataset, backbone),
+        dataset.rows,
+        backbone.output.shape[1:],
+        "float32",
+        views,
+    )
+    return store.open(features_of)
+
+
+def fits_in_memory(config: Config, features: ArrayInputs, descriptor: keras.Model) -> bool:
+    """Whether the descriptors of all pictures stay within `trainer.descriptor_gib`."""
+    numbers = len(features.rows) * features.views * descriptor.output.shape[-1]
+    return numbers * 4 <= config.trainer.descriptor_gib * 2**30
+
+
+def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) -> ArrayInputs:
+    """The descriptors of all stored feature maps, in memory, float32.
+
+    Right only where `descriptor` has no trained weights: then it too is frozen.
+    """
+    forward = tf.function(lambda batch: descriptor(batch, training=False), reduce_retracing=True)
+    shape = descriptor.output.shape[1:]
+    vectors = np.empty((features.views, len(features.rows), *shape), np.float32)
+    size = config.trainer.batch_size
+    with progress(len(features.rows), "pooling descriptors") as bar:
+        for start in range(0, len(features.rows), size):
+            rows = features.rows[start : start + size]
+            for view in range(features.views):
+                maps = features.evaluation(rows, mirrored=bool(view))
+                vectors[view, start : start + size] = forward(maps).numpy()
+            bar.update(len(rows))
+
+    def take(positions, views):
+        return vectors[views, positions]
+
+    return ArrayInputs(features.rows, take, shape, np.float32, features.views)
+
+
+def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
+    """All that the stored numbers depend on."""
+    data = config.data
+    return {
+        "data": dataset.name,
+        "pictures": dataset.fingerprint(),
+        "preprocessing": [data.image_size, data.crop_ratio, data.keep_aspect],
+        "backbone": f"{config.backbone.name}/{config.backbone.tap or 'last'}",
+        "weights": weights_digest(backbone),
+        "precision": config.trainer.precision.value,
+    }

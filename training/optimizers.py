@@ -1,0 +1,62 @@
+"""Optimizers that can let one part of a model learn faster than the rest."""
+
+import keras
+
+from conf.schema import Optimizer, OptimizerConfig
+from errors import UserError
+
+
+def build_optimizer(
+    config: OptimizerConfig, learning_rate: float, faster: list | None = None
+) -> keras.optimizers.Optimizer:
+    """SGD with momentum, or AdamW; weight decay is decoupled in both.
+
+    Args:
+        config: see `conf/schema.py`.
+        learning_rate: the rate before any schedule.
+        faster: variables whose rate is `config.classifier_factor` times as high. Default: none.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+    _check(config, learning_rate)
+    kind = {Optimizer.sgd: keras.optimizers.SGD, Optimizer.adamw: keras.optimizers.AdamW}
+    options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
+    optimizer = _with_rates(kind[config.name])(
+        learning_rate=learning_rate,
+        weight_decay=config.weight_decay or None,
+        global_clipnorm=config.clip_norm,
+        **options,
+    )
+    optimizer.faster = {variable.path for variable in faster or []}
+    optimizer.factor = config.classifier_factor
+    return optimizer
+
+
+def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
+    """`kind` with `factor` on the learning rate of each variable whose path is in `faster`.
+
+    Scaling the gradients instead would do nothing under Adam, which divides by their size.
+    """
+
+    class WithRates(kind):
+        def build(self, variables):
+            super().build(variables)
+            self.factors = [self.factor if v.path in self.faster else 1.0 for v in variables]
+
+        def update_step(self, gradient, variable, learning_rate):
+            factor = self.factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return WithRates
+
+
+def _check(config: OptimizerConfig, learning_rate: float) -> None:
+    if learning_rate <= 0:
+        raise UserError(f"optimizer: a learning rate of {learning_rate} must be above 0")
+    if not 0 <= config.momentum < 1:
+        raise UserError(f"optimizer.momentum={config.momentum}: must be at least 0 and below 1")
+    if config.weight_decay < 0:
+        raise UserError(f"optimizer.weight_decay={config.weight_decay}: must be at least 0")
+    if config.clip_norm is not None and config.clip_norm <= 0:
+        raise UserError(f"optimizer.clip_norm={config.clip_norm}: must be above 0, or null")
