@@ -12,33 +12,39 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import Task, checked  # its module registers the schema of conf/config.yaml
+from conf.schema import Config, Task, checked  # registers the schema of conf/config.yaml
 from errors import UserError
-from experiments.commands import exit_with, import_tensorflow, one_line_errors
+from experiments.commands import described, exit_with, import_tensorflow, one_line_errors
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
-    config = checked(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        results = run(checked(config), folder)
+    except (UserError, OmegaConfBaseException) as error:
+        (folder / "error.txt").write_text(f"{described(error)}\n")
+        if HydraConfig.get().mode is RunMode.RUN:
+            exit_with(error)
+        print(f"error: {described(error)}", flush=True)
+        return float("nan")  # one job's failure is no reason to lose the others
+    return results["val"]["accuracy"] if results["val"] else float("nan")  # never the test split's
+
+
+def run(config: Config, folder: Path) -> dict:
+    """Hands the configuration to its experiment, and prints what it found."""
     device = import_tensorflow()  # here and not above, so that --help and --cfg answer at once
     from experiments import classification, report, run_folder
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    run_folder.write_config(folder, config)
     print(f"{folder} on {device}", flush=True)
-    run = {Task.classification: classification.run}[config.task]
-    try:
-        results = run(config, folder)
-    except UserError as error:
-        (folder / "error.txt").write_text(f"{error}\n")
-        if HydraConfig.get().mode is RunMode.RUN:
-            exit_with(error)
-        print(f"error: {error}", flush=True)
-        return float("nan")  # one job's failure is no reason to lose the others
+    run_folder.write_config(folder, config)
+    experiment = {Task.classification: classification.run}[config.task]
+    results = experiment(config, folder)
     print(report.final_table(results, folder), flush=True)
-    return results["val"]["accuracy"] if results["val"] else float("nan")  # never the test split's
+    return results
 
 
 if __name__ == "__main__":

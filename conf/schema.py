@@ -6,6 +6,8 @@ import enum
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from errors import UserError
+
 
 class Task(enum.Enum):
     classification = "classification"
@@ -147,6 +149,11 @@ def checked(config: DictConfig) -> Config:
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
+        UserError: a size or count of the trainer that is not positive.
     """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    for key in ("batch_size", "epochs", "fine_tune_batch_size"):
+        if getattr(config.trainer, key) < 1:
+            raise UserError(f"trainer.{key}={getattr(config.trainer, key)}: must be at least 1")
+    return config

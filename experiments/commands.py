@@ -37,7 +37,7 @@ def one_line_errors():
 
 def exit_with(error: Exception) -> NoReturn:
     """Prints a mistake in one line, and exits."""
-    print(f"error: {_described(error)}", file=sys.stderr, flush=True)
+    print(f"error: {described(error)}", file=sys.stderr, flush=True)
     sys.exit(MISTAKE)
 
 
@@ -70,11 +70,15 @@ def _devices() -> str:
     return ", ".join(gpus) or f"{os.cpu_count()} CPU cores"
 
 
-def _described(error: BaseException) -> str:
-    """The message and those of its causes; for an unknown key, the known ones nearest to it."""
+def described(error: BaseException) -> str:
+    """The message, for Hydra's also those of its causes, and of an unknown key the known ones
+    nearest to it."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
     messages = []
     while error is not None:
-        text = re.sub(r"\n\s*(full_key|object_type|reference_type)[=:].*", "", str(error))
+        text = re.sub(r"\n\s*full_key: (.*)", r" (\1)", str(error))
+        text = re.sub(r"\n\s*(object_type|reference_type)=.*", "", text)
         text = " ".join(re.sub(r"\n(To append|Config search path)[^\0]*", "", text).split())
         if text not in messages:
             messages.append(text)

@@ -9,12 +9,12 @@ import argparse
 import csv
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import yaml
 from hydra.experimental.callback import Callback
 
-from errors import UserError
 from experiments.report import table
 
 
@@ -32,8 +32,8 @@ class SweepSummary(Callback):
         failed = failures([folder])
         for run, reason in failed:
             print(f"failed: {run}: {reason}", flush=True)
-        if failed:
-            raise UserError(f"{len(failed)} of {len(failed) + len(runs)} jobs failed")
+        if failed:  # Hydra would turn any other exception of a callback into a warning
+            sys.exit(f"{len(failed)} of {len(failed) + len(runs)} jobs failed")
 
 
 def read_runs(folders: list[Path]) -> list[tuple[dict[str, str], dict]]:

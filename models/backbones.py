@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import hashlib
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -146,10 +147,24 @@ def _load(model: keras.Model, whole: keras.Model, path: Path) -> None:
                 return
     except OSError as error:
         raise UserError(f"backbone.weights={path}: not an HDF5 weights file") from error
-    try:  # Keras 3's own format has no layer names; it takes the whole model
-        whole.load_weights(path)
-    except (ValueError, KeyError) as error:
-        raise UserError(f"backbone.weights={path}: does not fit ({_one_line(error)})") from error
+    _load_keras_3(model, whole, path)
+
+
+def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
+    """Loads a file in Keras 3's own format, which knows no layer names: of the whole model or of
+    just this part. Keras only warns of what such a file lacks; here that is an error."""
+    reasons = []
+    for target in (whole, model):
+        try:
+            with warnings.catch_warnings(action="error", category=UserWarning):
+                target.load_weights(path)
+            return
+        except (ValueError, KeyError, UserWarning) as error:
+            reasons.append(_one_line(error))
+    raise UserError(
+        f"backbone.weights={path}: holds neither the whole {whole.name} without its top nor its "
+        f"layers up to {model.layers[-1].name} ({reasons[0]})"
+    )
 
 
 def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group, path: Path) -> None:

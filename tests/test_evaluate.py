@@ -1,0 +1,65 @@
+"""`python evaluate.py RUN`: a finished run, measured again."""
+
+import json
+import shutil
+
+import pytest
+from conftest import save_picture
+
+
+def figures(outcome) -> dict:
+    assert outcome.status == 0, outcome.errors
+    return json.loads(outcome.output.splitlines()[-1])
+
+
+@pytest.fixture
+def run(train):
+    outcome, folder = train()
+    assert outcome.status == 0, outcome.errors
+    return folder
+
+
+def test_the_saved_model_gives_the_run_s_own_figures(run, command):
+    again = figures(command("evaluate.py", run, "--json"))
+    first = json.loads((run / "metrics.json").read_text())["test"]
+    assert again == pytest.approx(first, rel=1e-5)
+
+
+def test_other_pictures_of_the_same_classes(run, command, tmp_path):
+    for number, (name, colour) in enumerate(
+        {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (40, 60, 200)}.items()
+    ):
+        for i in range(4):  # half of each would be too few to carve from; "all" takes all
+            save_picture(tmp_path / "other" / name / f"{i}.png", colour, seed=number + 7 * i)
+    found = figures(
+        command("evaluate.py", run, f"data.path={tmp_path / 'other'}", "--split", "all", "--json")
+    )
+    assert found["pictures"] == 12
+    assert found["accuracy"] == pytest.approx(2 / 3)  # "red" shows blue
+
+
+def test_averaging_with_the_mirror_image_changes_the_loss_a_little(run, command):
+    plain = figures(command("evaluate.py", run, "--json"))
+    mirrored = figures(command("evaluate.py", run, "data.average_mirror=true", "--json"))
+    assert plain["loss"] != mirrored["loss"]
+    assert plain["loss"] == pytest.approx(mirrored["loss"], rel=0.2)
+
+
+def test_a_table_for_people(run, command):
+    assert "accuracy" in command("evaluate.py", run).output
+
+
+def test_other_classes_are_refused(run, command, picture_folder):
+    (picture_folder / "red").rename(picture_folder / "orange")
+    assert "orange" in command("evaluate.py", run).error
+
+
+def test_an_unfinished_run_is_refused(run, command, tmp_path):
+    (run / "model.keras").unlink()
+    assert "has not finished" in command("evaluate.py", run).error
+    shutil.rmtree(run)
+    assert "not a run's folder" in command("evaluate.py", run).error
+
+
+def test_an_unknown_key_is_refused(run, command):
+    assert "image_size" in command("evaluate.py", run, "data.imge_size=3").error

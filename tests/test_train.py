@@ -1,0 +1,266 @@
+"""`python train.py`: what a run leaves behind, and what it says of mistakes."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, save_picture
+
+
+def metrics(folder) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+# ---------------------------------------------------------------- a run and its folder
+
+
+def test_a_run_fills_its_folder(train):
+    outcome, folder = train()
+    assert outcome.status == 0, outcome.errors
+    assert {path.name for path in folder.iterdir()} >= {
+        "metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "checkpoints",
+        "tensorboard", "predictions.csv", "classes.json",
+    }
+    found = metrics(folder)
+    assert set(found["test"]) >= {"accuracy", "top5_accuracy", "loss"}
+    assert found["val"]["accuracy"] == found["test"]["accuracy"] == 1.0  # colours are easy
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    predictions = list(csv.DictReader((folder / "predictions.csv").open()))
+    assert len(predictions) == found["test"]["pictures"] == 6
+    assert {line["label"] for line in predictions} == {"blue", "green", "red"}
+    assert f"tensorboard --logdir {folder}" in outcome.output
+
+
+def test_tensorboard_shows_curves_pictures_text_and_graph(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, folder = train()
+    logs = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert set(logs.Tags()["tensors"]) >= {
+        "config", "test/confusion", "test/worst mistakes"
+    } and logs.Tags()["graph"]
+    for split in ("train", "validation"):
+        tags = EventAccumulator(str(folder / "tensorboard" / split)).Reload().Tags()["tensors"]
+        assert set(tags) >= {"epoch_loss", "epoch_accuracy", "epoch_top5_accuracy"}
+    assert "epoch_learning_rate" in EventAccumulator(
+        str(folder / "tensorboard" / "train")
+    ).Reload().Tags()["tensors"]
+
+
+def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train):
+    timeless = [
+        {key: metrics(train(f"seed={seed}", name=name)[1])[key] for key in ("val", "test")}
+        for seed, name in [(3, "a"), (3, "b"), (4, "c")]
+    ]
+    assert timeless[0] == timeless[1]
+    assert timeless[0] != timeless[2]
+
+
+def test_fine_tuning_reports_both_stages_and_changes_the_backbone(train):
+    frozen = metrics(train()[1])
+    outcome, folder = train(
+        "trainer.fine_tune_epochs=1", "optimizer.fine_tune_learning_rate=1e-5", name="tuned"
+    )
+    tuned = metrics(folder)
+    assert list(tuned["stages"]) == ["head", "fine_tune"]
+    assert "val, stage head" in outcome.output and "val, stage fine_tune" in outcome.output
+    assert tuned["backbone_digest"] != frozen["backbone_digest"]
+    assert tuned["stages"]["fine_tune"]["chosen_epoch"] == 4
+
+
+def test_without_the_store_pictures_are_read_every_epoch(train, tmp_path):
+    outcome, folder = train("trainer.feature_store=false", "trainer.epochs=1")
+    assert outcome.status == 0 and not (tmp_path / "features").exists()
+    assert metrics(folder)["stages"]["head"]["epochs"] == 1
+
+
+def test_the_papers_protocol_has_no_validation_and_says_so(train):
+    outcome, folder = train("data.val_fraction=0")
+    assert metrics(folder)["val"] is None
+    assert "last epoch (no validation split)" in outcome.output
+
+
+def test_a_reduction_is_trained_on_stored_maps(train):
+    outcome, folder = train("head=isqrt_cov", "head.reduction=4")
+    assert outcome.status == 0, outcome.errors
+    assert metrics(folder)["descriptor_size"] == 4 * 5 // 2
+
+
+@pytest.mark.parametrize(
+    "head", ["average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear"]
+)
+def test_every_head_trains(train, head):
+    outcome, _ = train(f"head={head}", "trainer.epochs=1")
+    assert outcome.status == 0, outcome.errors
+
+
+def test_debug_overfit_learns_its_few_pictures(train):
+    _, folder = train("debug=overfit", "trainer.epochs=40")
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["accuracy"] == 1.0
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_ends_with_a_table_over_seeds(train):
+    outcome, folder = train("-m", "head=average,bilinear", "seed=0,1")
+    assert outcome.status == 0, outcome.errors
+    rows = list(csv.DictReader((folder / "summary.csv").open()))
+    assert [(row["head"], row["runs"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
+    accuracies = [
+        metrics(run)["test"]["accuracy"] for run in sorted(folder.glob("*-bilinear-seed*"))
+    ]
+    assert float(rows[1]["test_mean"]) == pytest.approx(np.mean(accuracies))
+    assert float(rows[1]["test_std"]) == pytest.approx(np.std(accuracies, ddof=1))
+    assert "±" in outcome.output
+
+
+def test_one_failed_job_does_not_lose_the_others_and_is_named(train):
+    outcome, folder = train("-m", "backbone.tap=block1_conv1,nowhere")
+    assert outcome.status != 0
+    assert "failed:" in outcome.output and "backbone.tap=nowhere" in outcome.output
+    assert "1 of 2 jobs failed" in outcome.errors
+    assert len(list(folder.glob("*/metrics.json"))) == 1
+
+
+# ---------------------------------------------------------------- mistakes, each told in a line
+
+
+def fails(outcome, folder, *words: str) -> None:
+    """The command failed with one line that holds `words`, and left nothing half-written."""
+    assert outcome.status == 2
+    for word in words:
+        assert word in outcome.error, outcome.error
+    assert not (folder / "metrics.json").exists() and not (folder / "model.keras").exists()
+
+
+def test_an_unknown_key(train):
+    fails(*train("trainer.epoch=3"), "trainer.epoch", "epochs")
+    fails(*train("+trainer.epoch=3"), "epoch", "epochs")
+
+
+def test_a_wrong_type(train):
+    fails(*train("trainer.epochs=many"), "trainer.epochs=many", "Integer")
+
+
+def test_an_unknown_group_option_lists_the_options(train):
+    fails(*train("head=bilinaer"), "head/bilinaer", "improved_bilinear")
+
+
+def test_a_tap_that_does_not_exist_lists_the_taps(train):
+    fails(*train("backbone.tap=block1_conv3"), "backbone.tap=block1_conv3", "block1_conv2")
+
+
+def test_an_unknown_backbone_lists_the_known(train):
+    fails(*train("backbone.name=vgg61"), "backbone.name=vgg61", "vgg16")
+
+
+def test_weights_that_are_not_there(train):
+    fails(*train("backbone.weights=none.h5"), "backbone.weights=none.h5", "imagenet")
+
+
+def test_weights_that_do_not_fit_name_the_layer(train, tmp_path):
+    import keras
+
+    keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, name="block1_conv1")]
+    ).save_weights(tmp_path / "other.weights.h5")
+    outcome, folder = train(f"backbone.weights={tmp_path / 'other.weights.h5'}")
+    fails(outcome, folder, "other.weights.h5", "up to block1_conv2")
+
+
+def test_a_folder_that_does_not_exist(train):
+    fails(*train("data.path=no/such/folder"), "data.path=no/such/folder")
+
+
+def test_no_folder_given(train):
+    fails(*train("data.path=???"), "data.path")
+
+
+def test_an_empty_folder(train, tmp_path):
+    (tmp_path / "empty").mkdir()
+    fails(*train(f"data.path={tmp_path / 'empty'}"), "empty", "class/picture")
+
+
+def test_one_class_only(train, picture_folder):
+    for name in ("blue", "green"):
+        shutil.rmtree(picture_folder / name)
+    fails(*train(), "one class only", "red")
+
+
+def test_a_class_with_too_few_pictures_to_split(train, picture_folder):
+    for picture in sorted((picture_folder / "red").iterdir())[1:]:
+        picture.unlink()
+    fails(*train(), "'red'", "too few pictures (1)", "data.test_fraction")
+
+
+@pytest.mark.parametrize("store", ["true", "false"])
+def test_an_undecodable_picture_is_named(train, picture_folder, store):
+    (picture_folder / "red" / "3.png").write_bytes(b"no picture")
+    fails(
+        *train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true"
+    )
+
+
+def test_damaged_pictures_are_left_out_and_counted_if_asked(train, picture_folder):
+    picture = picture_folder / "red" / "3.png"
+    picture.write_bytes(picture.read_bytes()[:300])  # ends early
+    outcome, folder = train("data.skip_damaged=true")
+    assert outcome.status == 0 and "1 damaged left out" in outcome.output
+    assert metrics(folder)["data"]["damaged"] == ["red/3.png"]
+
+
+def test_no_room_for_the_features(train, monkeypatch):
+    full = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    fails(*train(), "trainer.feature_dir", "trainer.feature_store=false")
+
+
+def test_a_loss_that_diverges_stops_with_advice(train):
+    outcome, folder = train("optimizer.weight_decay=1e10", "trainer.epochs=20")
+    fails(outcome, folder, "the loss became", "optimizer.learning_rate")
+
+
+def test_batches_and_epochs_must_be_positive(train):
+    fails(*train("trainer.batch_size=0"), "trainer.batch_size=0")
+    fails(*train("trainer.epochs=0"), "trainer.epochs=0")
+
+
+# ---------------------------------------------------------------- as a process
+
+
+def test_cfg_answers_without_loading_tensorflow(tmp_path):
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', '--cfg', 'job']\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "finally: assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "improved_bilinear" in done.stdout
+
+
+def test_a_mistake_exits_with_2_and_one_line_and_no_traceback(tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # or TensorFlow starts talkative
+    done = subprocess.run(
+        [sys.executable, "train.py", "data=image_folder", f"data.path={tmp_path / 'none'}",
+         f"hydra.run.dir={tmp_path / 'run'}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: data.path=")
+
+
+def test_pictures_of_other_shapes_and_kinds_train(train, picture_folder):
+    save_picture(picture_folder / "red" / "wide.jpg", (200, 50, 40), size=(90, 20))
+    save_picture(picture_folder / "red" / "tall.bmp", (200, 50, 40), size=(20, 90))
+    outcome, folder = train()
+    assert outcome.status == 0 and sum(
+        metrics(folder)["data"][split] for split in ("train", "val", "test")
+    ) == 32
