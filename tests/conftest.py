@@ -1,6 +1,9 @@
-"""What several tests share: small made pictures, and configurations as the commands compose them."""
+"""What several tests share: made pictures, configurations, and the commands to run."""
 
+import dataclasses
 import os
+import runpy
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -14,7 +17,9 @@ from PIL import Image
 
 from conf.schema import Config, checked
 
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+SMALL = ("data.image_size=32", "backbone.tap=block1_conv2", "trainer.epochs=3")
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 60, 40)}
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -26,7 +31,9 @@ def shared() -> Path:
     """The folder of real photographs and weights; a test that asks for it is marked `shared`."""
     if "FGVC_SHARED" not in os.environ:
         pytest.skip("FGVC_SHARED names no folder of photographs and weights")
-    return Path(os.environ["FGVC_SHARED"])
+    folder = Path(os.environ["FGVC_SHARED"])
+    assert (folder / "photos").is_dir(), f"FGVC_SHARED={folder} has no photos"
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +83,70 @@ def folder_config(make_config):
         )
 
     return make
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def error(self) -> str:
+        """The one line that a mistake is told in."""
+        lines = [line for line in self.errors.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "Traceback" not in self.errors, self.errors
+        return lines[0]
+
+
+@pytest.fixture
+def command(capfd, monkeypatch):
+    """Runs `train.py`, `evaluate.py` or `predict.py` as the terminal would, in this process."""
+    monkeypatch.chdir(ROOT)
+
+    def run(script: str, *arguments) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as exit:
+            status = exit.code
+            if isinstance(status, str):  # as the interpreter does at its end
+                print(status, file=sys.stderr)
+                status = 1
+        return Outcome(status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def own_folder(tmp_path, draw_pictures) -> Path:
+    """Three classes of ten pictures each, for a test to change as it likes."""
+    for name, colour in COLOURS.items():
+        draw_pictures(tmp_path / "pictures" / name, 10, colour)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def train(command, own_folder, tmp_path):
+    """Runs `train.py` on `own_folder` with a small backbone; returns the outcome and the folder.
+
+    Arguments are overrides on top of `SMALL`; "-m" makes it a sweep.
+    """
+
+    def run(*overrides: str, name: str = "run") -> tuple[Outcome, Path]:
+        folder = tmp_path / name
+        sweep = "-m" in overrides
+        outcome = command(
+            "train.py", *(["-m"] if sweep else []), "data=image_folder", f"data.path={own_folder}",
+            f"trainer.feature_dir={tmp_path / 'features'}",
+            f"hydra.{'sweep' if sweep else 'run'}.dir={folder}", *SMALL,
+            *(override for override in overrides if override != "-m"),
+        )
+        return outcome, folder
+
+    return run

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from conftest import save_picture
 
 
 def figures(outcome) -> dict:
@@ -25,12 +24,10 @@ def test_the_saved_model_gives_the_run_s_own_figures(run, command):
     assert again == pytest.approx(first, rel=1e-5)
 
 
-def test_other_pictures_of_the_same_classes(run, command, tmp_path):
-    for number, (name, colour) in enumerate(
-        {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (40, 60, 200)}.items()
-    ):
-        for i in range(4):  # half of each would be too few to carve from; "all" takes all
-            save_picture(tmp_path / "other" / name / f"{i}.png", colour, seed=number + 7 * i)
+def test_other_pictures_of_the_same_classes(run, command, tmp_path, draw_pictures):
+    shown = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (41, 60, 200)}
+    for name, colour in shown.items():
+        draw_pictures(tmp_path / "other" / name, 4, colour)
     found = figures(
         command("evaluate.py", run, f"data.path={tmp_path / 'other'}", "--split", "all", "--json")
     )
@@ -49,8 +46,8 @@ def test_a_table_for_people(run, command):
     assert "accuracy" in command("evaluate.py", run).output
 
 
-def test_other_classes_are_refused(run, command, picture_folder):
-    (picture_folder / "red").rename(picture_folder / "orange")
+def test_other_classes_are_refused(run, command, own_folder):
+    (own_folder / "red").rename(own_folder / "orange")
     assert "orange" in command("evaluate.py", run).error
 
 

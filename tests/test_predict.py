@@ -4,7 +4,6 @@ import csv
 import io
 
 import pytest
-from conftest import save_picture
 
 
 @pytest.fixture
@@ -14,8 +13,8 @@ def run(train):
     return folder
 
 
-def test_the_best_classes_come_first_with_their_probabilities(run, command, tmp_path):
-    picture = save_picture(tmp_path / "new.png", (200, 50, 40), seed=99)
+def test_the_best_classes_come_first(run, command, tmp_path, draw_pictures):
+    [picture] = draw_pictures(tmp_path / "new", 1, (201, 60, 40))
     lines = command("predict.py", run, picture).output.splitlines()
     assert lines[0] == str(picture)
     assert lines[1].split()[1] == "red" and len(lines) == 4
@@ -23,15 +22,15 @@ def test_the_best_classes_come_first_with_their_probabilities(run, command, tmp_
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.1)
 
 
-def test_csv_of_a_whole_folder(run, command, picture_folder):
-    outcome = command("predict.py", run, picture_folder, "--csv", "--top", "1")
+def test_csv_of_a_whole_folder(run, command, own_folder):
+    outcome = command("predict.py", run, own_folder, "--csv", "--top", "1")
     rows = list(csv.DictReader(io.StringIO(outcome.output)))
     assert len(rows) == 30 and set(rows[0]) == {"picture", "rank", "class", "probability"}
     assert all(row["class"] in row["picture"] for row in rows)
 
 
-def test_an_undecodable_picture_is_reported_and_the_others_named(run, command, tmp_path):
-    good = save_picture(tmp_path / "good.png", (40, 60, 200))
+def test_an_undecodable_picture_is_reported_the_others_named(run, command, tmp_path, draw_pictures):
+    [good] = draw_pictures(tmp_path / "good", 1, (40, 60, 201))
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     outcome = command("predict.py", run, bad, good)

@@ -8,7 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, save_picture
+from conftest import ROOT
+from PIL import Image
 
 
 def metrics(folder) -> dict:
@@ -188,28 +189,28 @@ def test_an_empty_folder(train, tmp_path):
     fails(*train(f"data.path={tmp_path / 'empty'}"), "empty", "class/picture")
 
 
-def test_one_class_only(train, picture_folder):
+def test_one_class_only(train, own_folder):
     for name in ("blue", "green"):
-        shutil.rmtree(picture_folder / name)
+        shutil.rmtree(own_folder / name)
     fails(*train(), "one class only", "red")
 
 
-def test_a_class_with_too_few_pictures_to_split(train, picture_folder):
-    for picture in sorted((picture_folder / "red").iterdir())[1:]:
+def test_a_class_with_too_few_pictures_to_split(train, own_folder):
+    for picture in sorted((own_folder / "red").iterdir())[1:]:
         picture.unlink()
     fails(*train(), "'red'", "too few pictures (1)", "data.test_fraction")
 
 
 @pytest.mark.parametrize("store", ["true", "false"])
-def test_an_undecodable_picture_is_named(train, picture_folder, store):
-    (picture_folder / "red" / "3.png").write_bytes(b"no picture")
+def test_an_undecodable_picture_is_named(train, own_folder, store):
+    (own_folder / "red" / "3.png").write_bytes(b"no picture")
     fails(
         *train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true"
     )
 
 
-def test_damaged_pictures_are_left_out_and_counted_if_asked(train, picture_folder):
-    picture = picture_folder / "red" / "3.png"
+def test_damaged_pictures_are_left_out_and_counted_if_asked(train, own_folder):
+    picture = own_folder / "red" / "3.png"
     picture.write_bytes(picture.read_bytes()[:300])  # ends early
     outcome, folder = train("data.skip_damaged=true")
     assert outcome.status == 0 and "1 damaged left out" in outcome.output
@@ -257,9 +258,9 @@ def test_a_mistake_exits_with_2_and_one_line_and_no_traceback(tmp_path, monkeypa
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: data.path=")
 
 
-def test_pictures_of_other_shapes_and_kinds_train(train, picture_folder):
-    save_picture(picture_folder / "red" / "wide.jpg", (200, 50, 40), size=(90, 20))
-    save_picture(picture_folder / "red" / "tall.bmp", (200, 50, 40), size=(20, 90))
+def test_pictures_of_other_shapes_and_kinds_train(train, own_folder):
+    Image.new("RGB", (90, 20), (200, 60, 40)).save(own_folder / "red" / "wide.jpg")
+    Image.new("P", (20, 90)).save(own_folder / "red" / "tall.bmp")
     outcome, folder = train()
     assert outcome.status == 0 and sum(
         metrics(folder)["data"][split] for split in ("train", "val", "test")
