@@ -1,0 +1,520 @@
+"""Draws the birds of the `drawn_birds` data set.
+
+Every bird wears the same four colours and the same four patterns: a barred cap (and tail), a
+spotted breast, scaled shoulders and streaked wings. A species is told only by what goes with what:
+which colour is on which pattern. So every picture holds each colour and each pattern in about the
+same amount whatever the species; statistics of the first order do not see it, co-occurrence does.
+
+The rule: the colours of cap, breast, shoulder and wing are an even permutation of `COLOURS`. Cap
+and breast name the species, any two parts tell it, and two species agree on one part at most.
+
+`python -m data.bird_drawing FILE` draws a labelled contact sheet of all species.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+COLOURS = {
+    "red": (206, 48, 44),
+    "gold": (238, 184, 40),
+    "blue": (48, 104, 204),
+    "green": (52, 160, 104),
+}
+PARTS = ("cap", "breast", "shoulder", "wing")
+_INK = (30, 26, 34)
+
+_SUPERSAMPLING = 3
+_BODY_COLOURS = ((150, 120, 92), (120, 118, 122), (176, 156, 124), (112, 122, 92), (142, 104, 84))
+_SCENES = (  # far colour above, far colour below
+    ((176, 206, 226), (214, 222, 196)),
+    ((150, 178, 120), (92, 124, 78)),
+    ((226, 206, 178), (170, 150, 130)),
+    ((120, 148, 150), (76, 98, 96)),
+    ((206, 196, 214), (150, 160, 146)),
+    ((196, 206, 140), (120, 146, 84)),
+)
+_LEAF_COLOURS = ((84, 128, 62), (122, 152, 66), (66, 108, 76), (170, 142, 66), (150, 96, 60))
+_BERRY_COLOURS = (*COLOURS.values(), (246, 242, 232), _INK)
+_CLUTTER = (*_BERRY_COLOURS, *_LEAF_COLOURS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Species:
+    """One species: its name and the colour of each part."""
+
+    name: str
+    dress: dict[str, str]
+
+
+def _is_even(order: tuple[int, ...]) -> bool:
+    return sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
+
+
+def _make_species() -> tuple[Species, ...]:
+    """The nine whose cap is not green: three caps, three breasts to each."""
+    species = []
+    for order in itertools.permutations(range(len(COLOURS))):
+        cap, breast, *_ = colours = [tuple(COLOURS)[i] for i in order]
+        if _is_even(order) and cap != "green":
+            dress = dict(zip(PARTS, colours, strict=True))
+            species.append(Species(f"{cap}_capped_{breast}breast", dress))
+    return tuple(species)
+
+
+SPECIES = _make_species()
+
+
+def draw(species: int, rng: np.random.Generator, size: int = 96) -> Image.Image:
+    """Draws one bird.
+
+    Args:
+        species: index into `SPECIES`.
+        rng: decides everything that is not the species; the same state gives the same pixels.
+        size: side of the square picture in pixels. Default: 96.
+
+    Returns:
+        An RGB picture, (size, size).
+    """
+    pose = _Pose.sample(rng)
+    scenery = _background(rng, size)
+    scenery = _over(scenery, _perch(pose, rng, size))
+    bird = _shaded(_bird(SPECIES[species], pose, rng, size), rng)
+    picture = _over(_with_shadow(scenery, bird), bird)
+    picture = _over(picture, _foreground(rng, size))
+    return _lit(picture, rng)
+
+
+# Geometry: points are (n, 2) arrays, x to the bird's front, y down, in body lengths.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pose:
+    """Where the bird is in the picture and how it holds itself (angles in radians)."""
+
+    scale: float  # body lengths to picture sides
+    centre: tuple[float, float]
+    facing: float  # 1 to the right, -1 to the left
+    body: float
+    head: float
+    tail: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> "_Pose":
+        return cls(
+            scale=rng.uniform(0.34, 0.50),
+            centre=(rng.uniform(0.40, 0.60), rng.uniform(0.44, 0.56)),
+            facing=rng.choice((-1.0, 1.0)),
+            body=rng.uniform(0.05, 0.75),
+            head=rng.uniform(-0.3, 0.3),
+            tail=rng.uniform(-0.35, 0.3),
+        )
+
+    def place(self, points, size: int, frame: str = "body") -> np.ndarray:
+        """Points of a frame (body, head or tail) as pixels of the supersampled canvas."""
+        points = np.asarray(points, float)
+        if frame == "head":
+            points = _rotate(points, self.head - self.body * 0.8) + _HEAD
+        if frame == "tail":
+            points = _rotate(points, self.tail) + _RUMP
+        points = _rotate(points, self.body) * self.scale * (self.facing, 1.0) + self.centre
+        return points * size * _SUPERSAMPLING
+
+    def length(self, units: float, size: int) -> float:
+        return units * self.scale * size * _SUPERSAMPLING
+
+
+_CHEST, _CHEST_RADIUS = np.array((0.10, 0.0)), 0.34
+_RUMP, _RUMP_RADIUS = np.array((-0.44, -0.02)), 0.14
+_HEAD, _HEAD_RADIUS = np.array((0.30, -0.34)), 0.27
+
+
+def _rotate(points: np.ndarray, angle: float) -> np.ndarray:
+    """Turns counter-clockwise as seen in the picture (y down): raises the front."""
+    c, s = math.cos(angle), math.sin(angle)
+    return points @ np.array(((c, -s), (s, c)))
+
+
+def _arc(centre, radius: float, start: float, stop: float, n: int = 24) -> np.ndarray:
+    t = np.linspace(start, stop, n)
+    return np.asarray(centre) + radius * np.stack((np.cos(t), np.sin(t)), -1)
+
+
+def _capsule(a, radius_a: float, b, radius_b: float) -> np.ndarray:
+    """The outline of two discs and all that lies between them."""
+    along = np.asarray(b) - np.asarray(a)
+    direction = math.atan2(along[1], along[0])
+    half = math.acos((radius_a - radius_b) / math.hypot(*along))
+    return np.concatenate(
+        (
+            _arc(a, radius_a, direction + half, direction - half + 2 * math.pi),
+            _arc(b, radius_b, direction - half, direction + half),
+        )
+    )
+
+
+def _smooth(points, n: int = 8) -> np.ndarray:
+    """A closed Catmull-Rom curve through the points."""
+    p = np.asarray(points, float)
+    before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
+    t = np.linspace(0, 1, n, endpoint=False)[:, None, None]
+    curve = 0.5 * (
+        2 * p
+        + (after - before) * t
+        + (2 * before - 5 * p + 4 * after - beyond) * t**2
+        + (3 * p - before - 3 * after + beyond) * t**3
+    )
+    return curve.transpose(1, 0, 2).reshape(-1, 2)
+
+
+_WING = _smooth(
+    ((0.30, -0.06), (0.20, -0.26), (-0.10, -0.29), (-0.46, -0.12), (-0.82, 0.10),
+     (-0.50, 0.14), (-0.16, 0.21), (0.16, 0.15))
+)  # fmt: skip
+_SHOULDER = _arc((0.14, -0.04), 0.27, 0, 2 * math.pi, 40)
+_BREAST, _BREAST_RADIUS = np.array((0.30, 0.20)), 0.36
+_TAIL = _smooth(((0.06, -0.07), (-0.20, -0.08), (-0.46, -0.10), (-0.44, 0.08), (-0.18, 0.08),
+                 (0.06, 0.07)))  # fmt: skip
+
+
+# The bird.
+
+
+def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
+    canvas = _Layer(size)
+    body = _varied(_BODY_COLOURS[rng.integers(len(_BODY_COLOURS))], rng)
+    dress = {part: _varied(COLOURS[colour], rng) for part, colour in species.dress.items()}
+    place = lambda points, frame="body": pose.place(points, size, frame)  # noqa: E731
+
+    _legs(canvas, pose, size)
+    tail = canvas.mask(place(_TAIL, "tail"))
+    canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose, size))
+
+    trunk = ImageChops.lighter(
+        canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _RUMP, _RUMP_RADIUS))),
+        canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _HEAD, _HEAD_RADIUS))),
+    )
+    canvas.paint(trunk, body)
+    breast = canvas.mask(place(_arc(_BREAST, _BREAST_RADIUS, 0, 2 * math.pi, 48)))
+    breast = ImageChops.multiply(breast, trunk)
+    canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng, size))
+
+    head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), "head"))
+    canvas.paint(head, _mixed(body, (250, 244, 230), 0.45))
+    cap = canvas.mask(place(_CAP, "head"))
+    canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose, size))
+    _face(canvas, place, pose, size)
+
+    wing = canvas.mask(place(_WING))
+    canvas.plumage(wing, dress["wing"], _streaks(canvas, pose, size))
+    shoulder = ImageChops.multiply(wing, canvas.mask(place(_SHOULDER)))
+    canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose, size))
+    canvas.outline(place(_WING), _mixed(body, _INK, 0.6), pose.length(0.012, size))
+    return canvas.finished()
+
+
+_CAP = _smooth(
+    ((0.26, -0.04), (0.20, -0.19), (0.06, -0.29), (-0.10, -0.29), (-0.25, -0.18), (-0.32, 0.02),
+     (-0.28, 0.12), (-0.16, 0.02), (0.05, -0.04))
+)  # fmt: skip
+
+
+def _cap_bars(canvas, pose: _Pose, size: int) -> Image.Image:
+    """Bars from above the eye to the rim of the cap."""
+    angles = np.radians(np.linspace(-195, -10, 9))
+    spokes = np.stack((np.cos(angles), np.sin(angles)), -1)
+    lines = np.stack((0.12 * spokes, 0.4 * spokes), 1) + (0.0, 0.04)
+    return canvas.lines(pose.place(lines, size, "head"), pose.length(0.05, size))
+
+
+def _tail_bars(canvas, pose: _Pose, size: int) -> Image.Image:
+    x = np.arange(-0.42, 0, 0.105)[:, None]
+    lines = np.stack(np.broadcast_arrays(x + (0.01, -0.01), (-0.15, 0.15)), -1)
+    return canvas.lines(pose.place(lines, size, "tail"), pose.length(0.05, size))
+
+
+def _spots(canvas, pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
+    step = 0.11
+    rows, columns = np.mgrid[-4:5, -4:5]
+    grid = np.stack((columns + 0.5 * (rows % 2), 0.87 * rows), -1).reshape(-1, 2) * step
+    centres = grid + _BREAST + rng.normal(0, 0.006, grid.shape)
+    return canvas.dots(pose.place(centres, size), pose.length(0.036, size))
+
+
+def _scales(canvas, pose: _Pose, size: int) -> Image.Image:
+    """Rows of feather edges, each an arc open to the front."""
+    arc = _arc((0, 0), 0.062, math.radians(80), math.radians(280), 9)
+    row, column = np.mgrid[0:10, 0:6]
+    at = np.stack((-0.66 + 0.1 * row, -0.36 + 0.12 * column + 0.06 * (row % 2)), -1)
+    lines = at.reshape(-1, 1, 2) + arc
+    return canvas.lines(pose.place(lines, size), pose.length(0.034, size))
+
+
+def _streaks(canvas, pose: _Pose, size: int) -> Image.Image:
+    """The edges of the long feathers, which fan out from the wing's tip."""
+    tip = np.array((-1.5, 0.32))
+    angles = np.radians(np.linspace(-33, 8, 11))
+    ends = tip + 2.0 * np.stack((np.cos(angles), np.sin(angles)), -1)
+    lines = np.stack((np.broadcast_to(tip, ends.shape), ends), 1)
+    return canvas.lines(pose.place(lines, size), pose.length(0.036, size))
+
+
+def _face(canvas, place, pose: _Pose, size: int) -> None:
+    canvas.polygon(place(((0.24, -0.03), (0.43, 0.06), (0.24, 0.06)), "head"), (72, 62, 54))
+    canvas.polygon(place(((0.24, 0.05), (0.39, 0.07), (0.22, 0.11)), "head"), (104, 90, 76))
+    eye = place((0.12, 0.03), "head")
+    canvas.spot(eye, pose.length(0.058, size), (240, 232, 214))
+    canvas.spot(eye, pose.length(0.046, size), (22, 18, 20))
+    canvas.spot(place((0.135, 0.012), "head"), pose.length(0.016, size), (255, 255, 255))
+
+
+def _legs(canvas, pose: _Pose, size: int) -> None:
+    feet = _feet(pose)
+    for offset in (-0.07, 0.07):
+        hip = pose.place((offset, 0.26), size)
+        foot = (feet + (offset * 0.9 * pose.facing * pose.scale, 0)) * size * _SUPERSAMPLING
+        canvas.stroke(np.stack((hip, foot)), pose.length(0.028, size), (98, 78, 66))
+        toe = pose.length(0.06, size)
+        canvas.stroke(
+            foot + np.array(((-toe, 0.2 * toe), (0, -0.1 * toe), (toe, 0.2 * toe))),
+            pose.length(0.026, size), (98, 78, 66),
+        )  # fmt: skip
+
+
+def _feet(pose: _Pose) -> np.ndarray:
+    """Where the bird stands, in picture sides."""
+    return np.array(pose.centre) + np.array((0.0, 0.45)) * pose.scale
+
+
+# What is around the bird.
+
+
+def _background(rng: np.random.Generator, size: int) -> Image.Image:
+    """Far, blurred surroundings: a gradient, soft foliage, discs of light."""
+    above, below = (_varied(c, rng) for c in _SCENES[rng.integers(len(_SCENES))])
+    slope = np.linspace(0, 1, 8)[:, None, None]
+    wash = np.asarray(above) * (1 - slope) + np.asarray(below) * slope
+    wash = wash + rng.normal(0, 13, (8, 8, 1)) + rng.normal(0, 6, (8, 8, 3))
+    picture = Image.fromarray(_bytes(wash)).resize((size, size), Image.BICUBIC)
+    pen = ImageDraw.Draw(picture, "RGBA")
+    for _ in range(rng.integers(4, 12)):
+        colour = _mixed(above, _random_colour(rng), 0.35)
+        (x, y), r = rng.uniform(0, size, 2), rng.uniform(0.03, 0.13) * size
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=(*colour, 110))
+    return picture.filter(ImageFilter.GaussianBlur(size / 80))
+
+
+def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    return _CLUTTER[rng.integers(len(_CLUTTER))]
+
+
+def _perch(pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
+    """Sprays behind the bird and the branch it stands on."""
+    layer = _Layer(size)
+    bark = _varied((112, 88, 70), rng)
+    for _ in range(rng.integers(1, 5)):
+        _spray(layer, bark, rng, reach=(0.3, 0.8))
+    width = rng.uniform(0.035, 0.055) * layer.side
+    feet = _feet(pose) * layer.side + (0, 0.42 * width)
+    x = np.linspace(-0.1, 1.1, 9) * layer.side
+    away = x - feet[0]
+    y = feet[1] + rng.uniform(-0.22, 0.22) * away + rng.normal(0, 0.3) * away**2 / layer.side
+    line = np.stack((x, y), -1)
+    layer.stroke(line, width, _mixed(bark, (0, 0, 0), 0.25))
+    layer.stroke(line - (0, 0.16 * width), 0.62 * width, bark)
+    layer.stroke(line - (0, 0.28 * width), 0.2 * width, _mixed(bark, (255, 240, 220), 0.3))
+    return layer.finished()
+
+
+def _foreground(rng: np.random.Generator, size: int) -> Image.Image:
+    """Sprays nearer than the bird, which keep to the rim."""
+    layer = _Layer(size)
+    for _ in range(rng.integers(0, 4)):
+        _spray(layer, _varied((112, 88, 70), rng), rng, reach=(0.1, 0.22))
+    return layer.finished()
+
+
+def _spray(layer, bark, rng: np.random.Generator, reach: tuple[float, float]) -> None:
+    """A twig that grows in from the rim of the picture, with leaves and perhaps berries."""
+    side, angle = layer.side, rng.uniform(0, 2 * math.pi)
+    outward = np.array((math.cos(angle), math.sin(angle)))
+    root = (0.5 + 0.62 * outward / np.abs(outward).max()) * side
+    length = (0.12 + rng.uniform(*reach)) * side
+    heading = math.atan2(outward[1], -outward[0]) + rng.normal(0, 0.5)
+    t = np.linspace(0, 1, 9)
+    twig = np.stack((t, rng.normal(0, 0.15) * t**2), -1) * length
+    twig = _rotate(twig, heading) + root
+    layer.stroke(twig, rng.uniform(0.009, 0.016) * side, _mixed(bark, (210, 205, 190), 0.2))
+    colour = _varied(_LEAF_COLOURS[rng.integers(len(_LEAF_COLOURS))], rng)
+    turn = rng.choice((-1.0, 1.0))
+    for at in twig[2:]:
+        turn = -turn
+        _leaf(layer, at, heading + turn * rng.uniform(0.4, 1.1), colour, rng)
+    if rng.random() < 0.6:
+        berry = _varied(_BERRY_COLOURS[rng.integers(len(_BERRY_COLOURS))], rng)
+        for at in twig[2:].repeat(2, 0) + rng.normal(0, 0.03 * side, (14, 2)):
+            _berry(layer, at, berry, rng.uniform(0.014, 0.028) * side)
+
+
+def _leaf(layer, at: np.ndarray, angle: float, colour, rng: np.random.Generator) -> None:
+    length = rng.uniform(0.08, 0.16) * layer.side
+    colour = _mixed(colour, (235, 235, 170), rng.uniform(0, 0.25))
+    layer.polygon(_rotate(_LEAF * length, angle) + at, colour)
+    rib = _rotate(np.array(((0.0, 0.0), (0.9, 0.0))) * length, angle) + at
+    layer.stroke(rib, 0.05 * length, _mixed(colour, (240, 240, 200), 0.3))
+
+
+_LEAF = _smooth(((0, 0), (0.3, -0.2), (0.7, -0.16), (1, 0), (0.7, 0.16), (0.3, 0.2)))
+
+
+def _berry(layer, at: np.ndarray, colour, radius: float) -> None:
+    layer.spot(at, radius, _mixed(colour, (0, 0, 0), 0.25))
+    layer.spot(at - 0.1 * radius, 0.85 * radius, colour)
+    layer.spot(at - 0.35 * radius, 0.25 * radius, _mixed(colour, (255, 255, 255), 0.7))
+
+
+# Light.
+
+
+def _shaded(bird: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Gives the flat bird volume: darker towards the side away from the light."""
+    alpha = bird.getchannel("A")
+    size = bird.width
+    soft = np.asarray(alpha.filter(ImageFilter.GaussianBlur(size / 14)), float) / 255
+    shift = (size // 16, int(rng.integers(-size // 24, size // 24 + 1)))
+    lit = 0.62 + 0.42 * soft + 0.55 * (soft - np.roll(soft, shift, (0, 1)))
+    colours = np.asarray(bird.convert("RGB"), float) * np.clip(lit, 0.55, 1.12)[..., None]
+    shaded = Image.fromarray(_bytes(colours))
+    shaded.putalpha(alpha)
+    return shaded
+
+
+def _with_shadow(scenery: Image.Image, bird: Image.Image) -> Image.Image:
+    shadow = bird.getchannel("A").filter(ImageFilter.GaussianBlur(bird.width / 32))
+    dark = scenery.point(lambda value: value * 0.72)
+    return Image.composite(dark, scenery, ImageChops.offset(shadow, 0, bird.width // 40))
+
+
+def _lit(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """One light for the whole picture: strength, warmth, a slope across it, a little grain."""
+    size = picture.width
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    angle = rng.uniform(0, 2 * math.pi)
+    slope = 1 + rng.uniform(0, 0.16) * (math.cos(angle) * x + math.sin(angle) * y)
+    gain = rng.uniform(0.6, 1.2) * rng.normal(1, 0.07, 3)
+    pixels = np.asarray(picture, float) * slope[..., None] * gain
+    return Image.fromarray(_bytes(pixels + rng.normal(0, 2.0, (size, size, 1))))
+
+
+# Canvas.
+
+
+class _Layer:
+    """A transparent canvas, `_SUPERSAMPLING` times as fine as the picture."""
+
+    def __init__(self, size: int):
+        self.side = size * _SUPERSAMPLING
+        self.image = Image.new("RGBA", (self.side, self.side))
+        self.pen = ImageDraw.Draw(self.image, "RGBA")
+
+    def finished(self) -> Image.Image:
+        """The picture at its own size: every pixel the mean of the finer ones."""
+        return self.image.reduce(_SUPERSAMPLING)
+
+    def mask(self, outline: np.ndarray) -> Image.Image:
+        mask = Image.new("L", self.image.size)
+        ImageDraw.Draw(mask).polygon(outline.ravel().tolist(), fill=255)
+        return mask
+
+    def lines(self, lines, width: float) -> Image.Image:
+        mask = Image.new("L", self.image.size)
+        pen = ImageDraw.Draw(mask)
+        for line in lines:
+            pen.line(line.ravel().tolist(), fill=255, width=round(width), joint="curve")
+        return mask
+
+    def dots(self, centres: np.ndarray, radius: float) -> Image.Image:
+        mask = Image.new("L", self.image.size)
+        pen = ImageDraw.Draw(mask)
+        for x, y in centres:
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+        return mask
+
+    def paint(self, mask: Image.Image, colour) -> None:
+        box = mask.getbbox()
+        if box:
+            self.image.paste(tuple(colour) + (255,), box, mask.crop(box))
+
+    def plumage(self, part: Image.Image, colour, pattern: Image.Image) -> None:
+        self.paint(part, colour)
+        self.paint(ImageChops.multiply(part, pattern), _mixed(colour, _INK, 0.8))
+
+    def polygon(self, outline: np.ndarray, colour) -> None:
+        self.pen.polygon(outline.ravel().tolist(), fill=tuple(colour))
+
+    def outline(self, outline: np.ndarray, colour, width: float) -> None:
+        closed = np.concatenate((outline, outline[:2]))
+        self.pen.line(closed.ravel().tolist(), fill=tuple(colour), width=max(1, round(width)))
+
+    def stroke(self, line: np.ndarray, width: float, colour) -> None:
+        self.pen.line(
+            line.ravel().tolist(), fill=tuple(colour), width=max(1, round(width)), joint="curve"
+        )
+
+    def spot(self, centre: np.ndarray, radius: float, colour) -> None:
+        x, y = np.ravel(centre)
+        self.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tuple(colour))
+
+
+def _over(below: Image.Image, above: Image.Image) -> Image.Image:
+    return Image.composite(above.convert("RGB"), below, above.getchannel("A"))
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _varied(colour, rng: np.random.Generator) -> tuple[int, ...]:
+    """The colour as one individual has it: lighter or darker, and a little off."""
+    varied = np.asarray(colour) * rng.normal(1, 0.1) + rng.normal(0, 12, 3)
+    return tuple(int(v) for v in _bytes(varied))
+
+
+def _mixed(colour, other, share: float) -> tuple[int, ...]:
+    return tuple(
+        round(a + (b - a) * share) for a, b in zip(colour[:3], other[:3], strict=True)
+    )
+
+
+# Contact sheet.
+
+
+def contact_sheet(views: int = 6, size: int = 96, seed: int = 0) -> Image.Image:
+    """All species, one a row, `views` pictures each, with their names."""
+    label, gap = 170, 4
+    row = size + gap
+    sheet = Image.new("RGB", (label + views * row + gap, len(SPECIES) * row + gap), (252, 251, 248))
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    for i, species in enumerate(SPECIES):
+        y = gap + i * row
+        pen.text((gap + 4, y + size / 2), species.name.replace("_", " "), (40, 40, 44), font,
+                 anchor="lm")  # fmt: skip
+        for view in range(views):
+            rng = np.random.default_rng((seed, i, view))
+            sheet.paste(draw(i, rng, size), (label + view * row, y))
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw a contact sheet of all species.")
+    parser.add_argument("file", help="the picture to write, e.g. docs/drawn_birds.png")
+    contact_sheet().save(parser.parse_args().file)
+
+
+if __name__ == "__main__":
+    main()
