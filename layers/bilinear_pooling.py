@@ -48,7 +48,7 @@ class BilinearPooling(keras.layers.Layer):
             feature_maps.check_feature_shape(shape, self)
         first, second = (self._positions(shape) for shape in input_shape)
         if len(first) != len(second) or any(
-            a != b for a, b in zip(first, second) if a is not None and b is not None
+            a != b for a, b in zip(first, second, strict=True) if None not in (a, b)
         ):
             raise ValueError(
                 "BilinearPooling takes two feature maps of the same positions. "

@@ -42,9 +42,7 @@ class CompactBilinearPooling(keras.layers.Layer):
         ValueError: an unknown `method`, an `output_dim` below 1, an input of another rank, a mask.
     """
 
-    def __init__(
-        self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs
-    ):
+    def __init__(self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
         if method not in METHODS:
             raise ValueError(f"`method` must be one of {METHODS}. Received: {method!r}")

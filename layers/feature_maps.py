@@ -1,4 +1,4 @@
-"""What every pooling layer does to its input first: one row per position, one column per channel."""
+"""What every pooling layer does to its input first: bring it to (batch, positions, channels)."""
 
 import keras
 
