@@ -1,0 +1,187 @@
+"""From the configuration to a data set: folders of pictures, and what all data sets share."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conf.schema import DataConfig
+from data.datasets import Concatenated, open_dataset
+from errors import UserError
+
+
+class Lot:
+    """Made pictures: each one's bytes say which it is."""
+
+    def __init__(self, letter: str, count: int):
+        self.letter, self.labels = letter, np.arange(count, dtype=np.int64)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def name(self, index):
+        return f"{self.letter}{index}"
+
+    def encoded(self, index):
+        return self.name(index).encode()
+
+    def fingerprint(self):
+        return f"{self.letter}{len(self)}"
+
+
+def folder(path, **options) -> DataConfig:
+    return DataConfig(name="image_folder", path=str(path), **options)
+
+
+@pytest.fixture
+def own_pictures(tmp_path, draw_pictures):
+    """Two classes of ten pictures, for a test to change."""
+    for name in ("ash", "oak"):
+        draw_pictures(tmp_path / name, 10)
+    return tmp_path
+
+
+# Several lots as one
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
+def test_concatenated_lots_keep_their_order_names_and_bytes(counts):
+    lots = [Lot(letter, count) for letter, count in zip("abcd", counts, strict=False)]
+    together = Concatenated(lots)
+    names = [lot.name(i) for lot in lots for i in range(len(lot))]
+    assert len(together) == sum(counts)
+    assert [together.name(i) for i in range(len(together))] == names
+    assert [together.encoded(i).decode() for i in range(len(together))] == names
+    assert together.labels.tolist() == [i for count in counts for i in range(count)]
+
+
+def test_the_fingerprint_of_concatenated_lots_knows_each_lot_and_their_order():
+    a, b, longer = Lot("a", 2), Lot("b", 2), Lot("b", 3)
+    lots = ([a, b], [b, a], [a, longer])
+    assert len({Concatenated(lot).fingerprint() for lot in lots}) == 3
+
+
+# A folder of pictures
+
+
+def test_a_flat_folder_is_split_by_fractions_of_each_class(own_pictures):
+    dataset = open_dataset(folder(own_pictures, val_fraction=0.25, test_fraction=0.2), seed=0)
+    assert dataset.class_names == ["ash", "oak"]
+    sizes = {name: np.bincount(dataset.labels[rows]) for name, rows in dataset.splits.items()}
+    assert {name: size.tolist() for name, size in sizes.items()} == {
+        "train": [6, 6], "val": [2, 2], "test": [2, 2],  # val is carved from the other 16
+    }
+    np.testing.assert_array_equal(dataset.rows, np.arange(20))
+
+
+def test_splits_depend_on_the_seed_alone(own_pictures):
+    first, again, other = (open_dataset(folder(own_pictures), seed) for seed in (0, 0, 1))
+    for split in ("train", "val", "test"):
+        np.testing.assert_array_equal(first.splits[split], again.splits[split])
+    assert first.splits["test"].tolist() != other.splits["test"].tolist()
+
+
+def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(
+    tmp_path, draw_pictures
+):
+    for split, count in (("train", 10), ("test", 3)):
+        for name in ("ash", "oak"):
+            draw_pictures(tmp_path / split / name, count)
+    dataset = open_dataset(folder(tmp_path, val_fraction=0.2, test_fraction=0.5), seed=0)
+    assert {name: len(rows) for name, rows in dataset.splits.items()} == {
+        "train": 16, "val": 4, "test": 6,
+    }
+    assert all(dataset.pictures.name(row).startswith("test/") for row in dataset.splits["test"])
+    assert all(dataset.pictures.name(row).startswith("train/") for row in dataset.splits["val"])
+
+
+def test_without_a_validation_fraction_val_is_empty(own_pictures):
+    dataset = open_dataset(folder(own_pictures, val_fraction=0.0), seed=0)
+    assert len(dataset.splits["val"]) == 0
+    assert len(dataset.splits["train"]) == 16
+
+
+def test_limit_keeps_so_many_pictures_of_each_class_and_split(own_pictures):
+    dataset = open_dataset(folder(own_pictures, limit=1), seed=0)
+    assert {name: dataset.labels[rows].tolist() for name, rows in dataset.splits.items()} == {
+        "train": [0, 1], "val": [0, 1], "test": [0, 1],
+    }
+
+
+def test_the_same_pictures_split_otherwise_share_their_fingerprint(own_pictures):
+    config = folder(own_pictures)
+    first, other = open_dataset(config, 0), open_dataset(config, 1)
+    assert first.fingerprint() == other.fingerprint()
+
+
+def test_fewer_or_other_pictures_have_another_fingerprint(own_pictures):
+    whole = open_dataset(folder(own_pictures), 0).fingerprint()
+    assert open_dataset(folder(own_pictures, limit=1), 0).fingerprint() != whole
+    (own_pictures / "oak" / "3.png").write_bytes(b"another picture")
+    assert open_dataset(folder(own_pictures), 0).fingerprint() != whole
+
+
+# Damaged pictures
+
+
+def test_damaged_pictures_are_left_out_and_counted_if_asked(own_pictures):
+    whole = (own_pictures / "oak" / "3.png").read_bytes()
+    (own_pictures / "oak" / "3.png").write_bytes(whole[: len(whole) // 2])
+    (own_pictures / "ash" / "7.png").write_bytes(b"")
+    dataset = open_dataset(folder(own_pictures, skip_damaged=True), seed=0)
+    assert dataset.damaged == ("ash/7.png", "oak/3.png")
+    used = [dataset.pictures.name(row) for row in dataset.rows]
+    assert len(used) == 18
+    assert not set(used) & set(dataset.damaged)
+
+
+def test_damaged_pictures_are_no_concern_of_opening_unless_asked(own_pictures):
+    (own_pictures / "oak" / "3.png").write_bytes(b"")
+    assert open_dataset(folder(own_pictures), seed=0).damaged == ()
+
+
+def test_a_class_whose_pictures_are_all_damaged_is_named(own_pictures):
+    for path in (own_pictures / "oak").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="class 'oak' has no pictures to train on"):
+        open_dataset(folder(own_pictures, skip_damaged=True), seed=0)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 7}, r"data\.image_size=7: must be at least 8 pixels"),
+        ({"crop_ratio": 0.0}, r"data\.crop_ratio=0\.0: must be above 0 and at most 1"),
+        ({"crop_ratio": 1.1}, r"data\.crop_ratio=1\.1: must be above 0 and at most 1"),
+        ({"limit": 0}, r"data\.limit=0: must be at least 1"),
+        ({"test_fraction": 0.0}, r"data\.test_fraction=0: nothing would be left to test on"),
+        ({"test_fraction": 1.0}, r"data\.test_fraction=1\.0: must be at least 0 and below 1"),
+        ({"val_fraction": -0.2}, r"data\.val_fraction=-0\.2: must be at least 0 and below 1"),
+    ],
+)
+def test_a_value_out_of_range_names_its_key(own_pictures, options, message):
+    with pytest.raises(UserError, match=message):
+        open_dataset(folder(own_pictures, **options), seed=0)
+
+
+def test_an_unknown_data_set_lists_the_known():
+    with pytest.raises(UserError, match=r"data\.name=birds: unknown; known are image_folder"):
+        open_dataset(DataConfig(name="birds"), seed=0)
+
+
+def test_one_class_alone_cannot_be_told_apart(tmp_path, draw_pictures):
+    draw_pictures(tmp_path / "ash", 5)
+    with pytest.raises(UserError, match=r"has one class only \(ash\).*at least two"):
+        open_dataset(folder(tmp_path), seed=0)
+
+
+def test_a_class_too_small_to_split_names_class_and_key(own_pictures, draw_pictures):
+    draw_pictures(own_pictures / "elm", 1)
+    with pytest.raises(UserError, match=r"'elm' has too few pictures \(1\).*data\.test_fraction"):
+        open_dataset(folder(own_pictures), seed=0)
+    draw_pictures(own_pictures / "elm", 2)
+    with pytest.raises(UserError, match=r"'elm' has too few pictures \(1\).*data\.val_fraction"):
+        open_dataset(folder(own_pictures), seed=0)

@@ -1,0 +1,139 @@
+"""A folder of pictures, one sub-folder a class."""
+
+import os
+
+import numpy as np
+import pytest
+
+from data.image_folder import find_pictures, read_folder
+from errors import UserError
+
+
+@pytest.fixture
+def flat(tmp_path, draw_pictures):
+    """root/class/picture"""
+    draw_pictures(tmp_path / "tulip", 3)
+    draw_pictures(tmp_path / "crocus", 2)
+    return tmp_path
+
+
+@pytest.fixture
+def divided(tmp_path, draw_pictures):
+    """root/split/class/picture, with nothing of one class to test on"""
+    draw_pictures(tmp_path / "train" / "tulip", 3)
+    draw_pictures(tmp_path / "train" / "crocus", 2)
+    draw_pictures(tmp_path / "val" / "crocus", 1)
+    draw_pictures(tmp_path / "val" / "tulip", 2)
+    draw_pictures(tmp_path / "test" / "tulip", 1)
+    return tmp_path
+
+
+def test_a_flat_folder_is_all_training(flat):
+    pictures, class_names, splits = read_folder(flat)
+    assert class_names == ["crocus", "tulip"]
+    assert [pictures.name(i) for i in range(len(pictures))] == [
+        "crocus/0.png", "crocus/1.png", "tulip/0.png", "tulip/1.png", "tulip/2.png",
+    ]
+    assert pictures.labels.tolist() == [0, 0, 1, 1, 1]
+    assert pictures.labels.dtype == np.int64
+    assert {name: rows.tolist() for name, rows in splits.items()} == {"train": [0, 1, 2, 3, 4]}
+
+
+def test_a_divided_folder_keeps_its_own_splits(divided):
+    pictures, class_names, splits = read_folder(divided)
+    assert class_names == ["crocus", "tulip"]
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 5, "val": 3, "test": 1}
+    assert pictures.labels[splits["val"]].tolist() == [0, 1, 1]
+    assert pictures.labels[splits["test"]].tolist() == [1]
+    assert pictures.name(splits["test"][0]) == "test/tulip/0.png"
+
+
+def test_a_picture_s_bytes_are_those_of_its_file(flat):
+    pictures, _, _ = read_folder(flat)
+    assert pictures.encoded(2) == (flat / "tulip" / "0.png").read_bytes()
+
+
+def test_hidden_files_and_other_endings_are_passed_over(flat):
+    for name in (".hidden.png", "notes.txt", "picture.png.part"):
+        (flat / "tulip" / name).write_bytes(b"no picture")
+    (flat / ".cache").mkdir()
+    (flat / "README.md").write_text("flowers")
+    pictures, class_names, _ = read_folder(flat)
+    assert class_names == ["crocus", "tulip"]
+    assert len(pictures) == 5
+
+
+def test_endings_may_be_upper_case(flat):
+    (flat / "tulip" / "0.png").rename(flat / "tulip" / "0.PNG")
+    assert len(read_folder(flat)[0]) == 5
+
+
+def test_the_fingerprint_of_untouched_pictures_stays(flat):
+    assert read_folder(flat)[0].fingerprint() == read_folder(flat)[0].fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "tulip" / "9.png").write_bytes(b"added"),
+        lambda root: (root / "tulip" / "2.png").unlink(),
+        lambda root: (root / "tulip" / "2.png").rename(root / "tulip" / "7.png"),
+        lambda root: (root / "tulip" / "2.png").write_bytes(b"of another size"),
+        lambda root: os.utime(root / "tulip" / "2.png", ns=(1, 1)),
+    ],
+    ids=["added", "removed", "renamed", "other bytes", "written again"],
+)
+def test_the_fingerprint_changes_with_the_pictures(flat, change):
+    before = read_folder(flat)[0].fingerprint()
+    change(flat)
+    assert read_folder(flat)[0].fingerprint() != before
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path=.*/nowhere: there is no such folder"):
+        read_folder(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_tells_how_to_lay_pictures_out(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path=.*no class folders.*put the pictures into"):
+        read_folder(tmp_path)
+
+
+def test_an_empty_class_is_named_with_the_endings_that_are_read(flat):
+    (flat / "iris").mkdir()
+    with pytest.raises(UserError, match=r"/iris: no pictures in it .*\.jpg"):
+        read_folder(flat)
+
+
+def test_splits_without_training_are_refused(divided):
+    (divided / "train").rename(divided / "training")
+    with pytest.raises(UserError, match=r"data\.path=.*: has val, test but no train folder"):
+        read_folder(divided)
+
+
+def test_a_class_that_training_lacks_is_named(divided, draw_pictures):
+    draw_pictures(divided / "val" / "iris", 1)
+    with pytest.raises(UserError, match=r"/val/iris: train has no class of this name"):
+        read_folder(divided)
+
+
+def test_a_picture_that_went_away_is_named(flat):
+    pictures, _, _ = read_folder(flat)
+    (flat / "crocus" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"crocus/0\.png cannot be read: No such file"):
+        pictures.encoded(0)
+
+
+def test_find_pictures_takes_a_picture_or_all_below_a_folder(divided):
+    one = divided / "val" / "crocus" / "0.png"
+    assert find_pictures(one) == [one]
+    (divided / "notes.txt").write_text("no picture")
+    found = find_pictures(divided / "val")
+    assert [path.relative_to(divided / "val").as_posix() for path in found] == [
+        "crocus/0.png", "tulip/0.png", "tulip/1.png",
+    ]
+
+
+def test_find_pictures_passes_over_hidden_files_as_training_does(flat):
+    (flat / "tulip" / "._0.png").write_bytes(b"no picture")
+    assert len(find_pictures(flat)) == 5

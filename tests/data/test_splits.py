@@ -1,0 +1,84 @@
+"""Carving one part out of a split."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.splits import carve
+from errors import UserError
+
+CLASSES = ["ant", "bee", "cat", "dog"]
+counts = st.lists(st.integers(4, 30), min_size=1, max_size=4)
+fractions = st.floats(0.01, 0.7)
+seeds = st.integers(0, 2**32)
+
+
+def labels_of(counts: list[int]) -> np.ndarray:
+    """So many pictures of each class, in no order."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return np.random.default_rng(0).permutation(labels)
+
+
+def carved(labels, fraction, seed, rows=None):
+    rows = np.arange(len(labels)) if rows is None else rows
+    return carve(rows, labels, fraction, seed, CLASSES, "data.val_fraction")
+
+
+@given(counts, fractions, seeds)
+def test_every_picture_is_in_exactly_one_part(counts, fraction, seed):
+    stayed, moved = carved(labels_of(counts), fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([stayed, moved])), np.arange(sum(counts)))
+    assert (np.diff(stayed) > 0).all() and (np.diff(moved) > 0).all()
+
+
+@given(counts, fractions, seeds)
+def test_the_same_share_of_each_class_moves_and_at_least_one_picture(counts, fraction, seed):
+    labels = labels_of(counts)
+    _, moved = carved(labels, fraction, seed)
+    expected = [max(1, round(fraction * count)) for count in counts]
+    assert np.bincount(labels[moved], minlength=len(counts)).tolist() == expected
+
+
+@given(counts, fractions, seeds)
+def test_the_same_seed_gives_the_same_parts(counts, fraction, seed):
+    labels = labels_of(counts)
+    for first, second in zip(
+        carved(labels, fraction, seed), carved(labels, fraction, seed), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_another_seed_gives_other_parts():
+    labels = labels_of([30, 30])
+    assert carved(labels, 0.3, 0)[1].tolist() != carved(labels, 0.3, 1)[1].tolist()
+
+
+@given(counts, seeds)
+def test_only_the_rows_given_are_divided(counts, seed):
+    labels = labels_of(counts)
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == k)[2:] for k in range(len(counts))]))
+    stayed, moved = carved(labels, 0.3, seed, rows)
+    np.testing.assert_array_equal(np.union1d(stayed, moved), rows)
+
+
+def test_the_fraction_0_moves_nothing():
+    stayed, moved = carved(labels_of([1, 3]), 0.0, 0)
+    assert stayed.tolist() == [0, 1, 2, 3]
+    assert moved.tolist() == []
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_fraction_out_of_range_names_its_key(fraction):
+    with pytest.raises(UserError, match=r"data\.val_fraction=.*: must be at least 0 and below 1"):
+        carved(labels_of([5, 5]), fraction, 0)
+
+
+def test_a_class_with_one_picture_cannot_be_split():
+    with pytest.raises(UserError, match=r"'bee' has too few pictures \(1\).*data\.val_fraction"):
+        carved(np.array([0, 0, 0, 1]), 0.2, 0)
+
+
+def test_a_class_that_would_lose_all_its_pictures_cannot_be_split():
+    with pytest.raises(UserError, match=r"'ant' has too few pictures \(2\)"):
+        carved(np.array([0, 0, 1, 1, 1, 1]), 0.8, 0)
