@@ -19,7 +19,7 @@ from experiments.report import table
 
 
 class SweepSummary(Callback):
-    """Prints the table at a sweep's end, and writes it as `summary.csv` into its folder."""
+    """Prints the table at a sweep's end, and writes `summary.csv` and `summary.png` beside it."""
 
     def on_multirun_end(self, config, **kwargs) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -27,6 +27,7 @@ class SweepSummary(Callback):
         if runs:
             groups = summarize(runs)
             write_csv(folder / "summary.csv", groups)
+            plot(folder / "summary.png", groups)
             print(f"\n{as_table(groups)}\n\nfolder     {folder}\n"
                   f"curves     tensorboard --logdir {folder}", flush=True)
         failed = failures([folder])
@@ -87,15 +88,40 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 def as_table(rows: list[dict]) -> str:
-    """The rows for a terminal; the best by mean validation accuracy carries a star."""
-    settings = [key for key in rows[0] if key != "runs" and not key.endswith(("_mean", "_std"))]
+    """What varied, for a terminal; the best by mean validation accuracy carries a star."""
+    settings = _varied(rows)
     best = max((row["val_mean"] for row in rows if row["val_mean"] is not None), default=None)
     lines = []
     for row in rows:
         star = " *" if best is not None and row["val_mean"] == best else ""
-        name = ", ".join(row[key] for key in settings if row[key]) or "default"
-        lines.append([name + star, str(row["runs"]), _spread(row, "val"), _spread(row, "test")])
+        lines.append([_name(row, settings) + star, str(row["runs"]), _spread(row, "val"), _spread(row, "test")])
     return table([", ".join(settings) or "run", "runs", "val accuracy", "test accuracy"], lines)
+
+
+def plot(path: Path, rows: list[dict]) -> None:
+    """Draws the test accuracies as bars, with their standard deviations, as a PNG."""
+    from matplotlib.figure import Figure
+
+    names = [_name(row, _varied(rows)) for row in rows][::-1]
+    means = [row["test_mean"] for row in rows][::-1]
+    deviations = [row["test_std"] or 0 for row in rows][::-1]
+    errors = deviations if any(deviations) else None
+    figure = Figure(figsize=(7, 0.8 + 0.36 * len(rows)), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    bars = axes.barh(names, means, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
+    axes.bar_label(bars, [f" {mean:.3f}" for mean in means], padding=3)
+    axes.set(xlim=(0, 1.08), xlabel="test accuracy (mean, standard deviation)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def _varied(rows: list[dict]) -> list[str]:
+    settings = [key for key in rows[0] if key != "runs" and not key.endswith(("_mean", "_std"))]
+    return [key for key in settings if len({row[key] for row in rows}) > 1]
+
+
+def _name(row: dict, settings: list[str]) -> str:
+    return ", ".join(row[key] for key in settings if row[key]) or "default"
 
 
 def _spread(row: dict, split: str) -> str:
