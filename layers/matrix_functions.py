@@ -71,9 +71,9 @@ def exact_root_on_positions(y, epsilon):
     @ops.custom_gradient
     def root(y):
         u, scale, safe_scale = _eigenvectors(ops.matmul(y, _transpose(y)))  # (B, N, N)
-        u, p = _refined(u, ops.matmul(_transpose(u) / safe_scale, y))  # P of unit trace, (B, N, C)
-        s = epsilon**0.5
-        a = ops.sqrt(ops.sum(p * p, axis=2) + epsilon)
+        # P and the eigenvalues of a unit trace: (B, N, C), (B, N)
+        u, p, eigenvalues = _refined(u, ops.matmul(_transpose(u) / safe_scale, y))
+        a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
         w = _reciprocal(a + s)
         q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
         result = _add_to_diagonal(ops.matmul(_transpose(q), q), s * scale[:, 0])
@@ -83,8 +83,9 @@ def exact_root_on_positions(y, epsilon):
             g = g + _transpose(g)  # twice the G of (2)
             m = ops.matmul(p, g)  # (B, N, C)
             d = ops.matmul(m, _transpose(p))  # (B, N, N)
-            f = _outer(w) * _reciprocal(_outer_sum(a))
-            gp = ops.expand_dims(w, 2) * m - ops.matmul(d * f, p)
+            # (2) as diag(w) [M - (D / (a_i + a_j)) diag(w) P]
+            rows = ops.expand_dims(w, 2)
+            gp = rows * (m - ops.matmul(d * _reciprocal(_outer_sum(a)), rows * p))
             # (3) times epsilon, which keeps it finite for epsilon = 0.
             along_modes = ops.sum(_diagonal(d) * w * _reciprocal(a), axis=1)
             through_trace = 0.5 * s * (ops.sum(_diagonal(g), axis=1) - along_modes)
@@ -101,8 +102,8 @@ def exact_root_on_channels(y, epsilon):
     @ops.custom_gradient
     def root(y):
         v, scale, safe_scale = _eigenvectors(second_moment(y))  # (B, C, C)
-        v, p = _refined(v, ops.matmul(_transpose(v) / safe_scale, _transpose(y)))  # (B, C, N)
-        a = ops.sqrt(ops.sum(p * p, axis=2) + epsilon)
+        v, p, eigenvalues = _refined(v, ops.matmul(_transpose(v) / safe_scale, _transpose(y)))
+        a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
         result = ops.matmul(q, _transpose(q))
 
@@ -198,16 +199,17 @@ def _refined(u, p):
 
         E_ij = (S_ij + l_j R_ij) / (l_j - l_i), R = I - U'U, l_i = S_ii / (1 - R_ii),
 
-    and R_ij / 2 for modes too close to be told apart, where any basis is as good.
+    and R_ij / 2 for modes too close to be told apart, where any basis is as good. Returns the
+    improved U and P, and l.
     """
     s = ops.matmul(p, _transpose(p))
     r = ops.eye(u.shape[-1] or ops.shape(u)[-1], dtype=u.dtype) - ops.matmul(_transpose(u), u)
     row = ops.expand_dims(_diagonal(s) / (1.0 - _diagonal(r)), 1)  # l_j
     column = _transpose(row)  # l_i
     gap = row - column
-    apart = ops.abs(gap) > SEPARATION * (row + column + NOISE)
-    e = ops.where(apart, (s + r * row) / ops.where(apart, gap, 1.0), 0.5 * r)
-    return u + ops.matmul(u, e), p + ops.matmul(_transpose(e), p)
+    apart = ops.abs(gap) > SEPARATION * (row + NOISE) + SEPARATION * column
+    e = ops.where(apart, (s + r * row) / gap, 0.5 * r)
+    return u + ops.matmul(u, e), p + ops.matmul(_transpose(e), p), row[:, 0]
 
 
 def _add_to_diagonal(matrix, value):
@@ -222,7 +224,7 @@ def _add_to_diagonal(matrix, value):
 
 def _reciprocal(x):
     """1 / x, and 0 where x = 0: with epsilon = 0 a mode without energy contributes nothing."""
-    return ops.where(x == 0, 0.0, 1.0 / ops.where(x == 0, 1.0, x))
+    return ops.where(x == 0, 0.0, 1.0 / x)
 
 
 def _safe_trace(matrix):
@@ -244,10 +246,6 @@ def _diagonal(matrix):
 def _scalars(vector):
     """(B,) -> (B, 1, 1)."""
     return ops.reshape(vector, (-1, 1, 1))
-
-
-def _outer(v):
-    return ops.expand_dims(v, 2) * ops.expand_dims(v, 1)
 
 
 def _outer_sum(v):
