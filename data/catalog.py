@@ -7,9 +7,11 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import filelock
 import numpy as np
@@ -33,83 +35,45 @@ class Entry:
     test: str = "test"
     module: str | None = None  # of this project, whose import makes the builder known to TFDS
     needs: tuple[str, ...] = ()  # packages that TFDS wants while it prepares the data set
-    note: str = ""
 
 
 ENTRIES = {
     entry.name: entry
     for entry in (
+        # Generated on the spot, no download.
         Entry(
-            "drawn_birds",
-            "drawn_birds",
-            9,
-            validation="validation",
-            module="data.drawn_birds",
-            note="Generated on the spot; no download.",
+            "drawn_birds", "drawn_birds", 9, validation="validation", module="data.drawn_birds"
         ),
-        Entry(
-            "cub200",
-            "caltech_birds2011",
-            200,
-            needs=("tensorflow", "opencv-python-headless"),
-            note="CUB-200-2011: 5,994 to train, 5,794 to test.",
-        ),
-        Entry(
-            "stanford_cars",
-            "cars196",
-            196,
-            needs=("tensorflow", "scipy"),
-            note="8,144 to train, 8,041 to test. The authors' server, which TFDS downloads from, "
-            "is often away; data prepared elsewhere can be copied into data.path.",
-        ),
-        Entry(
-            "stanford_dogs",
-            "stanford_dogs",
-            120,
-            needs=("tensorflow", "scipy"),
-            note="12,000 to train, 8,580 to test. Its pictures and labels are ImageNet's, so "
-            "ImageNet weights have seen the test pictures.",
-        ),
+        # 5,994 to train, 5,794 to test.
+        Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
+        # 8,144 to train, 8,041 to test. The authors' server, which TFDS downloads from, is often
+        # away; data that TFDS prepared elsewhere can be copied into data.path.
+        Entry("stanford_cars", "cars196", 196, needs=("scipy",)),
+        # 12,000 to train, 8,580 to test. Its pictures are ImageNet's, so ImageNet weights have
+        # seen the test pictures.
+        Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
+        # Ten a class to train, ten to validate, 6,149 to test; papers often train on both.
         Entry(
             "oxford_flowers102",
             "oxford_flowers102",
             102,
             validation="validation",
-            needs=("tensorflow", "scipy"),
-            note="Ten pictures a class to train, ten to validate, 6,149 to test; papers that "
-            "report high figures often train on both.",
+            needs=("scipy",),
         ),
-        Entry(
-            "oxford_iiit_pet",
-            "oxford_iiit_pet",
-            37,
-            needs=("tensorflow",),
-            note="TFDS's train is the authors' trainval: 3,680 to train, 3,669 to test.",
-        ),
-        Entry(
-            "food101",
-            "food101:2.1.0",  # the version that keeps the pictures' names
-            101,
-            test="validation",
-            note="TFDS calls the authors' test split, 250 a class, validation. Training labels "
-            "are noisy on purpose.",
-        ),
-        Entry(
-            "dtd",
-            "dtd",
-            47,
-            validation="validation",
-            needs=("tensorflow",),
-            note="The first of the authors' ten folds, the only one in TFDS: 40 a class in each "
-            "split.",
-        ),
+        # 3,680 to train (the authors' trainval), 3,669 to test.
+        Entry("oxford_iiit_pet", "oxford_iiit_pet", 37),
+        # TFDS calls the authors' test split, 250 a class, "validation". 2.1.0 is the version that
+        # keeps the pictures' names.
+        Entry("food101", "food101:2.1.0", 101, test="validation"),
+        # The first of the authors' ten folds, the only one in TFDS: 40 a class in each split.
+        Entry("dtd", "dtd", 47, validation="validation"),
+        # 3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.
         Entry(
             "fgvc_aircraft",
             "fgvc_aircraft/variant",
             100,
             validation="validation",
             module="data.fgvc_aircraft",
-            note="3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.",
         ),
     )
 }
@@ -194,7 +158,8 @@ def builder_for(entry: Entry, data_dir: str | None = None):
             f"{folder}: {entry.name} lies there in a format without random access; "
             "move it away, or set data.path to another folder"
         ) from error
-    if not builder.is_prepared():
+    # TFDS writes elsewhere and renames at the end: a folder that exists is complete.
+    if not Path(builder.data_dir).exists():
         _prepare(entry, builder, folder)
     return builder
 
@@ -212,18 +177,25 @@ def class_names(builder, entry: Entry) -> list[str]:
 
 
 def _prepare(entry: Entry, builder, folder: Path) -> None:
+    import requests
     import tensorflow_datasets as tfds
 
-    download = tfds.download.DownloadConfig(try_download_gcs=False)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Of several runs started together, one prepares and the others wait.
-        with filelock.FileLock(folder / f".{entry.name}.lock"):
-            builder.download_and_prepare(download_config=download)
+        with filelock.FileLock(folder / f".{entry.name}.lock"), _little_patience():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
     except ImportError as error:
         raise UserError(
-            f"{entry.name}: TFDS needs {error.name or 'a package'} to prepare it; "
+            f"{entry.name}: TFDS needs more packages to prepare it; "
             f"pip install {' '.join(entry.needs)}"
+        ) from error
+    except requests.ConnectionError as error:
+        raise UserError(
+            f"{entry.name}: cannot be downloaded, {urlsplit(error.request.url).hostname} does not "
+            "answer; connect to the network, or set data.path to where TFDS has prepared it"
         ) from error
     except (
         OSError,
@@ -232,9 +204,24 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
         tfds.download.extractor.ExtractError,
     ) as error:
         raise UserError(
-            f"{entry.name}: could not be prepared in {folder} ({_first_line(error)}); it needs the "
-            "network once, or a data.path where TFDS has prepared it"
+            f"{entry.name}: cannot be prepared in {folder}: {_first_line(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _little_patience():
+    """Gives up on a server after seconds; TFDS by itself tries, and warns, for minutes."""
+    from tensorflow_datasets.core.download import downloader
+
+    log, retries = logging.getLogger("urllib3.connectionpool"), downloader.MAX_RETRIES
+    level = log.level
+    log.setLevel(logging.ERROR)
+    downloader.MAX_RETRIES = 4
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
+        log.setLevel(level)
 
 
 def _undecoded(features) -> dict:

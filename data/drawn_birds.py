@@ -8,6 +8,7 @@ Every picture depends on (seed, split, index) alone, so two machines make the sa
 
 import io
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -57,7 +58,7 @@ class DrawnBirds(tfds.core.GeneratorBasedBuilder):
     """Nine species, balanced: 540 pictures to train on, 180 to validate, 450 to test."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         names = [species.name for species in bird_drawing.SPECIES]
