@@ -1,0 +1,110 @@
+"""A classifier as its three parts, and what is put together from them."""
+
+import keras
+import numpy as np
+import pytest
+
+from models.backbones import weights_digest
+from models.classifier import build_classifier, with_probabilities
+
+CLASSES = 3
+SMALL = ("data.image_size=32", "backbone.tap=block1_conv1")
+
+
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def build(make_config):
+    return lambda *overrides: build_classifier(make_config(*SMALL, *overrides), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def classifier(build):
+    return build("head=improved_bilinear")
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_the_parts_fit_together(classifier):
+    assert classifier.backbone.output.shape[1:] == classifier.descriptor.input.shape[1:]
+    assert classifier.descriptor.output.shape == (None, 64 * 64)
+    assert classifier.linear.output.shape == (None, CLASSES)
+
+
+def test_the_whole_is_its_parts_one_after_the_other(classifier):
+    maps = classifier.backbone(pictures())
+    logits = classifier.linear(classifier.descriptor(maps)).numpy()
+    np.testing.assert_allclose(classifier.head(maps), logits, atol=1e-5)
+    np.testing.assert_allclose(classifier.from_pictures(pictures()), logits, atol=1e-5)
+    np.testing.assert_allclose(classifier.complete(pictures()), softmax(logits), atol=1e-5)
+
+
+def test_probabilities_sum_to_one_and_share_the_weights(classifier):
+    model = with_probabilities(classifier.linear)
+    vectors = np.random.default_rng(0).normal(size=(5, 64 * 64))
+    np.testing.assert_allclose(model(vectors).numpy().sum(axis=1), 1, rtol=1e-5)
+    assert {id(weight) for weight in model.weights} == {
+        id(weight) for weight in classifier.linear.weights
+    }
+
+
+def test_training_one_part_changes_the_whole(build):
+    classifier = build("head=average")
+    before = classifier.complete(pictures()).numpy()
+    kernel, _ = classifier.linear.get_weights()
+    classifier.linear.set_weights([kernel, np.array([9.0, 0, 0])])
+    after = classifier.complete(pictures()).numpy()
+    assert (after[:, 0] > before[:, 0]).all() and (after[:, 0] > 0.9).all()
+
+
+def test_only_the_linear_classifier_is_trained_until_the_backbone_is_unfrozen(build):
+    classifier = build("head=average")
+    assert len(classifier.from_pictures.trainable_weights) == 2
+    classifier.backbone.trainable = True
+    assert len(classifier.from_pictures.trainable_weights) == 4
+
+
+@pytest.mark.parametrize("head", ["average", "improved_bilinear", "isqrt_cov", "compact_bilinear"])
+def test_a_saved_classifier_gives_the_same_probabilities(build, tmp_path, head):
+    classifier = build(f"head={head}")
+    classifier.complete.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(
+        loaded.predict(pictures(), verbose=0), classifier.complete(pictures()), atol=1e-5
+    )
+
+
+def test_the_first_weights_depend_on_the_seeds_alone(build):
+    first, again = build("seed=3"), build("seed=3")
+    np.testing.assert_array_equal(first.linear.get_weights()[0], again.linear.get_weights()[0])
+    other = build("seed=4")
+    assert (first.linear.get_weights()[0] != other.linear.get_weights()[0]).any()
+    assert weights_digest(first.backbone) == weights_digest(other.backbone)
+
+
+def test_dropout_is_between_descriptor_and_classifier_and_in_training_alone(build):
+    linear = build("head=average", "head.dropout=0.5").linear
+    vector = np.ones((1, 64), np.float32)
+    np.testing.assert_array_equal(linear(vector), linear(vector, training=False))
+    assert (linear(vector, training=True).numpy() != linear(vector).numpy()).any()
+
+
+def test_logits_and_probabilities_are_float32_at_half_precision(build, half_precision):
+    classifier = build("head=improved_bilinear")
+    assert keras.backend.standardize_dtype(classifier.descriptor.output.dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(classifier.from_pictures.output.dtype) == "float32"
+    found = classifier.complete(pictures()).numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
