@@ -28,8 +28,8 @@ class BilinearPooling(keras.layers.Layer):
 
     Example:
 
-    >>> BilinearPooling()([np.ones((2, 7, 7, 8)), np.ones((2, 7, 7, 5))]).shape
-    TensorShape([2, 8, 5])
+    >>> np.shape(BilinearPooling()([np.ones((2, 7, 7, 8)), np.ones((2, 7, 7, 5))]))
+    (2, 8, 5)
 
     Raises:
         ValueError: not two feature maps, maps of different positions, or a mask.

@@ -35,8 +35,8 @@ class CompactBilinearPooling(keras.layers.Layer):
 
     Example:
 
-    >>> CompactBilinearPooling(128, seed=0)(np.ones((2, 7, 7, 64), "float32")).shape
-    TensorShape([2, 128])
+    >>> np.shape(CompactBilinearPooling(128, seed=0)(np.ones((2, 7, 7, 64), "float32")))
+    (2, 128)
 
     Raises:
         ValueError: an unknown `method`, an `output_dim` below 1, an input of another rank, a mask.

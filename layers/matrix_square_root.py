@@ -2,7 +2,7 @@
 
 import keras
 
-from . import matrix_functions
+from . import compilation, matrix_functions
 
 METHODS = ("exact", "newton_schulz")
 
@@ -31,7 +31,8 @@ class MatrixSquareRoot(keras.layers.Layer):
     Example:
 
     >>> a = np.diag([4.0, 9.0]).astype("float32")[None]
-    >>> np.round(MatrixSquareRoot(epsilon=0.0)(a)[0], 4)
+    >>> root = MatrixSquareRoot(epsilon=0.0)(a)
+    >>> np.round(root[0], 4)
     array([[2., 0.],
            [0., 3.]], dtype=float32)
 
@@ -51,6 +52,8 @@ class MatrixSquareRoot(keras.layers.Layer):
         self.method = method
         self.iterations = iterations
         self.epsilon = epsilon
+        if method == "exact":
+            self.supports_jit = compilation.eigendecomposition_supports_jit()
 
     def build(self, input_shape):
         if len(input_shape) != 3 or input_shape[1] != input_shape[2] or input_shape[1] is None:
@@ -64,6 +67,7 @@ class MatrixSquareRoot(keras.layers.Layer):
         if keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16"):
             matrix = keras.ops.cast(inputs, "float32")
         if self.method == "exact":
+            compilation.warn_if_decomposing_under_xla(self)
             root = matrix_functions.matrix_root(matrix, self.epsilon)
         else:
             root = matrix_functions.matrix_newton_schulz(matrix, self.iterations)

@@ -2,7 +2,7 @@
 
 import keras
 
-from . import feature_maps, matrix_functions
+from . import compilation, feature_maps, matrix_functions
 
 ROOTS = (None, "exact", "newton_schulz")
 SIDES = ("auto", "channels", "positions")
@@ -20,6 +20,9 @@ class SecondOrderPooling(keras.layers.Layer):
     of iSQRT-COV (Li et al. 2018). Where an image has fewer positions than channels, both are
     computed from the N x N matrix XX', at a fraction of the cost; see `matrix_functions`.
 
+    A half-precision input is pooled in float32 and the result is cast back. A zero map gives a zero
+    matrix and a zero gradient; a sample that is not finite gives NaN, and its neighbours do not.
+
     Args:
         centered: Boolean, whether to subtract the mean over positions first (a covariance instead
             of a second moment). Defaults to `False`.
@@ -30,7 +33,8 @@ class SecondOrderPooling(keras.layers.Layer):
             not depend on the scale of the features. Only used with `root="exact"`.
             Defaults to `1e-5`.
         side: `"auto"`, `"channels"` or `"positions"`: the matrix that the root is computed on.
-            The result is the same; `"auto"` takes the faster. Defaults to `"auto"`.
+            The result is the same; `"auto"` takes the smaller, at run time where the number of
+            positions is not known before. Defaults to `"auto"`.
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
 
@@ -45,8 +49,8 @@ class SecondOrderPooling(keras.layers.Layer):
     Example:
 
     >>> x = np.random.default_rng(0).normal(size=(2, 7, 7, 64)).astype("float32")
-    >>> SecondOrderPooling(root="exact")(x).shape
-    TensorShape([2, 64, 64])
+    >>> np.shape(SecondOrderPooling(root="exact")(x))
+    (2, 64, 64)
 
     Raises:
         ValueError: an unknown `root` or `side`, `iterations` below 1, a negative `epsilon`, an
@@ -78,6 +82,8 @@ class SecondOrderPooling(keras.layers.Layer):
         self.epsilon = epsilon
         self.side = side
         self.data_format = feature_maps.standardize_data_format(data_format)
+        if root == "exact":
+            self.supports_jit = compilation.eigendecomposition_supports_jit()
 
     def build(self, input_shape):
         feature_maps.check_feature_shape(input_shape, self)
@@ -109,6 +115,7 @@ class SecondOrderPooling(keras.layers.Layer):
             if side == "positions":
                 return matrix_functions.newton_schulz_on_positions(y, self.iterations)
             return matrix_functions.newton_schulz_on_channels(y, self.iterations)
+        compilation.warn_if_decomposing_under_xla(self)
         if side == "positions":
             return matrix_functions.exact_root_on_positions(y, self.epsilon)
         return matrix_functions.exact_root_on_channels(y, self.epsilon)

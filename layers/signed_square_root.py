@@ -37,7 +37,7 @@ class SignedSquareRoot(keras.layers.Layer):
     array([[-0.5547,  0.    ,  0.8321]], dtype=float32)
 
     Raises:
-        ValueError: an `epsilon` that is not positive, or a mask.
+        ValueError: an `epsilon` that is not positive.
     """
 
     def __init__(self, epsilon=1e-8, normalize=False, **kwargs):
@@ -54,10 +54,7 @@ class SignedSquareRoot(keras.layers.Layer):
         if not self.normalize:
             return ops.cast(_signed_square_root(x, self.epsilon), inputs.dtype)
         shape = ops.shape(inputs)
-        size = 1
-        for length in shape[1:]:
-            size *= length
-        flat = _normalized_signed_square_root(ops.reshape(x, (-1, size)), self.epsilon)
+        flat = _normalized_signed_square_root(ops.reshape(x, (shape[0], -1)), self.epsilon)
         return ops.cast(ops.reshape(flat, shape), inputs.dtype)
 
     def compute_output_shape(self, input_shape):

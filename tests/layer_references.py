@@ -1,0 +1,95 @@
+"""What the tests of the layers hold them against: float64 NumPy, and gradients on any backend."""
+
+import keras
+import numpy as np
+
+
+def second_moment(x, centered=False):
+    """A of features x (B, N, C), in float64."""
+    x = np.asarray(x, "float64")
+    if centered:
+        x = x - x.mean(1, keepdims=True)
+    return np.swapaxes(x, 1, 2) @ x / x.shape[1]
+
+
+def root(x, upstream, epsilon, centered=False):
+    """The exact root of features x (B, N, C) and the gradient of <root, upstream>, in float64.
+
+    Written from the singular values of X instead of the eigenvalues of a Gram matrix, so that it
+    shares no step with the code under test.
+    """
+    x = np.asarray(x, "float64")
+    y = (x - x.mean(1, keepdims=True) if centered else x) / x.shape[1] ** 0.5
+    roots, gradients = [], []
+    for sample, g in zip(y, np.asarray(upstream, "float64"), strict=True):
+        _, singular, vt = np.linalg.svd(sample, full_matrices=True)
+        eigenvalues = np.zeros(sample.shape[1])
+        eigenvalues[: len(singular)] = singular**2
+        a = np.sqrt(eigenvalues + epsilon * eigenvalues.sum())
+        roots.append(vt.T * a @ vt)
+        h = vt @ (g + g.T) @ vt.T / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inner = np.nan_to_num(h / (a[:, None] + a), posinf=0, neginf=0)
+            ridge = epsilon * np.nan_to_num(np.diag(h) / (2 * a), posinf=0, neginf=0).sum()
+        gradient = 2 * sample @ (vt.T @ inner @ vt + ridge * np.eye(len(a)))
+        gradients.append(gradient - gradient.mean(0) if centered else gradient)
+    return np.array(roots), np.array(gradients) / x.shape[1] ** 0.5
+
+
+def newton_schulz(a, iterations):
+    """iSQRT-COV of matrices a (B, C, C), in float64 (Li et al. 2018, eq. 4 to 6)."""
+    a = np.asarray(a, "float64")
+    trace = np.trace(a, axis1=1, axis2=2)[:, None, None]
+    identity = np.eye(a.shape[1])
+    y, z = a / trace, identity
+    for _ in range(iterations):
+        t = (3 * identity - z @ y) / 2
+        y, z = y @ t, t @ z
+    return np.sqrt(trace) * y
+
+
+def relative_error(value, reference):
+    """The largest relative Frobenius error of a sample."""
+    value, reference = np.asarray(value, "float64"), np.asarray(reference)
+    pairs = zip(value, reference, strict=True)
+    return max(np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs)
+
+
+def value_and_gradient(function, x, upstream):
+    """function(x) and the gradient of <function(x), upstream>, as NumPy arrays."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        gradient = tape.gradient(value, x, tf.cast(upstream, value.dtype))
+    elif backend == "jax":
+        import jax
+
+        value, pull_back = jax.vjp(function, jax.numpy.asarray(x))
+        (gradient,) = pull_back(jax.numpy.asarray(upstream, value.dtype))
+    else:
+        import torch
+
+        x = torch.tensor(np.asarray(x), requires_grad=True)
+        value = function(x)
+        value.backward(torch.as_tensor(upstream, dtype=value.dtype))
+        gradient = x.grad
+    return keras.ops.convert_to_numpy(value), keras.ops.convert_to_numpy(gradient)
+
+
+def compiled(function):
+    """`function` under XLA, or unchanged where the backend has none."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
