@@ -13,6 +13,7 @@ and breast name the species, any two parts tell it, and two species agree on one
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -175,10 +176,18 @@ _WING = _smooth(
     ((0.30, -0.06), (0.20, -0.26), (-0.10, -0.29), (-0.46, -0.12), (-0.82, 0.10),
      (-0.50, 0.14), (-0.16, 0.21), (0.16, 0.15))
 )  # fmt: skip
-_SHOULDER = _arc((0.14, -0.04), 0.27, 0, 2 * math.pi, 40)
+_SHOULDER = _smooth(
+    ((0.44, -0.04), (0.30, -0.30), (0.02, -0.32), (-0.14, -0.16), (-0.15, 0.02), (-0.04, 0.18),
+     (0.20, 0.22))
+)  # fmt: skip
+_CAP = _smooth(
+    ((0.26, -0.04), (0.20, -0.19), (0.06, -0.29), (-0.10, -0.29), (-0.25, -0.18), (-0.32, 0.02),
+     (-0.28, 0.12), (-0.16, 0.02), (0.05, -0.04))
+)  # fmt: skip
 _BREAST, _BREAST_RADIUS = np.array((0.30, 0.20)), 0.36
 _TAIL = _smooth(((0.06, -0.07), (-0.20, -0.08), (-0.46, -0.10), (-0.44, 0.08), (-0.18, 0.08),
                  (0.06, 0.07)))  # fmt: skip
+_LEAF = _smooth(((0, 0), (0.3, -0.2), (0.7, -0.16), (1, 0), (0.7, 0.16), (0.3, 0.2)))
 
 
 # The bird.
@@ -188,10 +197,10 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) ->
     canvas = _Layer(size)
     body = _varied(_BODY_COLOURS[rng.integers(len(_BODY_COLOURS))], rng)
     dress = {part: _varied(COLOURS[colour], rng) for part, colour in species.dress.items()}
-    place = lambda points, frame="body": pose.place(points, size, frame)  # noqa: E731
+    place = functools.partial(pose.place, size=size)
 
     _legs(canvas, pose, size)
-    tail = canvas.mask(place(_TAIL, "tail"))
+    tail = canvas.mask(place(_TAIL, frame="tail"))
     canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose, size))
 
     trunk = ImageChops.lighter(
@@ -203,9 +212,9 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) ->
     breast = ImageChops.multiply(breast, trunk)
     canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng, size))
 
-    head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), "head"))
+    head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), frame="head"))
     canvas.paint(head, _mixed(body, (250, 244, 230), 0.45))
-    cap = canvas.mask(place(_CAP, "head"))
+    cap = canvas.mask(place(_CAP, frame="head"))
     canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose, size))
     _face(canvas, place, pose, size)
 
@@ -215,12 +224,6 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) ->
     canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose, size))
     canvas.outline(place(_WING), _mixed(body, _INK, 0.6), pose.length(0.012, size))
     return canvas.finished()
-
-
-_CAP = _smooth(
-    ((0.26, -0.04), (0.20, -0.19), (0.06, -0.29), (-0.10, -0.29), (-0.25, -0.18), (-0.32, 0.02),
-     (-0.28, 0.12), (-0.16, 0.02), (0.05, -0.04))
-)  # fmt: skip
 
 
 def _cap_bars(canvas, pose: _Pose, size: int) -> Image.Image:
@@ -264,12 +267,12 @@ def _streaks(canvas, pose: _Pose, size: int) -> Image.Image:
 
 
 def _face(canvas, place, pose: _Pose, size: int) -> None:
-    canvas.polygon(place(((0.24, -0.03), (0.43, 0.06), (0.24, 0.06)), "head"), (72, 62, 54))
-    canvas.polygon(place(((0.24, 0.05), (0.39, 0.07), (0.22, 0.11)), "head"), (104, 90, 76))
-    eye = place((0.12, 0.03), "head")
+    canvas.polygon(place(((0.24, -0.03), (0.43, 0.06), (0.24, 0.06)), frame="head"), (72, 62, 54))
+    canvas.polygon(place(((0.24, 0.05), (0.39, 0.07), (0.22, 0.11)), frame="head"), (104, 90, 76))
+    eye = place((0.12, 0.03), frame="head")
     canvas.spot(eye, pose.length(0.058, size), (240, 232, 214))
     canvas.spot(eye, pose.length(0.046, size), (22, 18, 20))
-    canvas.spot(place((0.135, 0.012), "head"), pose.length(0.016, size), (255, 255, 255))
+    canvas.spot(place((0.135, 0.012), frame="head"), pose.length(0.016, size), (255, 255, 255))
 
 
 def _legs(canvas, pose: _Pose, size: int) -> None:
@@ -368,9 +371,6 @@ def _leaf(layer, at: np.ndarray, angle: float, colour, rng: np.random.Generator)
     layer.stroke(rib, 0.05 * length, _mixed(colour, (240, 240, 200), 0.3))
 
 
-_LEAF = _smooth(((0, 0), (0.3, -0.2), (0.7, -0.16), (1, 0), (0.7, 0.16), (0.3, 0.2)))
-
-
 def _berry(layer, at: np.ndarray, colour, radius: float) -> None:
     layer.spot(at, radius, _mixed(colour, (0, 0, 0), 0.25))
     layer.spot(at - 0.1 * radius, 0.85 * radius, colour)
@@ -402,11 +402,12 @@ def _with_shadow(scenery: Image.Image, bird: Image.Image) -> Image.Image:
 def _lit(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """One light for the whole picture: strength, warmth, a slope across it, a little grain."""
     size = picture.width
-    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    across = np.linspace(-1, 1, size)
     angle = rng.uniform(0, 2 * math.pi)
-    slope = 1 + rng.uniform(0, 0.16) * (math.cos(angle) * x + math.sin(angle) * y)
+    plane = np.add.outer(math.sin(angle) * across, math.cos(angle) * across)
+    slope = 1 + rng.uniform(0, 0.16) * plane
     gain = rng.uniform(0.6, 1.2) * rng.normal(1, 0.07, 3)
-    pixels = np.asarray(picture, float) * slope[..., None] * gain
+    pixels = np.asarray(picture) * (slope[..., None] * gain)
     return Image.fromarray(_bytes(pixels + rng.normal(0, 2.0, (size, size, 1))))
 
 
@@ -451,7 +452,9 @@ class _Layer:
 
     def plumage(self, part: Image.Image, colour, pattern: Image.Image) -> None:
         self.paint(part, colour)
-        self.paint(ImageChops.multiply(part, pattern), _mixed(colour, _INK, 0.8))
+        box = part.getbbox()
+        marks = ImageChops.multiply(part.crop(box), pattern.crop(box))
+        self.image.paste(_mixed(colour, _INK, 0.8), box, marks)
 
     def polygon(self, outline: np.ndarray, colour) -> None:
         self.pen.polygon(outline.ravel().tolist(), fill=tuple(colour))
@@ -485,35 +488,32 @@ def _varied(colour, rng: np.random.Generator) -> tuple[int, ...]:
 
 
 def _mixed(colour, other, share: float) -> tuple[int, ...]:
-    return tuple(
-        round(a + (b - a) * share) for a, b in zip(colour[:3], other[:3], strict=True)
-    )
+    return tuple(round(a + (b - a) * share) for a, b in zip(colour[:3], other[:3], strict=True))
 
 
 # Contact sheet.
 
 
-def contact_sheet(views: int = 6, size: int = 96, seed: int = 0) -> Image.Image:
-    """All species, one a row, `views` pictures each, with their names."""
-    label, gap = 170, 4
-    row = size + gap
-    sheet = Image.new("RGB", (label + views * row + gap, len(SPECIES) * row + gap), (252, 251, 248))
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
+def contact_sheet(views: int = 3, size: int = 96, seed: int = 5) -> Image.Image:
+    """All species, three a row and `views` pictures of each, with their names."""
+    columns, gap, caption = 3, 6, 22
+    width, height = views * (size + 2) + 2 * gap, size + caption + gap
+    rows = -(-len(SPECIES) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height + gap), (252, 251, 248))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, species in enumerate(SPECIES):
-        y = gap + i * row
-        pen.text((gap + 4, y + size / 2), species.name.replace("_", " "), (40, 40, 44), font,
-                 anchor="lm")  # fmt: skip
+        x, y = gap + i % columns * width, gap + i // columns * height
         for view in range(views):
-            rng = np.random.default_rng((seed, i, view))
-            sheet.paste(draw(i, rng, size), (label + view * row, y))
+            picture = draw(i, np.random.default_rng((seed, i, view)), size)
+            sheet.paste(picture, (x + view * (size + 2), y))
+        pen.text((x + 1, y + size + 3), species.name.replace("_", " "), (40, 40, 44), font)
     return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw a contact sheet of all species.")
-    parser.add_argument("file", help="the picture to write, e.g. docs/drawn_birds.png")
-    contact_sheet().save(parser.parse_args().file)
+    parser.add_argument("file", help="the picture to write, e.g. docs/drawn_birds.jpg")
+    contact_sheet().save(parser.parse_args().file, quality=88)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,7 @@ ENTRIES = {
     entry.name: entry
     for entry in (
         # Generated on the spot, no download.
-        Entry(
-            "drawn_birds", "drawn_birds", 9, validation="validation", module="data.drawn_birds"
-        ),
+        Entry("drawn_birds", "drawn_birds", 9, validation="validation", module="data.drawn_birds"),
         # 5,994 to train, 5,794 to test.
         Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
         # 8,144 to train, 8,041 to test. The authors' server, which TFDS downloads from, is often

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from data import bird_drawing
 
 SEED = 20130
-PICTURES_PER_SPECIES = {"train": 60, "validation": 20, "test": 50}
+PICTURES_PER_SPECIES = {"train": 60, "validation": 20, "test": 40}
 SIZE = 96
 
 _DESCRIPTION = """
@@ -55,7 +55,7 @@ def encoded_picture(split: str, index: int, size: int = SIZE) -> bytes:
 
 
 class DrawnBirds(tfds.core.GeneratorBasedBuilder):
-    """Nine species, balanced: 540 pictures to train on, 180 to validate, 450 to test."""
+    """Nine species, balanced: 540 pictures to train on, 180 to validate, 360 to test."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
@@ -83,8 +83,11 @@ class DrawnBirds(tfds.core.GeneratorBasedBuilder):
         species = len(bird_drawing.SPECIES)
         for index in range(species * PICTURES_PER_SPECIES[split]):
             name = f"{split}_{index:04d}"
-            yield name, {
-                "image": io.BytesIO(encoded_picture(split, index)),
-                "label": index % species,
-                "id": name,
-            }
+            yield (
+                name,
+                {
+                    "image": io.BytesIO(encoded_picture(split, index)),
+                    "label": index % species,
+                    "id": name,
+                },
+            )

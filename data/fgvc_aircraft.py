@@ -90,12 +90,15 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         for name, label in _annotations(folder / f"images_{level}_{part}.txt"):
             image = Image.open(io.BytesIO((folder / "images" / f"{name}.jpg").read_bytes()))
             width, height = image.width, image.height - BANNER
-            yield name, {
-                "image": io.BytesIO(_cropped(image, width, height)),
-                "label": label,
-                "id": name,
-                "bbox": _relative(boxes[name], width, height),
-            }
+            yield (
+                name,
+                {
+                    "image": io.BytesIO(_cropped(image, width, height)),
+                    "label": label,
+                    "id": name,
+                    "bbox": _relative(boxes[name], width, height),
+                },
+            )
 
 
 def _annotations(file: epath.Path) -> list[tuple[str, str]]:

@@ -19,9 +19,7 @@ FEW = {"train": 3, "validation": 1, "test": 2}  # pictures a species
 def builder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn_birds, "PICTURES_PER_SPECIES", FEW)
-        builder = DrawnBirds(
-            data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record"
-        )
+        builder = DrawnBirds(data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record")
         builder.download_and_prepare()
     return builder
 
