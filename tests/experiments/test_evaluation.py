@@ -1,0 +1,103 @@
+"""Figures of a trained model on one split."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from conftest import COLOURS
+
+from data.datasets import Dataset
+from data.inputs import ArrayInputs
+from errors import UserError
+from experiments.evaluation import evaluate_run, metrics, predict_split
+
+# Metrics, against numbers worked out by hand
+
+
+def test_accuracy_and_loss():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1]])
+    found = metrics(probabilities, np.array([0, 1, 2]))
+    assert found == {
+        "accuracy": pytest.approx(2 / 3),
+        "top5_accuracy": 1.0,  # there are only three classes
+        "loss": pytest.approx(-(math.log(0.7) + math.log(0.5) + math.log(0.1)) / 3),
+        "pictures": 3,
+    }
+
+
+def test_top5_accuracy_counts_labels_among_the_five_most_probable():
+    probabilities = np.tile(np.array([0.30, 0.25, 0.20, 0.12, 0.08, 0.04, 0.01]), (7, 1))
+    found = metrics(probabilities, np.arange(7))
+    assert found["accuracy"] == pytest.approx(1 / 7)
+    assert found["top5_accuracy"] == pytest.approx(5 / 7)
+
+
+def test_a_label_of_no_probability_costs_much_but_not_infinitely():
+    found = metrics(np.array([[1.0, 0.0]]), np.array([1]))
+    assert found["accuracy"] == 0.0
+    assert found["loss"] == pytest.approx(-math.log(1e-12))
+
+
+def test_predictions_that_are_no_numbers_are_not_right():
+    found = metrics(np.full((3, 7), np.nan), np.array([1, 2, 3]))
+    assert found["accuracy"] == found["top5_accuracy"] == 0.0
+
+
+# Predictions of a split
+
+
+class Labelled:
+    labels = np.array([0, 1, 0, 1, 1])
+
+
+def doubled_model() -> keras.Model:
+    vector = keras.Input((2,))
+    return keras.Model(vector, keras.layers.Rescaling(2.0)(vector))
+
+
+@pytest.mark.parametrize(("average_mirror", "expected"), [(False, 0), (True, 5)])
+def test_predictions_come_in_the_split_s_order_and_may_average_the_mirror_image(
+    average_mirror, expected
+):
+    def take(rows, views):  # the mirrored view is larger by 5
+        return np.stack([rows + 5.0 * views, views], axis=-1).astype(np.float32)
+
+    inputs = ArrayInputs(np.arange(5), take, (2,), np.float32, 2)
+    splits = {"train": np.arange(2), "val": np.arange(0), "test": np.array([2, 3, 4])}
+    dataset = Dataset("made", Labelled(), ["ant", "bee"], splits, "")
+    found = predict_split(doubled_model(), inputs, dataset, "test", 2, average_mirror)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found[:, 0], [4 + expected, 6 + expected, 8 + expected])
+
+
+# A finished run, measured again
+
+
+@pytest.mark.parametrize(
+    ("split", "pictures"), [("train", 15), ("val", 3), ("test", 6), ("all", 24)]
+)
+def test_a_finished_run_is_measured_on_its_own_splits(finished_run, split, pictures):
+    found = evaluate_run(finished_run, [], split)
+    assert found["accuracy"] == 1.0
+    assert found["pictures"] == pictures
+
+
+def test_overrides_name_other_data(finished_run, tmp_path, draw_pictures):
+    for name, shown in (("blue", "blue"), ("green", "green"), ("red", "blue")):
+        draw_pictures(tmp_path / name, 4, COLOURS[shown])
+    found = evaluate_run(finished_run, [f"data.path={tmp_path}"], "all")
+    assert found["pictures"] == 12
+    assert found["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_other_classes_are_refused_and_named(finished_run, tmp_path, draw_pictures):
+    for name in ("blue", "green", "orange"):
+        draw_pictures(tmp_path / name, 4)
+    with pytest.raises(UserError, match=r"trained on other classes.*\['orange', 'red'\]"):
+        evaluate_run(finished_run, [f"data.path={tmp_path}"], "all")
+
+
+def test_an_empty_split_is_refused(finished_run):
+    with pytest.raises(UserError, match="the val split is empty"):
+        evaluate_run(finished_run, ["data.val_fraction=0"], "val")

@@ -1,0 +1,36 @@
+"""Tables for the terminal."""
+
+from pathlib import Path
+
+from experiments.report import figures_table, final_table, table
+
+GOOD = {"accuracy": 0.9, "top5_accuracy": 1.0, "loss": 0.25, "pictures": 40}
+
+
+def test_columns_are_aligned_the_first_to_the_left_and_the_others_to_the_right():
+    assert table(["head", "runs"], [["average", "3"], ["mpn_cov", "10"]]).splitlines() == [
+        "head     runs",
+        "-------  ----",
+        "average     3",
+        "mpn_cov    10",
+    ]
+
+
+def test_figures_that_are_not_there_are_dashes():
+    lines = figures_table({"val": None, "test": GOOD}).splitlines()
+    assert lines[0].split() == ["accuracy", "top-5", "loss", "pictures"]
+    assert lines[2].split() == ["val", "-", "-", "-", "-"]
+    assert lines[3].split() == ["test", "0.9000", "1.0000", "0.2500", "40"]
+
+
+def test_the_final_table_shows_every_stage_the_test_split_and_where_to_look():
+    stages = {
+        "head": {"val": GOOD, "chosen_epoch": 7, "chosen_by": "best val_accuracy"},
+        "fine_tune": {"val": GOOD, "chosen_epoch": 12, "chosen_by": "best val_accuracy"},
+    }
+    text = final_table({"stages": stages, "test": GOOD | {"accuracy": 0.8}}, Path("runs/one"))
+    for shown in (
+        "val, stage head", "val, stage fine_tune", "0.8000",
+        "epoch      12, chosen by best val_accuracy", "tensorboard --logdir runs/one",
+    ):
+        assert shown in text

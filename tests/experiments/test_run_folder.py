@@ -1,0 +1,100 @@
+"""What a run leaves behind."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from data.datasets import Dataset
+from errors import UserError
+from experiments import run_folder
+
+
+def test_json_is_whole_or_absent(tmp_path):
+    path = tmp_path / "metrics.json"
+    run_folder.write_json(path, {"accuracy": 0.5})
+    with pytest.raises(TypeError):
+        run_folder.write_json(path, {"accuracy": object()})
+    assert json.loads(path.read_text()) == {"accuracy": 0.5}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("head=isqrt_cov", "optimizer=adamw", "data.train_crop=random", "seed=5"),
+        ("trainer.precision=mixed_bfloat16", "optimizer.clip_norm=1", "data.path=a folder"),
+    ],
+)
+def test_a_configuration_is_read_as_it_was_written(tmp_path, make_config, overrides):
+    config = make_config(*overrides)
+    run_folder.write_config(tmp_path, config)
+    assert run_folder.read_config(tmp_path, []) == config
+
+
+def test_overrides_change_single_values(tmp_path, make_config):
+    run_folder.write_config(tmp_path, make_config("seed=5"))
+    config = run_folder.read_config(tmp_path, ["data.image_size=64", "data.train_crop=random"])
+    assert config.seed == 5
+    assert config == make_config("seed=5", "data.image_size=64", "data.train_crop=random")
+
+
+@pytest.mark.parametrize("override", ["data.imagesize=64", "data.image_size=large"])
+def test_overrides_are_checked_against_the_schema(tmp_path, make_config, override):
+    run_folder.write_config(tmp_path, make_config())
+    with pytest.raises(OmegaConfBaseException, match=r"image_?size"):
+        run_folder.read_config(tmp_path, [override])
+
+
+def test_class_names_are_read_in_their_order(tmp_path):
+    run_folder.write_json(tmp_path / "classes.json", ["tulip", "crocus", "Schlüsselblume"])
+    assert run_folder.read_classes(tmp_path) == ["tulip", "crocus", "Schlüsselblume"]
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda folder: run_folder.read_config(folder, []), "not a run's folder"),
+        (run_folder.read_classes, "not a finished run's folder"),
+        (run_folder.load_model, r"has no model\.keras; the run has not finished"),
+    ],
+)
+def test_what_an_unfinished_run_lacks_is_named(tmp_path, read, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_the_saved_model_is_loaded_with_the_project_s_layers(tmp_path, make_config):
+    from models.classifier import build_classifier
+
+    config = make_config("data.image_size=32", "backbone.tap=block1_conv1", "head=isqrt_cov")
+    classifier = build_classifier(config, 3)
+    classifier.complete.save(tmp_path / "model.keras")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
+    np.testing.assert_allclose(
+        run_folder.load_model(tmp_path)(pictures), classifier.complete(pictures), atol=1e-5
+    )
+
+
+class Named:
+    labels = np.array([0, 1, 1])
+
+    def name(self, index):
+        return f"wood, old/{index}.png"
+
+
+def test_predictions_are_a_line_a_picture(tmp_path):
+    splits = {"test": np.array([0, 2])}
+    dataset = Dataset("made", Named(), ["ash", "oak"], splits, "")
+    path = tmp_path / "predictions.csv"
+    run_folder.write_predictions(path, dataset, "test", np.array([[0.25, 0.75], [0.1, 0.9]]))
+    with path.open(newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"picture": "wood, old/0.png", "label": "ash", "prediction": "oak",
+             "probability": "0.750000"},
+            {"picture": "wood, old/2.png", "label": "oak", "prediction": "oak",
+             "probability": "0.900000"},
+        ]

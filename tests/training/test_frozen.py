@@ -1,0 +1,118 @@
+"""Stage 1's shortcut: frozen features from the store, descriptors in memory."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data.datasets import open_dataset
+from data.feature_store import stores
+from data.inputs import PictureInputs
+from errors import UserError
+from models.backbones import build_backbone
+from models.heads import build_descriptor
+from training.frozen import descriptors, fits_in_memory, stored_features
+
+
+@pytest.fixture
+def configured(folder_config, picture_folder, tmp_path):
+    """The configuration of a run whose features are kept in this test's own folder."""
+
+    def make(*overrides: str):
+        return folder_config(
+            picture_folder, f"trainer.feature_dir={tmp_path / 'features'}", "data.image_size=32",
+            *overrides,
+        )
+
+    return make
+
+
+def stored(config):
+    dataset = open_dataset(config.data, config.seed)
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    return stored_features(config, dataset, backbone), dataset, backbone
+
+
+def store_names(tmp_path) -> set[str]:
+    return {folder.name for folder, _, _, _ in stores(tmp_path / "features")}
+
+
+def test_features_are_the_backbone_s_maps_of_the_evaluation_views(configured):
+    config = configured()
+    features, dataset, backbone = stored(config)
+    rows = np.array([17, 3, 8])
+    pictures = PictureInputs(dataset.pictures, config.data)
+    for mirrored in (False, True):
+        expected = backbone(pictures.evaluation(rows, mirrored)).numpy()
+        np.testing.assert_allclose(
+            features.evaluation(rows, mirrored), expected, rtol=1e-4, atol=1e-3
+        )
+
+
+def test_a_second_run_computes_nothing(configured, capsys):
+    config = configured()
+    features, dataset, _ = stored(config)
+
+    def refuses(batch, training):
+        raise AssertionError("the backbone was asked again")
+
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    backbone.call = refuses
+    again = stored_features(config, dataset, backbone)
+    np.testing.assert_array_equal(
+        again.evaluation(dataset.rows), features.evaluation(dataset.rows)
+    )
+
+
+def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path):
+    overrides = ("seed=0", "seed=1", "head=average", "data.val_fraction=0.3", "optimizer=adamw")
+    for override in overrides:
+        stored(configured(override))
+        assert len(store_names(tmp_path)) == 1, override
+
+
+def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_path):
+    overrides = (
+        "backbone.seed=1", "backbone.tap=block1_conv2", "data.crop_ratio=0.5",
+        "data.keep_aspect=false", "data.mirror=false", "data.limit=2",
+    )
+    for count, override in enumerate(overrides, 1):
+        stored(configured(override))
+        assert len(store_names(tmp_path)) == count, override
+
+
+def test_the_mirrored_view_is_stored_only_where_something_reads_it(configured):
+    assert stored(configured())[0].views == 2
+    assert stored(configured("data.mirror=false"))[0].views == 1
+    assert stored(configured("data.mirror=false", "data.average_mirror=true"))[0].views == 2
+
+
+def test_an_undecodable_picture_is_named(configured, tmp_path, draw_pictures):
+    for name in ("ash", "oak"):
+        paths = draw_pictures(tmp_path / "own" / name, 6)
+    paths[4].write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"^oak/4\.png cannot be decoded .*data\.skip_damaged"):
+        stored(configured(f"data.path={tmp_path / 'own'}"))
+
+
+def test_descriptors_are_those_of_the_stored_maps(configured):
+    config = configured("head=improved_bilinear")
+    features, dataset, backbone = stored(config)
+    descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
+    vectors = descriptors(config, features, descriptor)
+    assert vectors.shape == (64 * 64,) and vectors.views == 2
+    rows = dataset.splits["train"]
+    for mirrored in (False, True):
+        expected = descriptor(features.evaluation(rows, mirrored)).numpy()
+        np.testing.assert_allclose(vectors.evaluation(rows, mirrored), expected, atol=1e-4)
+
+
+def test_descriptors_must_fit_into_the_memory_that_is_allowed(configured):
+    config = configured()
+    features, dataset, backbone = stored(config)
+    descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
+    needed = len(dataset.rows) * 2 * 64 * 64 * 4 / 2**30
+    for gib, fits in ((needed * 1.01, True), (needed * 0.99, False)):
+        trainer = dataclasses.replace(config.trainer, descriptor_gib=gib)
+        changed = dataclasses.replace(config, trainer=trainer)
+        assert fits_in_memory(changed, features, descriptor) is fits

@@ -1,0 +1,104 @@
+"""Optimizers that can let one part of a model learn faster than the rest."""
+
+import keras
+import numpy as np
+import pytest
+
+from conf.schema import Optimizer, OptimizerConfig
+from errors import UserError
+from training.optimizers import build_optimizer
+
+RATE = 0.01
+START = np.array([1.0, -2.0, 3.0], np.float32)
+GRADIENTS = np.array([[0.5, 1.0, -2.0], [1.0, -1.0, 0.3], [0.2, 0.1, 4.0]], np.float32)
+
+
+def config(name: str, **options) -> OptimizerConfig:
+    return OptimizerConfig(**{"name": Optimizer[name], "weight_decay": 1e-3, **options})
+
+
+def moved(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> np.ndarray:
+    """Where the same three gradients take each variable."""
+    for gradient in GRADIENTS:
+        optimizer.apply_gradients((keras.ops.array(gradient), variable) for variable in variables)
+    return np.array([variable.numpy() for variable in variables])
+
+
+def two_variables() -> list[keras.Variable]:
+    return [keras.Variable(START, name=name) for name in ("slow", "fast")]
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "options"),
+    [
+        ("sgd", lambda decay: keras.optimizers.SGD(RATE, momentum=0.8, weight_decay=decay), {}),
+        ("adamw", lambda decay: keras.optimizers.AdamW(RATE, weight_decay=decay), {}),
+    ],
+)
+@pytest.mark.parametrize("faster", [False, True])
+def test_with_factor_1_it_is_keras_own_optimizer(name, plain, options, faster):
+    ours, theirs = two_variables(), two_variables()
+    options = config(name, momentum=0.8, classifier_factor=1.0)
+    optimizer = build_optimizer(options, RATE, ours[1:] if faster else None)
+    np.testing.assert_array_equal(moved(optimizer, ours), moved(plain(1e-3), theirs))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_faster_variables_move_so_many_times_as_far(name):
+    variables = two_variables()
+    options = config(name, weight_decay=1e-30, classifier_factor=10.0)
+    slow_end, fast_end = moved(build_optimizer(options, RATE, variables[1:]), variables)
+    assert np.abs(slow_end - START).min() > 1e-4
+    np.testing.assert_allclose(fast_end - START, 10 * (slow_end - START), rtol=2e-3)
+
+
+def test_the_factor_follows_a_schedule_of_the_rate():
+    variables = two_variables()
+    optimizer = build_optimizer(config("sgd", weight_decay=0.0, momentum=0.0), RATE, variables[1:])
+    optimizer.build(variables)
+    optimizer.learning_rate = RATE / 5
+    slow_end, fast_end = moved(optimizer, variables)
+    np.testing.assert_allclose(slow_end - START, -RATE / 5 * GRADIENTS.sum(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(fast_end - START, -RATE * 2 * GRADIENTS.sum(axis=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_may_be_off(name):
+    options = config(name, weight_decay=0.0, momentum=0.0)
+    variable = keras.Variable(START)
+    optimizer = build_optimizer(options, RATE)
+    optimizer.apply_gradients([(keras.ops.zeros(3), variable)])
+    np.testing.assert_array_equal(variable.numpy(), START)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_is_decoupled_from_the_gradient(name):
+    variable = keras.Variable(START)
+    optimizer = build_optimizer(config(name, weight_decay=0.1), RATE)
+    optimizer.apply_gradients([(keras.ops.zeros(3), variable)])
+    np.testing.assert_allclose(variable.numpy(), START * (1 - 0.1 * RATE), rtol=1e-6)
+
+
+def test_clip_norm_bounds_the_whole_gradient():
+    first, second = variables = two_variables()
+    options = config("sgd", weight_decay=0.0, momentum=0.0, clip_norm=1.0)
+    optimizer = build_optimizer(options, RATE)
+    gradient = keras.ops.array([300.0, 0.0, 400.0])
+    optimizer.apply_gradients([(gradient, first), (gradient, second)])
+    step = np.concatenate([variable.numpy() - START for variable in variables])
+    assert np.linalg.norm(step) == pytest.approx(RATE, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "message"),
+    [
+        ({}, 0.0, r"learning rate of 0\.0 must be above 0"),
+        ({}, -1.0, r"learning rate of -1\.0 must be above 0"),
+        ({"momentum": 1.0}, RATE, r"optimizer\.momentum=1\.0: must be at least 0 and below 1"),
+        ({"weight_decay": -1.0}, RATE, r"optimizer\.weight_decay=-1\.0: must be at least 0"),
+        ({"clip_norm": 0.0}, RATE, r"optimizer\.clip_norm=0\.0: must be above 0, or null"),
+    ],
+)
+def test_a_value_out_of_range_names_its_key(options, rate, message):
+    with pytest.raises(UserError, match=message):
+        build_optimizer(config("sgd", **options), rate)

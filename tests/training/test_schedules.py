@@ -1,0 +1,87 @@
+"""The learning rate over a stage."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from conf.schema import Optimizer, OptimizerConfig, Schedule
+from training.schedules import LearningRateSchedule, schedule_factor
+
+RATE = 0.5
+
+
+def config(schedule: str, **options) -> OptimizerConfig:
+    return OptimizerConfig(name=Optimizer.sgd, schedule=Schedule[schedule], **options)
+
+
+def rates(
+    options: OptimizerConfig, steps: int, epochs: int, losses=None, first_epoch: int = 0,
+    watched: str = "val_loss",
+) -> list[float]:
+    """The learning rate of every step of a stage whose epochs end with `losses`."""
+    schedule = LearningRateSchedule(options, RATE, steps, first_epoch, epochs)
+    schedule.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=None)))
+    found = []
+    for number in range(epochs):
+        schedule.on_epoch_begin(first_epoch + number)
+        for batch in range(steps):
+            schedule.on_train_batch_begin(batch)
+            found.append(schedule.model.optimizer.learning_rate)
+        loss = losses[number] if losses else 1.0
+        schedule.on_epoch_end(first_epoch + number, {"loss": 7.0, watched: loss})
+    return found
+
+
+def test_constant_stays():
+    assert rates(config("constant"), steps=3, epochs=4) == [RATE] * 12
+
+
+def test_step_drops_by_the_factor_after_so_many_epochs():
+    options = config("step", step_epochs=2, factor=0.1)
+    expected = [RATE] * 4 + [RATE * 0.1] * 4 + [RATE * 0.01] * 2
+    assert rates(options, steps=2, epochs=5) == pytest.approx(expected)
+
+
+def test_cosine_falls_from_the_whole_rate_to_nothing():
+    expected = [RATE * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)]
+    assert rates(config("cosine"), steps=4, epochs=5) == pytest.approx(expected)
+    assert schedule_factor(config("cosine"), 5, 5) == pytest.approx(0)
+
+
+def test_plateau_drops_after_so_many_epochs_without_a_better_val_loss():
+    options = config("plateau", plateau_epochs=2, factor=0.1)
+    losses = [3.0, 2.0, 2.5, 2.0, 1.9, 1.95, 1.8, 1.8, 1.8, 1.8]
+    drops = [0, 0, 0, 0, 1, 1, 1, 1, 1, 2]  # after epochs 4 and 9: two in a row were no better
+    assert rates(options, 1, 10, losses) == pytest.approx([RATE * 0.1**drop for drop in drops])
+
+
+def test_plateau_watches_the_training_loss_where_nothing_is_validated():
+    options = config("plateau", plateau_epochs=1, factor=0.5)
+    found = rates(options, 1, 4, [3.0, 3.0, 2.0, 2.0], watched="loss")
+    assert found == pytest.approx([RATE, RATE, RATE / 2, RATE / 2])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "plateau"])
+def test_every_kind_warms_up_linearly_and_wastes_no_step(schedule):
+    found = rates(config(schedule, warmup_epochs=2), steps=4, epochs=10)
+    assert found[:8] == pytest.approx([RATE * step / 8 for step in range(1, 9)])
+    assert found[8] == pytest.approx(RATE)
+
+
+def test_cosine_falls_over_what_the_warm_up_leaves():
+    found = rates(config("cosine", warmup_epochs=1), steps=4, epochs=3)
+    expected = [RATE * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    assert found[4:] == pytest.approx(expected)
+
+
+def test_a_warm_up_may_be_a_part_of_an_epoch():
+    found = rates(config("constant", warmup_epochs=0.5), steps=8, epochs=2)
+    assert found[:4] == pytest.approx([RATE / 4, RATE / 2, RATE * 3 / 4, RATE])
+    assert found[4:] == [RATE] * 12
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "plateau"])
+def test_a_later_stage_begins_its_schedule_anew(schedule):
+    options = config(schedule, step_epochs=1, warmup_epochs=1)
+    assert rates(options, 3, 4, first_epoch=50) == pytest.approx(rates(options, 3, 4))
