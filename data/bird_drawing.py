@@ -435,7 +435,7 @@ class _Layer:
         mask = Image.new("L", self.image.size)
         pen = ImageDraw.Draw(mask)
         for line in lines:
-            pen.line(line.ravel().tolist(), fill=255, width=round(width), joint="curve")
+            pen.line(line.ravel().tolist(), fill=255, width=round(width))
         return mask
 
     def dots(self, centres: np.ndarray, radius: float) -> Image.Image:
