@@ -44,7 +44,10 @@ same result, not an approximation of it, at N^3 instead of C^3:
     R = Y' Z_k Y / sqrt(tr).                                                             (6)
 """
 
+import keras
 from keras import ops
+
+MANY_ROWS = 128
 
 # Two modes count as apart where their eigenvalues, relative to a trace of 1, differ by a tenth of
 # their sum; NOISE keeps modes that float32 cannot tell apart from counting.
@@ -65,58 +68,93 @@ def normalized_positions(features, centered=False):
     return features * ops.rsqrt(positions)
 
 
-def exact_root_on_positions(y, epsilon):
-    """Return (Y'Y + epsilon tr I)^(1/2) by (1) to (3). (B, N, C) -> (B, C, C)."""
+def exact_root(y, epsilon, side="auto"):
+    """Return (Y'Y + epsilon tr I)^(1/2), on either side. (B, N, C) -> (B, C, C)."""
 
     @ops.custom_gradient
     def root(y):
-        u, scale, safe_scale = _eigenvectors(ops.matmul(y, _transpose(y)))  # (B, N, N)
-        # P and the eigenvalues of a unit trace: (B, N, C), (B, N)
-        u, p, eigenvalues = _refined(u, ops.matmul(_transpose(u) / safe_scale, y))
-        a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
-        w = _reciprocal(a + s)
-        q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
-        result = _add_to_diagonal(ops.matmul(_transpose(q), q), s * scale[:, 0])
+        result, kept = on_side(
+            side,
+            y,
+            lambda: _positions_forward(y, epsilon),
+            lambda: _channels_forward(y, epsilon),
+        )
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            g = g + _transpose(g)  # twice the G of (2)
-            m = ops.matmul(p, g)  # (B, N, C)
-            d = ops.matmul(m, _transpose(p))  # (B, N, N)
-            # (2) as diag(w) [M - (D / (a_i + a_j)) diag(w) P]
-            rows = ops.expand_dims(w, 2)
-            gp = rows * (m - ops.matmul(d * _reciprocal(_outer_sum(a)), rows * p))
-            # (3) times epsilon, which keeps it finite for epsilon = 0.
-            along_modes = ops.sum(_diagonal(d) * w * _reciprocal(a), axis=1)
-            through_trace = 0.5 * s * (ops.sum(_diagonal(g), axis=1) - along_modes)
-            return ops.matmul(u, gp) + _scalars(through_trace) / safe_scale * y
+            g = g + _transpose(g)  # twice the G of (2) and (4)
+            return on_side(
+                side,
+                y,
+                lambda: _positions_backward(y, epsilon, g, *kept),
+                lambda: _channels_backward(y, epsilon, g, *kept),
+            )
 
         return result, gradient
 
     return root(y)
 
 
-def exact_root_on_channels(y, epsilon):
-    """Return (Y'Y + epsilon tr I)^(1/2) by (4). (B, N, C) -> (B, C, C)."""
+def newton_schulz_root(y, iterations, side="auto"):
+    """Return the Newton-Schulz root of Y'Y, on either side. (B, N, C) -> (B, C, C)."""
+    return on_side(
+        side,
+        y,
+        lambda: _newton_schulz_on_positions(y, iterations),
+        lambda: matrix_newton_schulz(second_moment(y), iterations),
+    )
 
-    @ops.custom_gradient
-    def root(y):
-        v, scale, safe_scale = _eigenvectors(second_moment(y))  # (B, C, C)
-        v, p, eigenvalues = _refined(v, ops.matmul(_transpose(v) / safe_scale, _transpose(y)))
-        a = ops.sqrt(eigenvalues + epsilon)
-        q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
-        result = ops.matmul(q, _transpose(q))
 
-        def gradient(*args, upstream=None):
-            g = args[0] if upstream is None else upstream
-            h = ops.matmul(_transpose(v), ops.matmul(g + _transpose(g), v))  # twice the H of (4)
-            inner = ops.matmul(h * _reciprocal(_outer_sum(a)), _transpose(v))
-            through_trace = 0.5 * epsilon * ops.sum(_diagonal(h) * _reciprocal(a), axis=1)
-            return ops.matmul(_transpose(p), inner) + _scalars(through_trace) / safe_scale * y
+def on_side(side, y, positions, channels):
+    """Call `positions` or `channels`; "auto" takes the smaller, at run time where N is unknown."""
+    if side == "auto" and y.shape[1] is None:
+        return ops.cond(ops.shape(y)[1] < y.shape[2], positions, channels)
+    if side == "auto":
+        side = "positions" if y.shape[1] < y.shape[2] else "channels"
+    return positions() if side == "positions" else channels()
 
-        return result, gradient
 
-    return root(y)
+def _positions_forward(y, epsilon):
+    """(1): the root, and what the gradient needs."""
+    # A product of many rows is exact enough in float32, and its float64 twin takes time.
+    many = y.shape[1] is not None and y.shape[1] > MANY_ROWS
+    u, p, eigenvalues, scale, safe_scale = _modes(y, y.dtype if many else "float64")
+    s = epsilon**0.5
+    w = _reciprocal(ops.sqrt(eigenvalues + epsilon) + s)
+    q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
+    result = _add_to_diagonal(ops.matmul(_transpose(q), q), s * scale[:, 0])
+    return result, (u, p, eigenvalues, safe_scale)
+
+
+def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
+    """(2) and (3), from g = 2 G: (B, C, C) -> (B, N, C)."""
+    a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
+    w = _reciprocal(a + s)
+    m = ops.matmul(p, g)  # (B, N, C)
+    d = ops.matmul(m, _transpose(p))  # (B, N, N)
+    # (2) as diag(w) [M - (D / (a_i + a_j)) diag(w) P]
+    rows = ops.expand_dims(w, 2)
+    gp = rows * (m - ops.matmul(d * _reciprocal(_outer_sum(a)), rows * p))
+    # (3) times epsilon, which keeps it finite for epsilon = 0.
+    along_modes = ops.sum(_diagonal(d) * w * _reciprocal(a), axis=1)
+    through_trace = 0.5 * s * (ops.sum(_diagonal(g), axis=1) - along_modes)
+    return ops.matmul(u, gp) + _scalars(through_trace) / safe_scale * y
+
+
+def _channels_forward(y, epsilon):
+    """R = V diag(a) V', and what the gradient needs."""
+    v, p, eigenvalues, scale, safe_scale = _modes(_transpose(y))  # (B, C, C), (B, C, N)
+    q = v * ops.expand_dims(ops.sqrt(ops.sqrt(eigenvalues + epsilon) * scale[:, 0]), 1)
+    return ops.matmul(q, _transpose(q)), (v, p, eigenvalues, safe_scale)
+
+
+def _channels_backward(y, epsilon, g, v, p, eigenvalues, safe_scale):
+    """(4), from g = 2 G: (B, C, C) -> (B, N, C)."""
+    a = ops.sqrt(eigenvalues + epsilon)
+    h = ops.matmul(_transpose(v), ops.matmul(g, v))
+    inner = ops.matmul(h * _reciprocal(_outer_sum(a)), _transpose(v))
+    through_trace = 0.5 * epsilon * ops.sum(_diagonal(h) * _reciprocal(a), axis=1)
+    return ops.matmul(_transpose(p), inner) + _scalars(through_trace) / safe_scale * y
 
 
 def matrix_root(a, epsilon):
@@ -125,10 +163,8 @@ def matrix_root(a, epsilon):
     @ops.custom_gradient
     def root(matrix):
         matrix = 0.5 * (matrix + _transpose(matrix))
-        v, scale, safe_scale = _eigenvectors(matrix)
-        # Rayleigh quotients: a small mode is known better from A than from its decomposition.
-        eigenvalues = ops.sum(v * ops.matmul(matrix / ops.square(safe_scale), v), axis=1)
-        a = ops.sqrt(ops.maximum(eigenvalues, 0.0) + epsilon)
+        eigenvalues, v, scale, safe_scale = _eigh(matrix, matrix.dtype)
+        a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
         result = ops.matmul(q, _transpose(q))
 
@@ -144,17 +180,12 @@ def matrix_root(a, epsilon):
     return root(a)
 
 
-def newton_schulz_on_positions(y, iterations):
-    """Return the Newton-Schulz root of Y'Y by (6). (B, N, C) -> (B, C, C)."""
+def _newton_schulz_on_positions(y, iterations):
+    """(6): (B, N, C) -> (B, C, C)."""
     k = ops.matmul(y, _transpose(y))  # (B, N, N)
     trace = _safe_trace(k)
     _, z = _newton_schulz(k / trace, iterations)
     return ops.matmul(_transpose(y), ops.matmul(z, y)) * ops.rsqrt(trace)
-
-
-def newton_schulz_on_channels(y, iterations):
-    """Return the Newton-Schulz root of Y'Y by (5). (B, N, C) -> (B, C, C)."""
-    return matrix_newton_schulz(second_moment(y), iterations)
 
 
 def matrix_newton_schulz(a, iterations):
@@ -175,26 +206,51 @@ def _newton_schulz(a, iterations):
     return y, z
 
 
-def _eigenvectors(matrix):
-    """Decompose positive semi-definite matrices: (B, C, C).
+def _modes(y, dtype="float64"):
+    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
 
-    Returns the eigenvectors, sqrt(tr) and, to divide by, sqrt(tr) with 1 in place of 0; the last
-    two as (B, 1, 1). An eigendecomposition that meets a NaN fails for the whole batch, so a sample
-    that is not finite is handed over as zero; its scale makes it, and it alone, NaN again.
+    Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
+    and sqrt(tr) with 1 in place of 0, to divide by.
+
+    A float32 Gram matrix knows small modes to 1e-7 of the largest eigenvalue only, and through
+    1 / (a + s) that error grows. So K (in `dtype`) and its decomposition, the cheap N x N part, are
+    computed in float64; on a backend without it, the float32 decomposition is refined.
     """
+    wide = ops.cast(y, dtype if _has_float64() else y.dtype)
+    eigenvalues, u, scale, safe_scale = _eigh(ops.matmul(wide, _transpose(wide)), y.dtype)
+    p = ops.matmul(_transpose(u) / safe_scale, y)
+    if not _has_float64():
+        u, p, eigenvalues = _refined(u, p)
+    return u, p, eigenvalues, scale, safe_scale
+
+
+def _has_float64():
+    """Whether the backend computes in float64 unasked: all but JAX."""
+    return keras.backend.backend() != "jax"
+
+
+def _eigh(matrix, dtype):
+    """Decompose matrices of unit trace: eigenvalues, eigenvectors and the scales of `_modes`.
+
+    An eigendecomposition that meets a NaN fails for the whole batch, so a sample that is not finite
+    is handed over as zero; its scale makes it, and it alone, NaN again.
+    """
+    if _has_float64():
+        matrix = ops.cast(matrix, "float64")
     trace = _trace(matrix)
     usable = ops.logical_and(ops.isfinite(trace), trace > 0)
     unit = ops.where(usable, matrix / ops.where(usable, trace, 1.0), 0.0)
+    eigenvalues, vectors = ops.linalg.eigh(unit)
     scale = ops.sqrt(trace)
-    return ops.linalg.eigh(unit)[1], scale, ops.where(trace == 0, 1.0, scale)
+    parts = ops.maximum(eigenvalues, 0.0), vectors, scale, ops.where(trace == 0, 1.0, scale)
+    return tuple(ops.cast(part, dtype) for part in parts)
 
 
 def _refined(u, p):
     """Improve U, the eigenvectors of PP' where P = U'Y, and P by one step of Ogita and Aishima.
 
-    A float32 eigendecomposition of a Gram matrix knows small modes to about 1e-7 of the largest
-    eigenvalue, and Eigen's is orthogonal to 1e-5 only. S = PP' is computed from the features, so
-    between small modes it has small entries with relative precision of their own. One quadratically
+    S = PP' is computed from the features, so between small modes it has small entries with a
+    relative precision of their own, which K has not. One quadratically
     convergent step (Ogita and Aishima 2018, algorithm 1) takes the errors down about ten times:
 
         E_ij = (S_ij + l_j R_ij) / (l_j - l_i), R = I - U'U, l_i = S_ii / (1 - R_ii),

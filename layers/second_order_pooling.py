@@ -100,25 +100,10 @@ class SecondOrderPooling(keras.layers.Layer):
     def _moment(self, y):
         if self.root is None:
             return matrix_functions.second_moment(y)
-        if self.side != "auto":
-            return self._root(y, self.side)
-        if y.shape[1] is not None:
-            return self._root(y, "positions" if y.shape[1] < y.shape[2] else "channels")
-        return keras.ops.cond(
-            keras.ops.shape(y)[1] < y.shape[2],
-            lambda: self._root(y, "positions"),
-            lambda: self._root(y, "channels"),
-        )
-
-    def _root(self, y, side):
         if self.root == "newton_schulz":
-            if side == "positions":
-                return matrix_functions.newton_schulz_on_positions(y, self.iterations)
-            return matrix_functions.newton_schulz_on_channels(y, self.iterations)
+            return matrix_functions.newton_schulz_root(y, self.iterations, self.side)
         compilation.warn_if_decomposing_under_xla(self)
-        if side == "positions":
-            return matrix_functions.exact_root_on_positions(y, self.epsilon)
-        return matrix_functions.exact_root_on_channels(y, self.epsilon)
+        return matrix_functions.exact_root(y, self.epsilon, self.side)
 
     def compute_output_shape(self, input_shape):
         channels = input_shape[feature_maps.channel_axis(self.data_format)]
