@@ -28,7 +28,7 @@ class BilinearPooling(keras.layers.Layer):
 
     Example:
 
-    >>> np.shape(BilinearPooling()([np.ones((2, 7, 7, 8)), np.ones((2, 7, 7, 5))]))
+    >>> keras.ops.shape(BilinearPooling()([np.ones((2, 7, 7, 8)), np.ones((2, 7, 7, 5))]))
     (2, 8, 5)
 
     Raises:

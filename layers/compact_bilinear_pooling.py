@@ -35,7 +35,7 @@ class CompactBilinearPooling(keras.layers.Layer):
 
     Example:
 
-    >>> np.shape(CompactBilinearPooling(128, seed=0)(np.ones((2, 7, 7, 64), "float32")))
+    >>> keras.ops.shape(CompactBilinearPooling(128, seed=0)(np.ones((2, 7, 7, 64), "float32")))
     (2, 128)
 
     Raises:

@@ -49,7 +49,7 @@ class SecondOrderPooling(keras.layers.Layer):
     Example:
 
     >>> x = np.random.default_rng(0).normal(size=(2, 7, 7, 64)).astype("float32")
-    >>> np.shape(SecondOrderPooling(root="exact")(x))
+    >>> keras.ops.shape(SecondOrderPooling(root="exact")(x))
     (2, 64, 64)
 
     Raises:
