@@ -67,6 +67,7 @@ class DataConfig:
     test_fraction: float = 0.2  # of everything, where the data set has no test split
     skip_damaged: bool = False  # leave undecodable pictures out, and count them
     limit: int | None = None  # keep at most so many pictures a class and split
+    limit_classes: int | None = None  # keep only the first so many classes
 
 
 @dataclasses.dataclass
@@ -91,6 +92,7 @@ class HeadConfig:
     output_dim: int = 8192  # of compact pooling
     method: CompactMethod = CompactMethod.tensor_sketch  # of compact pooling
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
+    standardize: bool = True  # the classifier sees them less their mean, over one scale
     dropout: float = 0.0  # before the classifier
 
 

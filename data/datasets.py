@@ -100,6 +100,9 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
         citation = ""
     else:
         lot, class_names, parts, citation = _open_catalog(config)
+    if config.limit_classes is not None:
+        class_names = class_names[: config.limit_classes]
+    parts = {name: rows[lot.labels[rows] < len(class_names)] for name, rows in parts.items()}
     if len(class_names) < 2:
         raise UserError(
             f"{config.path or config.name}: has one class only ({class_names[0]}); "
@@ -122,8 +125,10 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"data.image_size={config.image_size}: must be at least 8 pixels")
     if not 0 < config.crop_ratio <= 1:
         raise UserError(f"data.crop_ratio={config.crop_ratio}: must be above 0 and at most 1")
-    if config.limit is not None and config.limit < 1:
-        raise UserError(f"data.limit={config.limit}: must be at least 1")
+    for key, least in (("limit", 1), ("limit_classes", 2)):
+        value = getattr(config, key)
+        if value is not None and value < least:
+            raise UserError(f"data.{key}={value}: must be at least {least}, or null")
 
 
 def _open_catalog(config: DataConfig):

@@ -1,6 +1,7 @@
 """task=classification: train a head on a frozen backbone, fine-tune if asked, test once."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from models.classifier import Classifier, build_classifier, with_probabilities
 from training.frozen import descriptors, fits_in_memory, stored_features
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
+from training.standardization import standardize
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -37,7 +39,10 @@ def run(config: Config, folder: Path) -> dict:
     run_folder.write_json(folder / "classes.json", dataset.class_names)
     records = {}
 
-    model, inputs = _head_inputs(config, dataset, classifier)
+    model, inputs, describe = _head_inputs(config, dataset, classifier)
+    if config.head.standardize:
+        train = dataset.splits["train"]
+        standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate,
@@ -69,15 +74,17 @@ def run(config: Config, folder: Path) -> dict:
 
 def _head_inputs(
     config: Config, dataset: Dataset, classifier: Classifier
-) -> tuple[keras.Model, Inputs]:
-    """The smallest model that still holds all that stage 1 trains, and what it reads."""
+) -> tuple[keras.Model, Inputs, Callable]:
+    """The smallest model that still holds all that stage 1 trains, what it reads, and how that
+    becomes descriptors."""
+    descriptor, backbone = classifier.descriptor, classifier.backbone
     if not config.trainer.feature_store:
-        return classifier.from_pictures, PictureInputs(dataset.pictures, config.data)
-    features = stored_features(config, dataset, classifier.backbone)
-    frozen = not classifier.descriptor.trainable_weights
-    if frozen and fits_in_memory(config, features, classifier.descriptor):
-        return classifier.linear, descriptors(config, features, classifier.descriptor)
-    return classifier.head, features
+        pictures = PictureInputs(dataset.pictures, config.data)
+        return classifier.from_pictures, pictures, lambda batch: descriptor(backbone(batch))
+    features = stored_features(config, dataset, backbone)
+    if not descriptor.trainable_weights and fits_in_memory(config, features, descriptor):
+        return classifier.linear, descriptors(config, features, descriptor), lambda batch: batch
+    return classifier.head, features, descriptor
 
 
 def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> Stage:

@@ -63,6 +63,7 @@ def import_tensorflow() -> str:
 def _devices() -> str:
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # each stage and each run traces its own functions
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         for gpu in tf.config.list_physical_devices("GPU")

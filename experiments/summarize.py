@@ -94,7 +94,8 @@ def as_table(rows: list[dict]) -> str:
     lines = []
     for row in rows:
         star = " *" if best is not None and row["val_mean"] == best else ""
-        lines.append([_name(row, settings) + star, str(row["runs"]), _spread(row, "val"), _spread(row, "test")])
+        figures = [str(row["runs"]), _spread(row, "val"), _spread(row, "test")]
+        lines.append([_name(row, settings) + star, *figures])
     return table([", ".join(settings) or "run", "runs", "val accuracy", "test accuracy"], lines)
 
 

@@ -58,7 +58,10 @@ def build_classifier(config: Config, classes: int) -> Classifier:
     backbone = build_backbone(config.backbone, config.data.image_size)
     descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
     vector = keras.Input(descriptor.output.shape[1:], name="descriptor")
-    x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(vector)
+    x = vector
+    if config.head.standardize:  # its statistics are set from training descriptors, later
+        x = keras.layers.Normalization(name="standardize")(x)
+    x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
     initializer = keras.initializers.GlorotUniform(config.seed)
     logits = keras.layers.Dense(
         classes, kernel_initializer=initializer, dtype="float32", name="classifier"

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from pathlib import Path
 
+import absl.logging
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -21,6 +22,10 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 SMALL = ("data.image_size=32", "backbone.tap=block1_conv2", "trainer.epochs=3")
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 60, 40)}
+
+# Hydra closes every log handler when it starts, and absl's closes its stream: pytest's own, unless
+# it is the process's.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")

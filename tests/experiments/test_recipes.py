@@ -1,0 +1,45 @@
+"""Every experiment of `conf/experiment/` runs from start to end, on made data of its own schema."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import CONF
+from PIL import Image
+
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TEXTS = {name: (CONF / f"experiment/{name}.yaml").read_text() for name in RECIPES}
+SIZE = 32  # pixels, the least that every backbone takes; ImageNet's weights and papers' sizes would take a network and hours
+
+
+def made_source(builder, split, decoders=None, **_):
+    """Four small pictures of each class, in place of what TFDS would read."""
+    label = builder.info.features["label"]
+    names = [key for key in ("id", "file_name", "image/filename") if key in builder.info.features]
+    records = []
+    for i in range(4 * label.num_classes):
+        file = io.BytesIO()
+        noise = np.random.default_rng(i).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
+        Image.fromarray(noise).save(file, "JPEG")
+        name = f"{split}{i}.jpg".encode()
+        records.append(
+            {"image": file.getvalue(), "label": i % label.num_classes} | dict.fromkeys(names, name)
+        )
+    return records
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs(name, command, own_folder, tmp_path):
+    where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
+    with tfds.testing.mock_data(as_data_source_fn=made_source):
+        outcome = command(
+            "train.py", f"experiment={name}", "debug=limit", f"data.path={where}",
+            f"data.image_size={SIZE}", "backbone.weights=random", "data.limit=2",
+            "trainer.epochs=1", f"trainer.feature_dir={tmp_path / 'features'}",
+            f"hydra.run.dir={tmp_path / 'run'}",
+        )
+    assert outcome.status == 0, outcome.errors
+    stages = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]
+    assert list(stages) == ["head", "fine_tune"]
