@@ -73,8 +73,8 @@ def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path)
 
 def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_path):
     overrides = (
-        "backbone.seed=1", "backbone.tap=block1_conv2", "data.crop_ratio=0.5",
-        "data.keep_aspect=false", "data.mirror=false", "data.limit=2",
+        "backbone.seed=0", "backbone.seed=1", "backbone.tap=block1_conv2",
+        "data.crop_ratio=0.5", "data.keep_aspect=false", "data.mirror=false", "data.limit=2",
     )
     for count, override in enumerate(overrides, 1):
         stored(configured(override))

@@ -164,6 +164,19 @@ def test_a_later_stage_counts_its_epochs_on(config, tmp_path):
     }
 
 
+def test_a_later_stage_s_random_orders_go_on_too(config, tmp_path):
+    epochs = []
+
+    class Watched(ArrayInputs):
+        def training(self, rows, seed, epoch):
+            epochs.append(epoch)
+            return super().training(rows, seed, epoch)
+
+    inputs = Watched(ROWS, lambda rows, views: vectors()[rows], (3,), np.float32, 1)
+    fit_stage(stage_of(linear(), inputs=inputs, first_epoch=4), dataset(), config, tmp_path)
+    assert min(epochs) == 4
+
+
 def test_tensorboard_gets_curves_of_training_and_validation(config, tmp_path):
     fit_stage(stage_of(linear(), epochs=1), dataset(), config, tmp_path)
     for part in ("train", "validation"):
