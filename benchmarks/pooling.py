@@ -1,0 +1,277 @@
+"""Second-order pooling, its matrix root, signed square root and L2, timed against other ways.
+
+    python benchmarks/pooling.py                                # every cell, about 20 minutes
+    python benchmarks/pooling.py --positions 49 196 --channels 512
+
+Each cell is a number of positions N and of channels C. In a cell all methods run in turn, round
+after round, so that what else the machine does meets them alike; times are medians over the
+rounds, in ms an image. A method whose first call is slower than `--slow` seconds runs once, on one
+image (marked 1). "x" is against C-side Newton-Schulz of five steps. Peak memory is what a call adds
+(Linux). Errors are relative Frobenius errors of root and gradient against float64, for one image of
+ReLU features and the ridge that `SecondOrderPooling` uses.
+
+The floor is what no exact method can do without: the Gram matrix, the output product and their two
+twins of the backward pass at the machine's measured rate of matrix products, and one pass over the
+output.
+"""
+
+import argparse
+import ctypes
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers import SecondOrderPooling, SignedSquareRoot
+
+EPSILON = SecondOrderPooling().epsilon
+BASELINE = "C side, Newton-Schulz 5"
+LOOP_BYTES = 4e9  # the loops keep an outer product a position for the backward pass
+
+
+# The methods: features (B, N, C) to matrix roots (B, C, C)
+
+
+def moment(x):
+    return tf.matmul(x, x, transpose_a=True) / x.shape[1]
+
+
+def ridge(a):
+    return a + EPSILON * tf.linalg.trace(a)[:, None, None] * tf.eye(a.shape[-1])
+
+
+def loops(x):
+    """Sample by sample and position by position, as in the question of the README."""
+    roots = []
+    for sample in tf.unstack(x):
+        total = 0.0
+        for position in tf.unstack(sample):
+            total += tf.tensordot(position, position, 0)
+        roots.append(svd_root((total / x.shape[1])[None])[0])
+    return tf.stack(roots)
+
+
+def svd(x):
+    return svd_root(moment(x))
+
+
+def svd_root(a):
+    s, u, v = tf.linalg.svd(ridge(a))
+    return tf.matmul(u * tf.sqrt(s)[:, None], v, transpose_b=True)
+
+
+def eigh(x):
+    eigenvalues, v = tf.linalg.eigh(ridge(moment(x)))
+    root = tf.sqrt(tf.maximum(eigenvalues, 0.0))
+    return tf.matmul(v * root[:, None], v, transpose_b=True)
+
+
+def newton_schulz(x):
+    """iSQRT-COV as published, with its automatic gradient."""
+    a, three = moment(x), 3 * tf.eye(x.shape[2])
+    trace = tf.linalg.trace(a)[:, None, None]
+    z = 0.5 * (three - a / trace)
+    y = (a / trace) @ z
+    for _ in range(3):
+        t = 0.5 * (three - z @ y)
+        y, z = y @ t, t @ z
+    return 0.5 * y @ (three - z @ y) * tf.sqrt(trace)
+
+
+def methods():
+    """Name -> (root, normalisation, whether it is traced)."""
+    return {
+        "per-position loops, SVD": (loops, plain_normalization, False),
+        "C side, SVD": (svd, plain_normalization, True),
+        "C side, eigh": (eigh, plain_normalization, True),
+        BASELINE: (newton_schulz, plain_normalization, True),
+        "ours, channels": (ours("channels"), SignedSquareRoot(normalize=True), True),
+        "ours, positions": (ours("positions"), SignedSquareRoot(normalize=True), True),
+        "ours, auto": (ours("auto"), SignedSquareRoot(normalize=True), True),
+        "ours, Newton-Schulz 5": (
+            SecondOrderPooling(root="newton_schulz"),
+            SignedSquareRoot(normalize=True),
+            True,
+        ),
+    }
+
+
+def ours(side):
+    return SecondOrderPooling(root="exact", side=side)
+
+
+def plain_normalization(matrix):
+    flat = tf.reshape(matrix, (tf.shape(matrix)[0], -1))
+    return tf.math.l2_normalize(tf.sign(flat) * tf.sqrt(tf.abs(flat) + 1e-10), axis=1)
+
+
+# Measuring
+
+
+def steps(root, normalization, traced, xla):
+    """The forward pass, and the forward and backward pass, of x and an upstream gradient."""
+
+    def forward(x, upstream):
+        return normalization(root(x))
+
+    def both(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            z = normalization(root(x))
+        return tape.gradient(z, x, tf.reshape(upstream, tf.shape(z)))
+
+    if not traced:
+        return forward, both
+    return tuple(tf.function(step, jit_compile=xla, autograph=False) for step in (forward, both))
+
+
+def seconds(step, *args):
+    start = time.perf_counter()
+    step(*args)
+    return time.perf_counter() - start
+
+
+def peak_bytes(step, *args):
+    """What a call adds to the resident memory at its highest; None where /proc does not tell."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        step(*args)
+        return max(0, _status("VmHWM") - before)
+    except OSError:
+        return None
+
+
+def _status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def true_root(x, upstream):
+    """The root of the README's contract and its gradient, in float64."""
+    y = np.asarray(x, "float64") / x.shape[0] ** 0.5
+    g = np.asarray(upstream, "float64")
+    eigenvalues, v = np.linalg.eigh(y.T @ y)
+    eigenvalues = np.maximum(eigenvalues, 0)
+    a = np.sqrt(eigenvalues + EPSILON * eigenvalues.sum())
+    h = v.T @ (g + g.T) @ v / 2
+    inner = v @ (h / (a[:, None] + a)) @ v.T + EPSILON * np.sum(np.diag(h) / (2 * a)) * np.eye(
+        len(a)
+    )
+    return v * a @ v.T, 2 * y @ inner / x.shape[0] ** 0.5
+
+
+def errors(root, x, upstream, expected):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = root(x)
+    results = value, tape.gradient(value, x, upstream)
+    return [
+        np.linalg.norm(result[0] - truth) / np.linalg.norm(truth)
+        for result, truth in zip(results, expected, strict=True)
+    ]
+
+
+def floor(positions, channels, batch):
+    """Seconds an image: see the head of this file."""
+    a = tf.random.normal((batch, 512, 512))
+    product, one_pass = tf.function(lambda a: a @ a), tf.function(lambda a: 2.0 * a)
+    output = tf.random.normal((batch, channels, channels))
+    product(a), one_pass(output)
+    rate = 2 * 512**3 / statistics.median(seconds(product, a) / batch for _ in range(9))
+    smaller = min(positions, channels)
+    flops = 2 * 2 * (positions * channels * smaller + smaller * channels**2)
+    passes = statistics.median(seconds(one_pass, output) / batch for _ in range(9))
+    return flops / rate + passes, rate
+
+
+def run_cell(positions, channels, options):
+    rng = np.random.default_rng(0)
+    shape = (options.batch, positions, channels)
+    x = tf.constant(np.maximum(rng.normal(size=shape), 0), "float32")
+    upstream = tf.constant(rng.normal(size=(options.batch, channels, channels)), "float32")
+    one = x[:1], upstream[:1]
+    expected = true_root(one[0][0].numpy(), one[1][0].numpy())
+    lowest, rate = floor(positions, channels, options.batch)
+    rows, running = {}, {}
+    for name, (root, normalization, traced) in methods().items():
+        if options.methods and not any(part in name for part in options.methods):
+            continue
+        if root is loops and 4 * positions * channels**2 > LOOP_BYTES:
+            continue
+        pair = steps(root, normalization, traced, options.xla)
+        for step in pair:
+            step(*one)  # traces, and warms up
+        row = {"errors": errors(root, *one, expected), "images": options.batch}
+        if seconds(pair[1], *one) * options.batch > options.slow or root is loops:
+            row["images"] = 1
+            row["times"] = [[seconds(step, *one)] for step in pair]
+            row["peaks"] = [peak_bytes(step, *one) for step in pair]
+        else:
+            for step in pair:
+                step(x, upstream)
+            row["times"] = [[], []]
+            row["peaks"] = [peak_bytes(step, x, upstream) for step in pair]
+            running[name] = pair
+        rows[name] = row
+    for _ in range(options.rounds):
+        for name, pair in running.items():
+            for times, step in zip(rows[name]["times"], pair, strict=True):
+                times.append(seconds(step, x, upstream))
+    report(positions, channels, rows, lowest, rate)
+
+
+def report(positions, channels, rows, lowest, rate):
+    print(f"\nN {positions}, C {channels}: floor {lowest * 1e3:.2f} ms", end=" ")
+    print(f"(matrix products at {rate / 1e9:.0f} GFLOP/s)\n")
+    print("| method | forward | + backward | x | of floor | MiB | MiB, both | root | gradient |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    medians = {
+        name: [statistics.median(times) / row["images"] for times in row["times"]]
+        for name, row in rows.items()
+    }
+    for name, row in rows.items():
+        forward, both = medians[name]
+        base = medians[BASELINE][1] if BASELINE in medians else float("nan")
+        mark = " (1)" if row["images"] == 1 else ""
+        peaks = ["" if peak is None else f"{peak / 2**20:.0f}" for peak in row["peaks"]]
+        print(
+            f"| {name}{mark} | {forward * 1e3:.2f} | {both * 1e3:.2f} | {base / both:.1f} "
+            f"| {both / lowest:.1f} | {peaks[0]} | {peaks[1]} "
+            f"| {row['errors'][0]:.0e} | {row['errors'][1]:.0e} |"
+        )
+    sides = {side: medians.get(f"ours, {side}") for side in ("channels", "positions", "auto")}
+    if all(sides.values()):
+        best = min(sides["channels"][1], sides["positions"][1])
+        print(f"\nauto takes {sides['auto'][1] / best:.2f} of the better side's time")
+    sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--positions", type=int, nargs="+", default=[49, 196, 784])
+    parser.add_argument("--channels", type=int, nargs="+", default=[256, 512, 2048])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--slow", type=float, default=20.0, help="seconds a call")
+    parser.add_argument("--methods", nargs="+", help="only methods with one of these in the name")
+    parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
+    options = parser.parse_args()
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")
+    print(f"batch {options.batch}, float32, {'XLA' if options.xla else 'graph'}")
+    for channels in options.channels:
+        for positions in options.positions:
+            run_cell(positions, channels, options)
+
+
+if __name__ == "__main__":
+    main()
