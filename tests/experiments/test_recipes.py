@@ -11,7 +11,7 @@ from PIL import Image
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TEXTS = {name: (CONF / f"experiment/{name}.yaml").read_text() for name in RECIPES}
-SIZE = 32  # pixels, the least that every backbone takes; ImageNet's weights and papers' sizes would take a network and hours
+SIZE = 32  # pixels, the least that every backbone takes
 
 
 def made_source(builder, split, decoders=None, **_):
