@@ -1,0 +1,105 @@
+"""`pip install .` gives another project the layers as `fgvc.layers`, and no package `layers`."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGED = ["layers", "packaging", "losses", "pyproject.toml", "LICENSE", "README.md"]
+
+FOREIGN_PROJECT = """
+import importlib.util
+import keras
+import numpy as np
+from fgvc.layers import SecondOrderPooling, SignedSquareRoot
+
+assert importlib.util.find_spec("layers") is None
+inputs = keras.Input((4, 4, 6))
+x = SecondOrderPooling(root="exact")(inputs)
+x = SignedSquareRoot(normalize=True)(x)
+model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+x = np.random.default_rng(0).normal(size=(3, 4, 4, 6)).astype("float32")
+np.save("x.npy", x)
+np.save("before.npy", model.predict(x, verbose=0))
+model.save("model.keras")
+"""
+
+LOADED_THERE = """
+import keras
+import numpy as np
+import fgvc.layers
+
+model = keras.saving.load_model("model.keras")
+assert model.layers[1].__class__ is fgvc.layers.SecondOrderPooling
+np.save("after.npy", model.predict(np.load("x.npy"), verbose=0))
+"""
+
+LOADED_HERE = """
+import sys
+import keras
+import numpy as np
+import layers
+
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+np.save(sys.argv[1] + "/here.npy", model.predict(np.load(sys.argv[1] + "/x.npy"), verbose=0))
+"""
+
+
+def run(*command, cwd):
+    process = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy, so that the build leaves nothing in the working tree."""
+    source = tmp_path_factory.mktemp("source")
+    for name in PACKAGED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name)
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, source / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    run(*build, "--wheel-dir", ".", ".", cwd=source)
+    (built,) = source.glob("fgvc-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory, wheel):
+    """An environment with nothing but the wheel in it, and an empty project folder.
+
+    Keras and its backend are lent to it by a path file instead of being installed again.
+    """
+    folder = tmp_path_factory.mktemp("foreign")
+    environment = folder / "environment"
+    run(sys.executable, "-m", "venv", str(environment), cwd=folder)
+    python = environment / "bin" / "python"
+    run(str(python), "-m", "pip", "install", "--no-deps", str(wheel), cwd=folder)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    project = folder / "project"
+    project.mkdir()
+    return python, project
+
+
+def test_only_one_top_level_package(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"fgvc"}
+    assert "fgvc/layers/second_order_pooling.py" in names
+
+
+def test_a_foreign_model_is_saved_and_loaded_with_it(foreign):
+    python, project = foreign
+    run(str(python), "-c", FOREIGN_PROJECT, cwd=project)
+    run(str(python), "-c", LOADED_THERE, cwd=project)
+    before = np.load(project / "before.npy")
+    np.testing.assert_allclose(np.load(project / "after.npy"), before, rtol=1e-4, atol=1e-5)
+    run(sys.executable, "-c", LOADED_HERE, str(project), cwd=ROOT)
+    np.testing.assert_allclose(np.load(project / "here.npy"), before, rtol=1e-4, atol=1e-5)
