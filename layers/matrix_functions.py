@@ -49,11 +49,6 @@ from keras import ops
 
 MANY_ROWS = 128
 
-# Two modes count as apart where their eigenvalues, relative to a trace of 1, differ by a tenth of
-# their sum; NOISE keeps modes that float32 cannot tell apart from counting.
-SEPARATION = 0.1
-NOISE = 1e-5
-
 
 def second_moment(y):
     """Return A = Y'Y. (B, N, C) -> (B, C, C)."""
@@ -214,13 +209,13 @@ def _modes(y, dtype="float64"):
 
     A float32 Gram matrix knows small modes to 1e-7 of the largest eigenvalue only, and through
     1 / (a + s) that error grows. So K (in `dtype`) and its decomposition, the cheap N x N part, are
-    computed in float64; on a backend without it, the float32 decomposition is refined.
+    computed in float64 where the backend has it.
     """
     wide = ops.cast(y, dtype if _has_float64() else y.dtype)
     eigenvalues, u, scale, safe_scale = _eigh(ops.matmul(wide, _transpose(wide)), y.dtype)
     p = ops.matmul(_transpose(u) / safe_scale, y)
     if not _has_float64():
-        u, p, eigenvalues = _refined(u, p)
+        eigenvalues = ops.sum(p * p, axis=2)  # better known from P than from K
     return u, p, eigenvalues, scale, safe_scale
 
 
@@ -244,28 +239,6 @@ def _eigh(matrix, dtype):
     scale = ops.sqrt(trace)
     parts = ops.maximum(eigenvalues, 0.0), vectors, scale, ops.where(trace == 0, 1.0, scale)
     return tuple(ops.cast(part, dtype) for part in parts)
-
-
-def _refined(u, p):
-    """Improve U, the eigenvectors of PP' where P = U'Y, and P by one step of Ogita and Aishima.
-
-    S = PP' is computed from the features, so between small modes it has small entries with a
-    relative precision of their own, which K has not. One quadratically
-    convergent step (Ogita and Aishima 2018, algorithm 1) takes the errors down about ten times:
-
-        E_ij = (S_ij + l_j R_ij) / (l_j - l_i), R = I - U'U, l_i = S_ii / (1 - R_ii),
-
-    and R_ij / 2 for modes too close to be told apart, where any basis is as good. Returns the
-    improved U and P, and l.
-    """
-    s = ops.matmul(p, _transpose(p))
-    r = ops.eye(u.shape[-1] or ops.shape(u)[-1], dtype=u.dtype) - ops.matmul(_transpose(u), u)
-    row = ops.expand_dims(_diagonal(s) / (1.0 - _diagonal(r)), 1)  # l_j
-    column = _transpose(row)  # l_i
-    gap = row - column
-    apart = ops.abs(gap) > SEPARATION * (row + NOISE) + SEPARATION * column
-    e = ops.where(apart, (s + r * row) / gap, 0.5 * r)
-    return u + ops.matmul(u, e), p + ops.matmul(_transpose(e), p), row[:, 0]
 
 
 def _add_to_diagonal(matrix, value):

@@ -32,7 +32,7 @@ class MatrixSquareRoot(keras.layers.Layer):
 
     >>> a = np.diag([4.0, 9.0]).astype("float32")[None]
     >>> root = MatrixSquareRoot(epsilon=0.0)(a)
-    >>> np.round(root[0], 4)
+    >>> np.asarray(root[0]).round(4)
     array([[2., 0.],
            [0., 3.]], dtype=float32)
 

@@ -31,9 +31,9 @@ class SignedSquareRoot(keras.layers.Layer):
     Example:
 
     >>> x = np.array([[-4.0, 0.0, 9.0]], "float32")
-    >>> np.round(SignedSquareRoot()(x), 4)
+    >>> np.asarray(SignedSquareRoot()(x)).round(4)
     array([[-2.,  0.,  3.]], dtype=float32)
-    >>> np.round(SignedSquareRoot(normalize=True)(x), 4)
+    >>> np.asarray(SignedSquareRoot(normalize=True)(x)).round(4)
     array([[-0.5547,  0.    ,  0.8321]], dtype=float32)
 
     Raises:

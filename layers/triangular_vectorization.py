@@ -24,7 +24,7 @@ class TriangularVectorization(keras.layers.Layer):
     Example:
 
     >>> m = np.array([[[1.0, 2.0], [2.0, 3.0]]], "float32")
-    >>> np.round(TriangularVectorization()(m), 4)
+    >>> np.asarray(TriangularVectorization()(m)).round(4)
     array([[1.    , 2.8284, 3.    ]], dtype=float32)
 
     Raises:

@@ -21,6 +21,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "isqrt_cov.npz"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 HAS_FLOAT64 = keras.backend.backend() != "jax"
 EPSILON = SecondOrderPooling().epsilon
+# JAX computes in float32 unless told otherwise, and then the smallest modes are known less well.
+SLACK = 1 if HAS_FLOAT64 else 5
 
 
 def relu_features(rng, positions, channels, batch=2):
@@ -74,8 +76,8 @@ def assert_meets_the_contract(x, upstream, **options):
     value, gradient = value_and_gradient(layer, x, upstream.astype("float32"))
     true_value, true_gradient = root(x, upstream, layer.epsilon, layer.centered)
     wide = x.shape[1] < x.shape[2]
-    assert relative_error(value, true_value) <= (5e-6 if wide else 3e-5)
-    assert relative_error(gradient, true_gradient) <= (1e-4 if wide else 2e-4)
+    assert relative_error(value, true_value) <= SLACK * (5e-6 if wide else 3e-5)
+    assert relative_error(gradient, true_gradient) <= SLACK * (1e-4 if wide else 2e-4)
 
 
 # Basics
