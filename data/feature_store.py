@@ -3,7 +3,8 @@
 A store is a folder named by the digest of all that its features depend on. It holds
 
     key.json                what they depend on, to read
-    00000-1a2b3c4d.npy      shards of shape (pictures, views, *map), each named with its CRC-32
+    00000-1a2b3c4d.bin      shards: bare numbers of shape (pictures, views, *map), each named with
+                            the CRC-32 of all its bytes
     complete                written last: without it, the store is still being made
 
 A shard is written under another name and renamed, so that it is whole or absent; extraction goes on
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -55,7 +57,7 @@ class FeatureStore:
         self.folder = Path(root) / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
         self.shard_rows = max(1, SHARD_BYTES // row_bytes)
-        self.total_bytes = len(rows) * row_bytes
+        self.row_bytes = row_bytes
         self._shards: list[np.ndarray] = []
 
     def open(self, features_of: Callable[[np.ndarray], Iterator[np.ndarray]]) -> ArrayInputs:
@@ -68,10 +70,15 @@ class FeatureStore:
         Raises:
             UserError: the disk has no room.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"trainer.feature_dir={self.folder.parent}: cannot be written ({error.strerror})"
+            ) from error
         with self._locked():
             self._fill(features_of)
-        self._shards = [np.load(self._find(i), mmap_mode="r") for i in range(self._shard_count())]
+        self._shards = [self._map(self._find(i)) for i in range(self._shard_count())]
         return ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
 
     @contextlib.contextmanager
@@ -90,8 +97,14 @@ class FeatureStore:
     def _shard_count(self) -> int:
         return -(-len(self.rows) // self.shard_rows)
 
+    def _members(self, shard: int) -> np.ndarray:
+        return self.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
+
+    def _map(self, path: Path) -> np.ndarray:
+        return np.memmap(path, self.dtype, "r").reshape(-1, self.views, *self.shape)
+
     def _find(self, shard: int) -> Path | None:
-        return next(self.folder.glob(f"{shard:05d}-*.npy"), None)
+        return next(self.folder.glob(f"{shard:05d}-*.bin"), None)
 
     def _fill(self, features_of) -> None:
         missing = [i for i in range(self._shard_count()) if not self._is_sound(i)]
@@ -99,10 +112,10 @@ class FeatureStore:
             (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(len(missing))
             (self.folder / "key.json").write_text(json.dumps(self.key, indent=2) + "\n")
-            rows = [self.rows[i * self.shard_rows : (i + 1) * self.shard_rows] for i in missing]
-            with progress(sum(map(len, rows)), "extracting features") as bar:
-                for shard, members in zip(missing, rows, strict=True):
-                    self._write(shard, features_of, members, bar)
+            total = sum(len(self._members(shard)) for shard in missing)
+            with progress(total, "extracting features") as bar:
+                for shard in missing:
+                    self._write(shard, features_of, bar)
         (self.folder / "complete").touch()
 
     def _is_sound(self, shard: int) -> bool:
@@ -110,18 +123,15 @@ class FeatureStore:
         path = self._find(shard)
         if path is None:
             return False
-        try:
-            array = np.load(path, mmap_mode="r")
-            sound = _crc(array) == path.stem.split("-")[1]
-        except (ValueError, OSError):
-            sound = False
+        size = len(self._members(shard)) * self.row_bytes
+        sound = path.stat().st_size == size and _crc(self._map(path)) == path.stem.split("-")[1]
         if not sound:
             print(f"{path} is damaged; its features are computed again", flush=True)
             path.unlink()
         return sound
 
     def _check_room(self, shards: int) -> None:
-        needed = min(self.total_bytes, shards * SHARD_BYTES)
+        needed = min(len(self.rows), shards * self.shard_rows) * self.row_bytes
         free = shutil.disk_usage(self.folder).free - SPARE_BYTES
         if needed > free:
             raise UserError(
@@ -130,7 +140,8 @@ class FeatureStore:
                 "`python -m data.feature_store prune`, or set trainer.feature_store=false"
             )
 
-    def _write(self, shard: int, features_of, members: np.ndarray, bar) -> None:
+    def _write(self, shard: int, features_of, bar) -> None:
+        members = self._members(shard)
         features = np.empty((len(members), self.views, *self.shape), self.dtype)
         done = 0
         for part in features_of(members):
@@ -140,8 +151,10 @@ class FeatureStore:
         unfinished = self.folder / f"{shard:05d}.part"
         try:
             with unfinished.open("wb") as file:
-                np.save(file, features)
-            unfinished.rename(self.folder / f"{shard:05d}-{_crc(features)}.npy")
+                file.write(features.data)
+                file.flush()
+                os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
+            unfinished.rename(self.folder / f"{shard:05d}-{_crc(features)}.bin")
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise UserError(
@@ -158,7 +171,7 @@ class FeatureStore:
 
 
 def _crc(array: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(array).data.cast('B')):08x}"
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x}"
 
 
 def _gib(size: float) -> str:

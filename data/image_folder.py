@@ -85,7 +85,7 @@ def read_folder(root: Path) -> tuple[FolderPictures, list[str], dict[str, np.nda
 def find_pictures(path: Path) -> list[Path]:
     """A picture's own path, or the pictures anywhere below a folder, sorted."""
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        return sorted(filter(_is_picture, path.rglob("*")))
     return [path]
 
 
@@ -94,13 +94,14 @@ def _folders(root: Path) -> list[str]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(
-        p for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+    found = sorted(filter(_is_picture, folder.iterdir()))
     if not found:
         raise UserError(f"{folder}: no pictures in it (endings read: {_listed(sorted(SUFFIXES))})")
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _listed(words) -> str:

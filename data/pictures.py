@@ -28,8 +28,11 @@ def decode(encoded: bytes, name: str, side: int | None = None) -> Image.Image:
         image = Image.open(io.BytesIO(encoded))
         if side is not None:
             image.draft("RGB", (2 * side, 2 * side))
-        return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scale
+            image = Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
+        return image.convert("RGB")
+    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split("<")[0].split())
         raise UserError(
             f"{name} cannot be decoded ({reason}); mend or remove it, or set data.skip_damaged=true"

@@ -42,7 +42,7 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         labels: true classes, of shape (n,).
     """
     true = probabilities[np.arange(len(labels)), labels]
-    rank = (probabilities > true[:, None]).sum(axis=1)
+    rank = (~(probabilities <= true[:, None])).sum(axis=1)  # NaN is never a hit
     return {
         "accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
         "top5_accuracy": float(np.mean(rank < 5)),
@@ -69,7 +69,8 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
     dataset = open_dataset(config.data, config.seed)
     if dataset.class_names != class_names:
         unknown = sorted(set(dataset.class_names) ^ set(class_names))
-        raise UserError(f"{folder}: was trained on other classes; they differ in {unknown[:5]}")
+        how = f"they differ in {unknown[:5]}" if unknown else "their order differs"
+        raise UserError(f"{folder}: was trained on other classes; {how}")
     if split == "all":
         dataset = dataclasses.replace(dataset, splits={"all": dataset.rows})
     if not len(dataset.splits[split]):

@@ -43,7 +43,7 @@ def read_runs(folders: list[Path]) -> list[tuple[dict[str, str], dict]]:
     for folder in folders:
         for path in sorted(folder.rglob("metrics.json")):
             overrides = yaml.safe_load((path.parent / ".hydra" / "overrides.yaml").read_text())
-            pairs = dict(override.split("=", 1) for override in overrides)
+            pairs = dict(override.partition("=")[::2] for override in overrides)
             found.append((pairs, json.loads(path.read_text())))
     return found
 

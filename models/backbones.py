@@ -13,6 +13,7 @@ import keras
 
 from conf.schema import BackboneConfig
 from errors import UserError
+from models.inference_mode import InferenceMode
 from models.preprocessing import Preprocessing
 
 
@@ -69,7 +70,8 @@ def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
         _load(cut, whole, Path(config.weights))
     pictures = keras.Input((image_size, image_size, 3), name="pictures")
     pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(pictures)
-    backbone = keras.Model(pictures, cut(pixels, training=False), name="backbone")
+    maps = InferenceMode(cut, name=f"frozen_{config.name}")(pixels)
+    backbone = keras.Model(pictures, maps, name="backbone")
     backbone.trainable = False
     return backbone
 

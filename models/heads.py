@@ -46,6 +46,11 @@ def _check(config: HeadConfig) -> None:
                     f"head.{key}={getattr(config, key)}: takes head.pooling=second_order, "
                     f"but it is {config.pooling.value}"
                 )
+    for key in ("iterations", "output_dim"):
+        if getattr(config, key) < 1:
+            raise UserError(f"head.{key}={getattr(config, key)}: must be at least 1")
+    if config.epsilon < 0:
+        raise UserError(f"head.epsilon={config.epsilon}: must be at least 0")
     if config.reduction is not None and config.reduction < 1:
         raise UserError(f"head.reduction={config.reduction}: must be at least 1 channel, or null")
     if not 0 <= config.dropout < 1:

@@ -2,7 +2,7 @@
 
 import keras
 
-from conf.schema import Optimizer, OptimizerConfig
+from conf.schema import Optimizer, OptimizerConfig, Schedule
 from errors import UserError
 
 
@@ -14,7 +14,8 @@ def build_optimizer(
     Args:
         config: see `conf/schema.py`.
         learning_rate: the rate before any schedule.
-        faster: variables whose rate is `config.classifier_factor` times as high. Default: none.
+        faster: variables whose rate is `config.classifier_factor` times as high; their weight
+            decay is not. Default: none.
 
     Raises:
         UserError: a value out of its range.
@@ -24,7 +25,7 @@ def build_optimizer(
     options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
     optimizer = _with_rates(kind[config.name])(
         learning_rate=learning_rate,
-        weight_decay=config.weight_decay or None,
+        weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         **options,
     )
@@ -53,7 +54,11 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
 
 def _check(config: OptimizerConfig, learning_rate: float) -> None:
     if learning_rate <= 0:
-        raise UserError(f"optimizer: a learning rate of {learning_rate} must be above 0")
+        raise UserError(
+            f"optimizer.learning_rate or fine_tune_learning_rate={learning_rate}: must be above 0"
+        )
+    if config.schedule is Schedule.step and config.step_epochs < 1:
+        raise UserError(f"optimizer.step_epochs={config.step_epochs}: must be at least 1")
     if not 0 <= config.momentum < 1:
         raise UserError(f"optimizer.momentum={config.momentum}: must be at least 0 and below 1")
     if config.weight_decay < 0:

@@ -1,6 +1,7 @@
 """Frozen features on disk: complete or absent, whatever happens in between."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data import feature_store
@@ -51,7 +52,7 @@ def store_in(root: Path, views: int = 1, rows=ROWS, **key) -> FeatureStore:
 
 
 def shards(store: FeatureStore) -> list[Path]:
-    return sorted(store.folder.glob("*.npy"))
+    return sorted(store.folder.glob("*.bin"))
 
 
 def assert_holds_the_features(inputs) -> None:
@@ -145,11 +146,7 @@ def test_a_shard_that_ends_early_is_noticed_and_made_again_alone(tmp_path, damag
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.integers(0, 271), st.integers(1, 255))
-@example(21, ord("<") ^ ord(">"))  # the header's "<f4" becomes ">f4"
-@example(22, ord("f") ^ ord("i"))  # "<f4" becomes "<i4"
-@example(60, 1)  # the shape's parenthesis
-@example(64, ord("1") ^ ord("0"))  # the shape (3, 1, 2, 2, 3) becomes (3, 0, 2, 2, 3)
+@given(st.integers(0, 143), st.integers(1, 255))
 def test_a_changed_byte_anywhere_in_a_shard_is_noticed(tmp_path, place, difference):
     store = store_in(tmp_path)
     shutil.rmtree(store.folder, ignore_errors=True)  # what the example before this one left
@@ -228,17 +225,15 @@ def test_a_complete_store_needs_no_room(tmp_path, monkeypatch):
 
 
 def test_a_failing_disk_leaves_whole_shards_only_and_the_next_run_goes_on(tmp_path, monkeypatch):
-    store, save, saved = store_in(tmp_path), np.save, []
+    store, written = store_in(tmp_path), []
 
-    def fill_the_disk(file, array):
-        saved.append(file)
-        if len(saved) == 2:
-            file.write(b"half a shard")
+    def fill_the_disk(file):
+        written.append(file)
+        if len(written) == 2:
             raise OSError(28, "No space left on device")
-        save(file, array)
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", fill_the_disk)
+        patch.setattr(os, "fsync", fill_the_disk)
         with pytest.raises(UserError, match=r"writing features failed \(No space left on device\)"):
             store.open(Extractor())
     assert len(shards(store)) == 1

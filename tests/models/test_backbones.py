@@ -39,7 +39,7 @@ def pictures(count: int = 2, size: int = 32) -> np.ndarray:
 
 
 def inner(backbone: keras.Model, layer: str) -> keras.layers.Layer:
-    return next(part for part in backbone.layers if hasattr(part, "layers")).get_layer(layer)
+    return backbone.layers[-1].model.get_layer(layer)
 
 
 def array_of(backbone: keras.Model, layer: str) -> np.ndarray:

@@ -92,8 +92,8 @@ def test_clip_norm_bounds_the_whole_gradient():
 @pytest.mark.parametrize(
     ("options", "rate", "message"),
     [
-        ({}, 0.0, r"learning rate of 0\.0 must be above 0"),
-        ({}, -1.0, r"learning rate of -1\.0 must be above 0"),
+        ({}, 0.0, r"fine_tune_learning_rate=0\.0: must be above 0"),
+        ({}, -1.0, r"fine_tune_learning_rate=-1\.0: must be above 0"),
         ({"momentum": 1.0}, RATE, r"optimizer\.momentum=1\.0: must be at least 0 and below 1"),
         ({"weight_decay": -1.0}, RATE, r"optimizer\.weight_decay=-1\.0: must be at least 0"),
         ({"clip_norm": 0.0}, RATE, r"optimizer\.clip_norm=0\.0: must be above 0, or null"),

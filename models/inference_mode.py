@@ -1,0 +1,44 @@
+"""A model that always runs as in inference, also while it is trained."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="fgvc")
+class InferenceMode(keras.layers.Layer):
+    """Calls a model with `training=False`: batch norm uses its stored statistics, dropout rests.
+
+    Calling it so inside a functional model is not enough: `fit` calls that with `training=True`,
+    which Keras 3 hands on to every layer in it. Its weights may be trained nevertheless.
+
+    Args:
+        model: a built Keras model of one input and one output.
+
+    Input shape, output shape: the model's.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.9)])
+    >>> InferenceMode(model)(keras.ops.ones((1, 2)), training=True).numpy()
+    array([[1., 1.]], dtype=float32)
+    """
+
+    def __init__(self, model: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=False)
+
+    def compute_output_shape(self, input_shape):
+        return self.model.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        model = keras.saving.deserialize_keras_object(config.pop("model"))
+        return cls(model, **config)
