@@ -13,6 +13,11 @@ class Task(enum.Enum):
     classification = "classification"
 
 
+class Solver(enum.Enum):
+    sgd = "sgd"
+    svm = "svm"
+
+
 class Crop(enum.Enum):
     center = "center"
     random = "random"
@@ -127,6 +132,7 @@ class TrainerConfig:
     early_stopping: int | None = None  # epochs without a better val_accuracy
     feature_store: bool = True  # frozen features are computed once and kept on disk
     feature_dir: str = "features"
+    checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
     descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
     precision: Precision = Precision.float32
 
@@ -134,7 +140,9 @@ class TrainerConfig:
 @dataclasses.dataclass
 class Config:
     seed: int = 0
+    force: bool = False  # repeat a run that its folder holds already
     task: Task = Task.classification
+    solver: Solver = Solver.sgd  # of stage 1; svm: linear, one against the rest, C = 1
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
@@ -158,4 +166,6 @@ def checked(config: DictConfig) -> Config:
     for key in ("batch_size", "epochs", "fine_tune_batch_size"):
         if getattr(config.trainer, key) < 1:
             raise UserError(f"trainer.{key}={getattr(config.trainer, key)}: must be at least 1")
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: must be at least 0")
     return config

@@ -75,3 +75,19 @@ class ArrayInputs:
             return self.take(positions, np.zeros(len(rows), np.int64))
         views = [np.random.default_rng([seed, epoch, row]).integers(2) for row in rows]
         return self.take(positions, np.array(views))
+
+
+class MemoryInputs(ArrayInputs):
+    """Views that are held in memory.
+
+    Args:
+        rows: see `ArrayInputs`.
+        array: of shape (views, n, ...).
+    """
+
+    def __init__(self, rows: np.ndarray, array: np.ndarray):
+        def take(positions, views):
+            return array[views, positions]
+
+        super().__init__(rows, take, array.shape[2:], array.dtype, len(array))
+        self.array = array

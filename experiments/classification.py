@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conf.schema import Config
+from conf.schema import Config, Solver
 from data.datasets import Dataset, open_dataset
 from data.inputs import Inputs, PictureInputs
 from experiments import figures, run_folder
@@ -19,6 +19,7 @@ from training.frozen import descriptors, fits_in_memory, stored_features
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
 from training.standardization import standardize
+from training.svm import check_svm, fit_svm
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -36,6 +37,8 @@ def run(config: Config, folder: Path) -> dict:
     dataset = open_dataset(config.data, config.seed)
     print(_described(dataset), flush=True)
     classifier = build_classifier(config, len(dataset.class_names))
+    if config.solver is Solver.svm:
+        check_svm(config, dataset, classifier.descriptor)
     run_folder.write_json(folder / "classes.json", dataset.class_names)
     records = {}
 
@@ -47,14 +50,17 @@ def run(config: Config, folder: Path) -> dict:
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate,
     )
-    records["head"] = fit_stage(stage, dataset, config, folder)
+    if config.solver is Solver.svm:
+        records["head"] = fit_svm(model, inputs, dataset, config.data.mirror)
+    else:
+        records["head"] = fit_stage(stage, dataset, config, folder)
     records["head"]["val"] = _figures(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
         stage = _fine_tuning(config, dataset, classifier)
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
 
-    classifier.complete.save(folder / "model.keras")
+    run_folder.save_model(folder, classifier.complete)
     probabilities = _predict(config, stage, dataset, "test")
     results = {
         "val": records[stage.name]["val"],
@@ -82,7 +88,7 @@ def _head_inputs(
         pictures = PictureInputs(dataset.pictures, config.data)
         return classifier.from_pictures, pictures, lambda batch: descriptor(backbone(batch))
     features = stored_features(config, dataset, backbone)
-    if not descriptor.trainable_weights and fits_in_memory(config, features, descriptor):
+    if not descriptor.trainable_weights and fits_in_memory(config, dataset, descriptor):
         return classifier.linear, descriptors(config, features, descriptor), lambda batch: batch
     return classifier.head, features, descriptor
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conf.schema import Config
 from data.datasets import Dataset
 from data.feature_store import FeatureStore
-from data.inputs import ArrayInputs, PictureInputs
+from data.inputs import ArrayInputs, MemoryInputs, PictureInputs
 from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
 from models.backbones import weights_digest
@@ -27,7 +27,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
     Raises:
         UserError: the disk has no room, or a picture cannot be decoded.
     """
-    views = 2 if config.data.mirror or config.data.average_mirror else 1
+    views = _views(config)
     pictures = PictureInputs(dataset.pictures, config.data)
 
     @tf.function(reduce_retracing=True)
@@ -52,13 +52,13 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
     return store.open(features_of)
 
 
-def fits_in_memory(config: Config, features: ArrayInputs, descriptor: keras.Model) -> bool:
-    """Whether the descriptors of all pictures stay within `trainer.descriptor_gib`."""
-    numbers = len(features.rows) * features.views * descriptor.output.shape[-1]
+def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:
+    """Whether the descriptors of all stored views stay within `trainer.descriptor_gib`."""
+    numbers = len(dataset.rows) * _views(config) * descriptor.output.shape[-1]
     return numbers * 4 <= config.trainer.descriptor_gib * 2**30
 
 
-def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) -> ArrayInputs:
+def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) -> MemoryInputs:
     """The descriptors of all stored feature maps, in memory, float32.
 
     Right only where `descriptor` has no trained weights: then it too is frozen.
@@ -75,10 +75,11 @@ def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) 
                 vectors[view, start : start + size] = forward(maps).numpy()
             bar.update(len(rows))
 
-    def take(positions, views):
-        return vectors[views, positions]
+    return MemoryInputs(features.rows, vectors)
 
-    return ArrayInputs(features.rows, take, shape, np.float32, features.views)
+
+def _views(config: Config) -> int:
+    return 2 if config.data.mirror or config.data.average_mirror else 1
 
 
 def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:

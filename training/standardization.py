@@ -39,3 +39,13 @@ def standardize(
     layer.adapt_mean.assign(mean)
     layer.adapt_variance.assign(np.full_like(mean, max(variance * len(mean), 1e-12)))
     layer.finalize_state()
+
+
+def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """What the "standardize" layer of `linear` subtracts and divides by; 0 and 1 without one."""
+    layers = {layer.name: layer for layer in linear.layers}
+    if "standardize" not in layers:
+        shape = linear.input.shape[1:]
+        return np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    layer = layers["standardize"]
+    return np.ravel(layer.mean), np.ravel(np.sqrt(layer.variance))

@@ -109,10 +109,10 @@ def test_descriptors_are_those_of_the_stored_maps(configured):
 
 def test_descriptors_must_fit_into_the_memory_that_is_allowed(configured):
     config = configured()
-    features, dataset, backbone = stored(config)
+    _, dataset, backbone = stored(config)
     descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
     needed = len(dataset.rows) * 2 * 64 * 64 * 4 / 2**30
     for gib, fits in ((needed * 1.01, True), (needed * 0.99, False)):
         trainer = dataclasses.replace(config.trainer, descriptor_gib=gib)
         changed = dataclasses.replace(config, trainer=trainer)
-        assert fits_in_memory(changed, features, descriptor) is fits
+        assert fits_in_memory(changed, dataset, descriptor) is fits
