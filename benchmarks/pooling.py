@@ -6,9 +6,9 @@
 Each cell is a number of positions N and of channels C. In a cell all methods run in turn, round
 after round, so that what else the machine does meets them alike; times are medians over the
 rounds, in ms an image. A method whose first call is slower than `--slow` seconds runs once, on one
-image (marked 1). "x" is against C-side Newton-Schulz of five steps. Peak memory is what a call adds
-(Linux). Errors are relative Frobenius errors of root and gradient against float64, for one image of
-ReLU features and the ridge that `SecondOrderPooling` uses.
+image (marked 1). "x" is against C-side Newton-Schulz of five steps. Peak memory is what the first
+call adds to a process of its own (Linux). Errors are relative Frobenius errors of root and gradient
+against float64, for one image of ReLU features and the ridge that `SecondOrderPooling` uses.
 
 The floor is what no exact method can do without: the Gram matrix, the output product and their two
 twins of the backward pass at the machine's measured rate of matrix products, and one pass over the
@@ -16,9 +16,10 @@ output.
 """
 
 import argparse
-import ctypes
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ from layers import SecondOrderPooling, SignedSquareRoot
 EPSILON = SecondOrderPooling().epsilon
 BASELINE = "C side, Newton-Schulz 5"
 LOOP_BYTES = 4e9  # the loops keep an outer product a position for the backward pass
+SVD_CHANNELS = 512  # beyond, an SVD takes minutes
 
 
 # The methods: features (B, N, C) to matrix roots (B, C, C)
@@ -139,20 +141,12 @@ def seconds(step, *args):
     return time.perf_counter() - start
 
 
-def peak_bytes(step, *args):
-    """What a call adds to the resident memory at its highest; None where /proc does not tell."""
+def status_bytes(key):
+    """VmRSS, the resident memory, or VmHWM, its highest so far; NaN where /proc does not tell."""
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        step(*args)
-        return max(0, _status("VmHWM") - before)
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return None
-
-
-def _status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
+        return float("nan")
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
@@ -184,7 +178,8 @@ def errors(root, x, upstream, expected):
 def floor(positions, channels, batch):
     """Seconds an image: see the head of this file."""
     a = tf.random.normal((batch, 512, 512))
-    product, one_pass = tf.function(lambda a: a @ a), tf.function(lambda a: 2.0 * a)
+    product = tf.function(lambda a: a @ a, autograph=False)
+    one_pass = tf.function(lambda a: 2.0 * a, autograph=False)
     output = tf.random.normal((batch, channels, channels))
     product(a), one_pass(output)
     rate = 2 * 512**3 / statistics.median(seconds(product, a) / batch for _ in range(9))
@@ -194,40 +189,70 @@ def floor(positions, channels, batch):
     return flops / rate + passes, rate
 
 
-def run_cell(positions, channels, options):
+def cell(positions, channels, options):
+    """Features and an upstream gradient, and the methods that can do this cell."""
     rng = np.random.default_rng(0)
-    shape = (options.batch, positions, channels)
-    x = tf.constant(np.maximum(rng.normal(size=shape), 0), "float32")
-    upstream = tf.constant(rng.normal(size=(options.batch, channels, channels)), "float32")
+    x = np.maximum(rng.normal(size=(options.batch, positions, channels)), 0)
+    upstream = rng.normal(size=(options.batch, channels, channels))
+    chosen = {}
+    for name, method in methods().items():
+        asked = not options.methods or any(part in name for part in options.methods)
+        looped = method[0] is loops and 4 * positions * channels**2 > LOOP_BYTES
+        decomposed = method[0] in (svd, loops) and channels > SVD_CHANNELS
+        if asked and not looped and not decomposed:
+            chosen[name] = method
+    return tf.constant(x, "float32"), tf.constant(upstream, "float32"), chosen
+
+
+def run_cell(positions, channels, options):
+    x, upstream, chosen = cell(positions, channels, options)
     one = x[:1], upstream[:1]
     expected = true_root(one[0][0].numpy(), one[1][0].numpy())
     lowest, rate = floor(positions, channels, options.batch)
     rows, running = {}, {}
-    for name, (root, normalization, traced) in methods().items():
-        if options.methods and not any(part in name for part in options.methods):
-            continue
-        if root is loops and 4 * positions * channels**2 > LOOP_BYTES:
-            continue
+    for name, (root, normalization, traced) in chosen.items():
         pair = steps(root, normalization, traced, options.xla)
-        for step in pair:
-            step(*one)  # traces, and warms up
+        pair[1](*one)  # traces
+        once = seconds(pair[1], *one)
         row = {"errors": errors(root, *one, expected), "images": options.batch}
-        if seconds(pair[1], *one) * options.batch > options.slow or root is loops:
-            row["images"] = 1
-            row["times"] = [[seconds(step, *one)] for step in pair]
-            row["peaks"] = [peak_bytes(step, *one) for step in pair]
+        if once * options.batch > options.slow or not traced:
+            pair[0](*one)
+            row |= {"images": 1, "times": [[seconds(pair[0], *one)], [once]]}
         else:
             for step in pair:
-                step(x, upstream)
+                step(x, upstream)  # traces this batch
             row["times"] = [[], []]
-            row["peaks"] = [peak_bytes(step, x, upstream) for step in pair]
             running[name] = pair
         rows[name] = row
     for _ in range(options.rounds):
         for name, pair in running.items():
             for times, step in zip(rows[name]["times"], pair, strict=True):
                 times.append(seconds(step, x, upstream))
+    for name, row in rows.items():
+        row["peaks"] = measured_peaks(name, positions, channels, row["images"], options)
     report(positions, channels, rows, lowest, rate)
+
+
+def measured_peaks(name, positions, channels, images, options):
+    """What the first forward pass, and the first of both passes, add to a process of its own."""
+    if options.no_memory:
+        return [float("nan")] * 2
+    command = [sys.executable, __file__, "--positions", positions, "--channels", channels]
+    command += ["--batch", images, "--peaks", name, *(["--xla"] if options.xla else [])]
+    process = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
+    return json.loads(process.stdout)
+
+
+def print_peaks(options):
+    x, upstream, chosen = cell(options.positions[0], options.channels[0], options)
+    root, normalization, traced = chosen[options.peaks]
+    pair = steps(root, normalization, traced, options.xla)
+    tf.matmul(x[:1], x[:1], transpose_b=True)  # loads the libraries
+    before, peaks = status_bytes("VmRSS"), []
+    for step in pair:
+        step(x, upstream)
+        peaks.append(status_bytes("VmHWM") - before)
+    print(json.dumps(peaks))
 
 
 def report(positions, channels, rows, lowest, rate):
@@ -243,7 +268,7 @@ def report(positions, channels, rows, lowest, rate):
         forward, both = medians[name]
         base = medians[BASELINE][1] if BASELINE in medians else float("nan")
         mark = " (1)" if row["images"] == 1 else ""
-        peaks = ["" if peak is None else f"{peak / 2**20:.0f}" for peak in row["peaks"]]
+        peaks = [f"{peak / 2**20:.0f}" for peak in row["peaks"]]
         print(
             f"| {name}{mark} | {forward * 1e3:.2f} | {both * 1e3:.2f} | {base / both:.1f} "
             f"| {both / lowest:.1f} | {peaks[0]} | {peaks[1]} "
@@ -265,7 +290,12 @@ def main():
     parser.add_argument("--slow", type=float, default=20.0, help="seconds a call")
     parser.add_argument("--methods", nargs="+", help="only methods with one of these in the name")
     parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
+    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory")
+    parser.add_argument("--peaks", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peaks:
+        print_peaks(options)
+        return
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")
     print(f"batch {options.batch}, float32, {'XLA' if options.xla else 'graph'}")
     for channels in options.channels:

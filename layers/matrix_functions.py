@@ -44,10 +44,12 @@ same result, not an approximation of it, at N^3 instead of C^3:
     R = Y' Z_k Y / sqrt(tr).                                                             (6)
 """
 
+import warnings
+
 import keras
 from keras import ops
 
-MANY_ROWS = 128
+MANY_ROWS = 128  # above, a float32 Gram matrix is exact enough for the contract; see _modes
 
 
 def second_moment(y):
@@ -111,7 +113,6 @@ def on_side(side, y, positions, channels):
 
 def _positions_forward(y, epsilon):
     """(1): the root, and what the gradient needs."""
-    # A product of many rows is exact enough in float32, and its float64 twin takes time.
     many = y.shape[1] is not None and y.shape[1] > MANY_ROWS
     u, p, eigenvalues, scale, safe_scale = _modes(y, y.dtype if many else "float64")
     s = epsilon**0.5
@@ -220,8 +221,12 @@ def _modes(y, dtype="float64"):
 
 
 def _has_float64():
-    """Whether the backend computes in float64 unasked: all but JAX."""
-    return keras.backend.backend() != "jax"
+    """Whether the backend computes in float64: all but JAX unasked, JAX with JAX_ENABLE_X64=1."""
+    if keras.backend.backend() != "jax":
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return keras.backend.standardize_dtype(ops.zeros((), "float64").dtype) == "float64"
 
 
 def _eigh(matrix, dtype):

@@ -1,7 +1,12 @@
 """What the tests of the layers hold them against: float64 NumPy, and gradients on any backend."""
 
+import os
+
 import keras
 import numpy as np
+
+# JAX has float64 with JAX_ENABLE_X64=1 only.
+HAS_FLOAT64 = keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64") == "1"
 
 
 def second_moment(x, centered=False):

@@ -1,13 +1,16 @@
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_references import compiled, newton_schulz, relative_error, value_and_gradient
+from layer_references import (
+    HAS_FLOAT64,
+    compiled,
+    newton_schulz,
+    relative_error,
+    value_and_gradient,
+)
 
 from layers import MatrixSquareRoot, SecondOrderPooling
-
-HAS_FLOAT64 = keras.backend.backend() != "jax"
 
 
 def semidefinite(rng, size, eigenvalues, batch=2):

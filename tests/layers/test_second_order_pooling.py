@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_references import (
+    HAS_FLOAT64,
     compiled,
     newton_schulz,
     relative_error,
@@ -19,10 +20,9 @@ from layers import SecondOrderPooling
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "isqrt_cov.npz"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-HAS_FLOAT64 = keras.backend.backend() != "jax"
 EPSILON = SecondOrderPooling().epsilon
-# JAX computes in float32 unless told otherwise, and then the smallest modes are known less well.
-SLACK = 1 if HAS_FLOAT64 else 5
+# Without float64, as on JAX unless told otherwise, the smallest modes are known less well.
+SLACK = 1 if HAS_FLOAT64 else 12
 
 
 def relu_features(rng, positions, channels, batch=2):
