@@ -5,6 +5,9 @@
     python train.py -m head=average,bilinear seed=0,1,2    a sweep, with a table at its end
     python train.py experiment=cub200_vgg16                a paper's recipe
     python train.py data=image_folder data.path=FOLDER     your own pictures
+
+A run that was interrupted goes on with the same command and hydra.run.dir=ITS_FOLDER (a sweep:
+hydra.sweep.dir=ITS_FOLDER).
 """
 
 from pathlib import Path
@@ -16,7 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.schema import Config, Task, checked  # registers the schema of conf/config.yaml
 from errors import UserError
-from experiments.commands import described, exit_with, import_tensorflow, one_line_errors
+from experiments.commands import (
+    described,
+    exit_when_terminated,
+    exit_with,
+    import_tensorflow,
+    one_line_errors,
+)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -35,18 +44,21 @@ def main(config) -> float:
 
 
 def run(config: Config, folder: Path) -> dict:
-    """Hands the configuration to its experiment, and prints what it found."""
-    device = import_tensorflow()  # here and not above, so that --help and --cfg answer at once
-    from experiments import classification, report, run_folder
+    """Hands the configuration to its experiment, unless that is finished, and prints the result."""
+    from experiments import report, run_folder
 
-    print(f"{folder} on {device}", flush=True)
-    run_folder.write_config(folder, config)
-    experiment = {Task.classification: classification.run}[config.task]
-    results = experiment(config, folder)
+    results = run_folder.enter(folder, config)
+    if results is None:
+        device = import_tensorflow()  # so late, that --help and --cfg answer at once
+        from experiments import classification
+
+        print(f"{folder} on {device}", flush=True)
+        experiment = {Task.classification: classification.run}[config.task]
+        results = experiment(config, folder)
     print(report.final_table(results, folder), flush=True)
     return results
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), exit_when_terminated():
         main()

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import os
 import re
+import signal
 import sys
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from conf.schema import Config
 from errors import UserError
 
 MISTAKE = 2  # exit status
+TERMINATED = 75  # exit status after SIGTERM: start again to go on (sysexits' "temporary failure")
 
 
 @contextlib.contextmanager
@@ -33,6 +35,22 @@ def one_line_errors():
         exit_with(error)
     except KeyboardInterrupt:
         sys.exit("interrupted")
+
+
+@contextlib.contextmanager
+def exit_when_terminated():
+    """Turns SIGTERM, which a cluster sends before it kills, into an orderly exit: what is under way
+    saves what it has, and the process ends with status 75."""
+
+    def terminate(number, frame):
+        print("terminated; the same command with the same folder goes on", file=sys.stderr)
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_with(error: Exception) -> NoReturn:

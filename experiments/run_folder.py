@@ -1,8 +1,10 @@
 """What a run leaves behind: figures, predictions, configuration, model."""
 
 import csv
+import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,41 @@ def write_json(path: Path, content: dict) -> None:
     os.replace(unfinished, path)
 
 
-def write_config(folder: Path, config: Config) -> str:
-    """Writes the resolved configuration as `config.yaml`, and returns its text."""
-    text = OmegaConf.to_yaml(OmegaConf.structured(config))
-    (folder / "config.yaml").write_text(text)
-    return text
+def enter(folder: Path, config: Config) -> dict | None:
+    """Prepares a run's folder: new, or to go on in; `config.force` empties it first.
+
+    Returns:
+        The results of the run, if it is finished.
+
+    Raises:
+        UserError: the folder holds a run of another configuration.
+    """
+    if config.force:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for name in ("metrics.json", "metrics.jsonl", "config.yaml"):
+            (folder / name).unlink(missing_ok=True)
+    (folder / "error.txt").unlink(missing_ok=True)
+    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
+    path = folder / "config.yaml"
+    if path.exists() and path.read_text() != text:
+        changed = sorted(set(text.splitlines()) ^ set(path.read_text().splitlines()))
+        raise UserError(
+            f"{folder}: holds a run of another configuration ({', '.join(map(str.strip, changed))})"
+            "; give the same one, another hydra.run.dir, or force=true to overwrite it"
+        )
+    path.write_text(text)
+    finished = folder / "metrics.json"
+    if not finished.exists():
+        return None
+    print(f"{folder} is finished; force=true repeats it", flush=True)
+    return json.loads(finished.read_text())
+
+
+def save_model(folder: Path, model) -> None:
+    """Writes `model.keras`, whole or not at all."""
+    unfinished = folder / "unfinished.keras"
+    model.save(unfinished)
+    os.replace(unfinished, folder / "model.keras")
 
 
 def read_config(folder: Path, overrides: list[str]) -> Config:

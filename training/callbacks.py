@@ -15,11 +15,21 @@ class MetricsLog(keras.callbacks.Callback):
     Args:
         path: the file.
         stage: written into each line.
+        first_epoch: where training goes on; lines of this stage from there on are dropped.
     """
 
-    def __init__(self, path: Path, stage: str):
+    def __init__(self, path: Path, stage: str, first_epoch: int = 0):
         super().__init__()
-        self.path, self.stage = path, stage
+        self.path, self.stage, self.first_epoch = path, stage, first_epoch
+
+    def on_train_begin(self, logs=None):
+        if self.path.exists():
+            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+            kept = [
+                line for line in lines
+                if line["stage"] != self.stage or line["epoch"] <= self.first_epoch
+            ]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def on_epoch_end(self, epoch, logs=None):
         line = {"stage": self.stage, "epoch": epoch + 1}

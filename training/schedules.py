@@ -1,6 +1,7 @@
 """The learning rate over a stage: constant, step, cosine or plateau, each with warm-up."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -34,16 +35,19 @@ class LearningRateSchedule(keras.callbacks.Callback):
         steps: batches in an epoch.
         first_epoch: where this stage starts to count.
         epochs: how many epochs it has.
+        past: the curves' values of its epochs so far, where it goes on from an interruption.
     """
 
     def __init__(
         self, config: OptimizerConfig, learning_rate: float, steps: int, first_epoch: int,
-        epochs: int,
+        epochs: int, past: Sequence[dict] = (),
     ):
         super().__init__()
         self.config, self.learning_rate, self.steps = config, learning_rate, steps
         self.first_epoch, self.epochs = first_epoch, epochs
         self.epoch, self.drops, self.best, self.waited = first_epoch, 0, math.inf, 0
+        for number, logs in enumerate(past):
+            self.on_epoch_end(first_epoch + number, logs)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from conf.schema import Config
 from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from training.callbacks import MetricsLog, StopOnDivergence
+from training.checkpoints import Checkpoints
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 
@@ -45,7 +45,8 @@ class Stage:
 def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
     """Trains a stage and leaves its model with the weights of the best epoch by val_accuracy.
 
-    Without a validation split the last epoch stays, as in the papers' protocols.
+    Without a validation split the last epoch stays, as in the papers' protocols. A stage that was
+    interrupted in the same folder goes on; one that was finished there is only read.
 
     Args:
         folder: the run's; the stage writes `metrics.jsonl`, `checkpoints/` and `tensorboard/`.
@@ -54,12 +55,32 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         The stage's record: epochs run, the epoch chosen and how, seconds, the curves' values there.
 
     Raises:
-        UserError: the loss diverged, or a picture cannot be decoded.
+        UserError: the loss diverged, a picture cannot be decoded, or the disk is full.
     """
-    train, val = dataset.splits["train"], dataset.splits["val"]
-    classes = len(dataset.class_names)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", stage.name, stage.first_epoch, config.trainer
+    )
     # The same layers under another model: what is compiled here stays out of the saved model.
     model = keras.Model(stage.model.inputs, stage.model.outputs)
+    if record := checkpoints.finished():
+        model.load_weights(checkpoints.weights)
+        return record
+    _compile(model, stage, config, len(dataset.class_names))
+    first_epoch = checkpoints.restore(model)
+    started = time.perf_counter()
+    try:
+        with user_errors():
+            _fit(model, stage, dataset, config, folder, checkpoints, first_epoch)
+    except BaseException:  # SIGTERM and Ctrl-C too
+        checkpoints.save()
+        raise
+    chosen = checkpoints.choose(model)
+    record = _record(checkpoints.history, chosen, stage, time.perf_counter() - started)
+    checkpoints.finish(record)
+    return record
+
+
+def _compile(model: keras.Model, stage: Stage, config: Config, classes: int) -> None:
     model.compile(
         optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
         loss=keras.losses.CategoricalCrossentropy(
@@ -70,65 +91,49 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
             keras.metrics.TopKCategoricalAccuracy(k=min(5, classes), name="top5_accuracy"),
         ],
     )
-    checkpoint = folder / "checkpoints" / f"{stage.name}.weights.h5"
+
+
+def _fit(
+    model: keras.Model, stage: Stage, dataset: Dataset, config: Config, folder: Path,
+    checkpoints: Checkpoints, first_epoch: int,
+) -> None:
+    train, val = dataset.splits["train"], dataset.splits["val"]
+    classes = len(dataset.class_names)
     steps_per_epoch = steps(train, stage.batch_size)
-    callbacks = [
-        LearningRateSchedule(
-            config.optimizer, stage.learning_rate, steps_per_epoch, stage.first_epoch, stage.epochs
-        ),
-        StopOnDivergence(stage.name, checkpoint),
-        MetricsLog(folder / "metrics.jsonl", stage.name),
-        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-    ]
     validation = None
     if len(val):
         validation = evaluation_batches(
             stage.inputs, dataset.labels, val, classes, stage.batch_size
         )
-        callbacks += _choose_by_validation(config, checkpoint)
-    started = time.perf_counter()
-    with user_errors():
-        history = model.fit(
-            training_batches(
-                stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed,
-                stage.first_epoch,
+    model.fit(
+        training_batches(
+            stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed, first_epoch
+        ),
+        validation_data=validation,
+        initial_epoch=first_epoch,
+        epochs=stage.first_epoch + stage.epochs,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=[
+            LearningRateSchedule(
+                config.optimizer, stage.learning_rate, steps_per_epoch, stage.first_epoch,
+                stage.epochs, checkpoints.history,
             ),
-            validation_data=validation,
-            initial_epoch=stage.first_epoch,
-            epochs=stage.first_epoch + stage.epochs,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            shuffle=False,  # the batches already are
-            verbose=1 if sys.stdout.isatty() else 2,
-        ).history
-    seconds = time.perf_counter() - started
-    if len(val):
-        model.load_weights(checkpoint)
-    return _record(history, stage.first_epoch, seconds)
+            StopOnDivergence(stage.name, checkpoints.weights),
+            MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
+            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            checkpoints,  # last: what it saves is an epoch that all the others have seen
+        ],
+        shuffle=False,  # the batches already are
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
 
 
-def _choose_by_validation(config: Config, checkpoint: Path) -> list[keras.callbacks.Callback]:
-    checkpoint.parent.mkdir(exist_ok=True)
-    chosen = {"monitor": "val_accuracy", "mode": "max"}
-    callbacks = [
-        keras.callbacks.ModelCheckpoint(
-            checkpoint, save_best_only=True, save_weights_only=True, **chosen
-        )
-    ]
-    if config.trainer.early_stopping is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(patience=config.trainer.early_stopping, **chosen)
-        )
-    return callbacks
-
-
-def _record(history: dict, first_epoch: int, seconds: float) -> dict:
-    validated = "val_accuracy" in history
-    epoch = int(np.argmax(history["val_accuracy"])) if validated else len(history["loss"]) - 1
+def _record(history: list[dict], chosen: int, stage: Stage, seconds: float) -> dict:
+    validated = "val_accuracy" in history[0]
     return {
-        "epochs": len(history["loss"]),
-        "chosen_epoch": first_epoch + epoch + 1,
+        "epochs": len(history),
+        "chosen_epoch": stage.first_epoch + chosen + 1,
         "chosen_by": "best val_accuracy" if validated else "last epoch (no validation split)",
         "seconds": round(seconds, 3),
-        **{name: values[epoch] for name, values in history.items()},
+        **history[chosen],
     }

@@ -13,7 +13,7 @@ def finished_run(tmp_path_factory, folder_config, picture_folder):
     """A run's folder on `picture_folder`: the class is the channel whose mean is the largest."""
     folder = tmp_path_factory.mktemp("run")
     config = folder_config(picture_folder, "data.image_size=16", "seed=3")
-    run_folder.write_config(folder, config)
+    run_folder.enter(folder, config)
     run_folder.write_json(folder / "classes.json", sorted(COLOURS))
     colour_model().save(folder / "model.keras")
     return folder

@@ -30,12 +30,12 @@ def test_json_is_whole_or_absent(tmp_path):
 )
 def test_a_configuration_is_read_as_it_was_written(tmp_path, make_config, overrides):
     config = make_config(*overrides)
-    run_folder.write_config(tmp_path, config)
+    run_folder.enter(tmp_path, config)
     assert run_folder.read_config(tmp_path, []) == config
 
 
 def test_overrides_change_single_values(tmp_path, make_config):
-    run_folder.write_config(tmp_path, make_config("seed=5"))
+    run_folder.enter(tmp_path, make_config("seed=5"))
     config = run_folder.read_config(tmp_path, ["data.image_size=64", "data.train_crop=random"])
     assert config.seed == 5
     assert config == make_config("seed=5", "data.image_size=64", "data.train_crop=random")
@@ -43,7 +43,7 @@ def test_overrides_change_single_values(tmp_path, make_config):
 
 @pytest.mark.parametrize("override", ["data.imagesize=64", "data.image_size=large"])
 def test_overrides_are_checked_against_the_schema(tmp_path, make_config, override):
-    run_folder.write_config(tmp_path, make_config())
+    run_folder.enter(tmp_path, make_config())
     with pytest.raises(OmegaConfBaseException, match=r"image_?size"):
         run_folder.read_config(tmp_path, [override])
 

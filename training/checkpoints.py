@@ -1,0 +1,116 @@
+"""What a stage keeps on disk, so that a run which was killed anywhere ends as if it had not been.
+
+    checkpoints/STAGE.weights.h5    the weights chosen so far
+    checkpoints/STAGE.state.npz     the last epoch's weights, optimizer, random state and history
+    checkpoints/STAGE.json          the record of a finished stage
+
+Each is written under another name and renamed: it is whole or absent, and the one before it stays
+until then. Order and augmentation depend on (seed, epoch, index) alone, so this is all there is.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from conf.schema import TrainerConfig
+from errors import UserError
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the weights with the best val_accuracy, and what resuming needs.
+
+    Args:
+        folder: where the files go.
+        stage: the stage's name.
+        first_epoch: where the stage starts to count.
+        config: `checkpoint_seconds` between two saved states, and `early_stopping`.
+
+    Attributes:
+        history: the curves' values, a dictionary an epoch, those before a resumption included.
+    """
+
+    def __init__(self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig):
+        super().__init__()
+        self.weights = folder / f"{stage}.weights.h5"
+        self.state = folder / f"{stage}.state.npz"
+        self.record = folder / f"{stage}.json"
+        self.first_epoch, self.config = first_epoch, config
+        self.history: list[dict[str, float]] = []
+        self._snapshot: dict[str, np.ndarray] | None = None
+        self._saved_at = time.monotonic()
+
+    def finished(self) -> dict | None:
+        """The record of the stage, if it was finished earlier."""
+        return json.loads(self.record.read_text()) if self.record.exists() else None
+
+    def finish(self, record: dict) -> None:
+        """Writes the record, and drops the state, which is large and has no more use."""
+        self._write(self.record, lambda path: path.write_text(json.dumps(record)))
+        self.state.unlink(missing_ok=True)
+
+    def restore(self, model: keras.Model) -> int:
+        """Brings a compiled model to where it was; returns the epoch to go on from."""
+        if not self.state.exists():
+            return self.first_epoch
+        model.optimizer.build(model.trainable_variables)
+        with np.load(self.state) as saved:
+            self.history = json.loads(str(saved["history"]))
+            for number, variable in enumerate(_variables(model)):
+                variable.assign(saved[str(number)])
+        return self.first_epoch + len(self.history)
+
+    def choose(self, model: keras.Model) -> int:
+        """Gives the model the chosen weights; returns their epoch's place in `history`."""
+        if "val_accuracy" in self.history[0]:
+            model.load_weights(self.weights)
+        else:
+            self._write(self.weights, model.save_weights)
+        return self._best()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append({name: float(value) for name, value in logs.items()})
+        last, best = len(self.history) - 1, self._best()
+        if "val_accuracy" in logs and best == last:
+            self._write(self.weights, self.model.save_weights)
+        patience = self.config.early_stopping
+        if patience is not None and last - best >= patience:
+            self.model.stop_training = True
+        self._snapshot = {
+            str(number): variable.numpy() for number, variable in enumerate(_variables(self.model))
+        } | {"history": np.array(json.dumps(self.history))}
+        if time.monotonic() - self._saved_at >= self.config.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Writes the state of the last finished epoch, unless that is done already."""
+        if self._snapshot is not None:
+            self._write(self.state, lambda path: np.savez(path, **self._snapshot))
+            self._snapshot, self._saved_at = None, time.monotonic()
+
+    def _best(self) -> int:
+        """The first epoch with the best val_accuracy, or the last one without validation."""
+        if "val_accuracy" not in self.history[0]:
+            return len(self.history) - 1
+        return int(np.argmax([logs["val_accuracy"] for logs in self.history]))
+
+    def _write(self, path: Path, write) -> None:
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write(unfinished)
+            os.replace(unfinished, path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise UserError(
+                f"{path}: writing failed ({error.strerror or error}); make room and start the run "
+                "again with the same hydra.run.dir, it goes on from the checkpoint before"
+            ) from error
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, random state of dropout, and all that the optimizer remembers."""
+    return [*model.variables, *model.optimizer.variables]
