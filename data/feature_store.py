@@ -17,6 +17,7 @@ at the first missing one. A file lock lets one of several jobs extract while the
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -58,7 +59,7 @@ class FeatureStore:
         row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
         self.shard_rows = max(1, SHARD_BYTES // row_bytes)
         self.row_bytes = row_bytes
-        self._shards: list[np.ndarray] = []
+        self._shards: list[Path] = []
 
     def open(self, features_of: Callable[[np.ndarray], Iterator[np.ndarray]]) -> ArrayInputs:
         """Makes what is missing or damaged, and opens the store for reading.
@@ -78,7 +79,7 @@ class FeatureStore:
             ) from error
         with self._locked():
             self._fill(features_of)
-        self._shards = [self._map(self._find(i)) for i in range(self._shard_count())]
+        self._shards = [self._find(shard) for shard in range(self._shard_count())]
         return ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
 
     @contextlib.contextmanager
@@ -100,9 +101,6 @@ class FeatureStore:
     def _members(self, shard: int) -> np.ndarray:
         return self.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
 
-    def _map(self, path: Path) -> np.ndarray:
-        return np.memmap(path, self.dtype, "r").reshape(-1, self.views, *self.shape)
-
     def _find(self, shard: int) -> Path | None:
         return next(self.folder.glob(f"{shard:05d}-*.bin"), None)
 
@@ -112,10 +110,11 @@ class FeatureStore:
             (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(len(missing))
             (self.folder / "key.json").write_text(json.dumps(self.key, indent=2) + "\n")
-            total = sum(len(self._members(shard)) for shard in missing)
-            with progress(total, "extracting features") as bar:
+            rows = np.concatenate([self._members(shard) for shard in missing])
+            pictures = itertools.chain.from_iterable(features_of(rows))
+            with progress(len(rows), "extracting features") as bar:
                 for shard in missing:
-                    self._write(shard, features_of, bar)
+                    self._write(shard, pictures, bar)
         (self.folder / "complete").touch()
 
     def _is_sound(self, shard: int) -> bool:
@@ -124,7 +123,8 @@ class FeatureStore:
         if path is None:
             return False
         size = len(self._members(shard)) * self.row_bytes
-        sound = path.stat().st_size == size and _crc(self._map(path)) == path.stem.split("-")[1]
+        found = np.fromfile(path, np.uint8)
+        sound = found.nbytes == size and _crc(found) == path.stem.split("-")[1]
         if not sound:
             print(f"{path} is damaged; its features are computed again", flush=True)
             path.unlink()
@@ -140,14 +140,13 @@ class FeatureStore:
                 "`python -m data.feature_store prune`, or set trainer.feature_store=false"
             )
 
-    def _write(self, shard: int, features_of, bar) -> None:
+    def _write(self, shard: int, pictures: Iterator[np.ndarray], bar) -> None:
+        """Takes as many pictures as the shard holds, and leaves the rest to the next one."""
         members = self._members(shard)
         features = np.empty((len(members), self.views, *self.shape), self.dtype)
-        done = 0
-        for part in features_of(members):
-            features[done : done + len(part)] = part
-            done += len(part)
-            bar.update(len(part))
+        for i in range(len(members)):
+            features[i] = next(pictures)
+            bar.update()
         unfinished = self.folder / f"{shard:05d}.part"
         try:
             with unfinished.open("wb") as file:
@@ -166,7 +165,11 @@ class FeatureStore:
         taken = np.empty((len(positions), *self.shape), self.dtype)
         for i, (position, view) in enumerate(zip(positions, views, strict=True)):
             shard, offset = divmod(int(position), self.shard_rows)
-            taken[i] = self._shards[shard][offset, view]
+            # Read, not mapped: the pages of a mapped store would count as this process's memory.
+            taken[i] = np.fromfile(
+                self._shards[shard], self.dtype, taken[i].size,
+                offset=(offset * self.views + int(view)) * taken[i].nbytes,
+            ).reshape(self.shape)
         return taken
 
 
