@@ -1,0 +1,164 @@
+"""What the feature store saves, what filling it costs, and the memory that training from it takes.
+
+    python benchmarks/feature_store.py                  # about ten minutes on two cores
+    python benchmarks/feature_store.py --parts epoch --pictures 40
+
+All for VGG16 with random weights, tapped at block5_conv3, pictures of 224 px, and the default head.
+
+epoch       seconds an epoch of stage 1 on the default data, `--pictures` of each species in all:
+            mean of 20 epochs from the store, and of one with trainer.feature_store=false.
+extraction  pictures a second while an empty store is filled (reading, decoding, scaling, the
+            backbone, writing), against the backbone alone on random tensors of the same batch. The
+            two take turns, so that what else the machine does meets them alike; medians of
+            `--rounds`.
+memory      the most that a process ever holds (resource.getrusage, Linux) while it trains one epoch
+            on `--images` made feature maps of 14 x 14 x 512, whose descriptors would not fit.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+OVERRIDES = ["backbone.tap=block5_conv3", "data.image_size=224"]
+CLASSES = 9
+# Each part runs in a process of its own, and TensorFlow is imported there alone: what this process
+# holds would count as a child's memory.
+
+
+def configuration(folder: Path, *overrides: str):
+    from hydra import compose, initialize_config_dir
+
+    from conf.schema import checked
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        store = f"trainer.feature_dir={folder / 'features'}"
+        return checked(compose("config", [*OVERRIDES, store, *overrides]))
+
+
+def epoch(options, folder: Path) -> list[tuple[str, str]]:
+    def seconds(name: str, *overrides: str) -> float:
+        command = [sys.executable, ROOT / "train.py", *OVERRIDES, *overrides]
+        command += [f"data.limit={max(1, options.pictures // 3)}", "data.mirror=false"]
+        command += [f"trainer.feature_dir={folder / 'features'}", f"hydra.run.dir={folder / name}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        stage = json.loads((folder / name / "metrics.json").read_text())["stages"]["head"]
+        return stage["seconds"] / stage["epochs"]
+
+    stored = seconds("stored", "trainer.epochs=20")
+    pictures = seconds("pictures", "trainer.epochs=1", "trainer.feature_store=false")
+    return [
+        ("epoch from pictures", f"{pictures:.2f} s"),
+        ("epoch from the store", f"{stored:.3f} s"),
+        ("ratio", f"{pictures / stored:.0f}"),
+    ]
+
+
+def extraction(options, folder: Path) -> list[tuple[str, str]]:
+    import tensorflow as tf
+
+    from data.datasets import open_dataset
+    from models.backbones import build_backbone
+    from training.frozen import EXTRACTION_BATCH, stored_features
+
+    config = configuration(folder, f"data.limit={max(1, options.pictures // 3)}")
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    dataset = open_dataset(config.data, config.seed)
+    forward = tf.function(lambda batch: backbone(batch, training=False))
+    batch = tf.random.uniform((EXTRACTION_BATCH, *backbone.input.shape[1:]), 0, 255)
+    forward(batch)
+    rates = {"the backbone alone": [], "extraction": []}
+    for number in range(options.rounds):
+        started = time.perf_counter()
+        for _ in range(-(-len(dataset.rows) // EXTRACTION_BATCH)):
+            forward(batch).numpy()
+        took = time.perf_counter() - started
+        rates["the backbone alone"].append(
+            -(-len(dataset.rows) // EXTRACTION_BATCH) * EXTRACTION_BATCH / took
+        )
+        config.trainer.feature_dir = str(folder / str(number))
+        started = time.perf_counter()
+        stored_features(config, dataset, backbone)
+        rates["extraction"].append(len(dataset.rows) / (time.perf_counter() - started))
+    alone, whole = (statistics.median(rate) for rate in rates.values())
+    return [(name, f"{statistics.median(rate):.2f} pictures/s") for name, rate in rates.items()] + [
+        ("ratio", f"{whole / alone:.3f}")
+    ]
+
+
+def memory(options, folder: Path) -> list[tuple[str, str]]:
+    from data.datasets import Dataset
+    from data.feature_store import FeatureStore
+    from models.classifier import build_classifier
+    from training.stages import Stage, fit_stage
+    from training.standardization import standardize
+
+    class Made:
+        labels = np.arange(options.images) % CLASSES
+
+    config = configuration(folder, "trainer.epochs=1")
+    rows, none = np.arange(options.images), np.arange(0)
+    names = [str(number) for number in range(CLASSES)]
+    dataset = Dataset("made", Made(), names, {"train": rows, "val": none, "test": none}, "")
+    classifier = build_classifier(config, CLASSES)
+    shape = classifier.backbone.output.shape[1:]
+    rng = np.random.default_rng(0)
+
+    def made(rows):
+        for _ in rows:
+            yield rng.random((1, 1, *shape), np.float32)
+
+    store = FeatureStore(folder / "features", {"data": "made"}, rows, shape, "float32", 1)
+    inputs = store.open(made)
+    size = config.trainer.batch_size
+    standardize(classifier.linear, classifier.descriptor, inputs, rows, size)
+    rate = config.optimizer.learning_rate
+    stage = Stage("head", classifier.head, inputs, 1, 0, size, rate)
+    record = fit_stage(stage, dataset, config, folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return [
+        ("pictures", str(len(rows))),
+        ("their features", f"{len(rows) * store.row_bytes / 2**30:.2f} GiB"),
+        ("peak memory", f"{peak / 2**30:.2f} GiB"),
+        ("the epoch", f"{record['seconds']:.0f} s"),
+    ]
+
+
+PARTS = {"epoch": epoch, "extraction": extraction, "memory": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--pictures", type=int, default=15, help="of each species (default: 15)")
+    parser.add_argument("--images", type=int, default=12_000, help="made ones (default: 12000)")
+    parser.add_argument("--rounds", type=int, default=3, help="of extraction (default: 3)")
+    parser.add_argument("--child", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(PARTS[options.child](options, Path(folder))))
+        return
+    for part in options.parts:
+        command = [sys.executable, __file__, *sys.argv[1:], "--child", part]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for name, value in json.loads(output.splitlines()[-1]):
+            print(f"{part:12}{name:32}{value:>20}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
