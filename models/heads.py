@@ -31,9 +31,9 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int)
     maps = keras.Input(shape, name="feature_map")
     x = _reduced(config, maps, seed) if config.reduction else maps
     x = _pooled(config, x, seed)
-    if config.signed_root:
-        x = SignedSquareRoot(name="signed_root")(x)
-    if config.l2:
+    if config.signed_root:  # with L2 in the same pass
+        x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
+    elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(maps, x, name="descriptor")
 

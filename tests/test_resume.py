@@ -114,7 +114,7 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", fill_the_disk)
-        outcome, folder = train(*FINE_TUNED)
+        outcome, _ = train(*FINE_TUNED)
     assert outcome.status == 2 and "No space left on device" in outcome.error
     assert figures(train(*FINE_TUNED)[1]) == figures(whole)
 
