@@ -68,7 +68,7 @@ def test_a_checkpoint_that_was_being_written_is_not_read(train, tmp_path):
 
 
 def test_a_finished_run_is_reported_and_not_repeated(train):
-    first, folder = train()
+    first, _ = train()
     again, _ = train()
     assert "is finished; force=true repeats it" in again.output and "Epoch" not in again.output
     assert first.output.splitlines()[-8:] == again.output.splitlines()[-8:]
