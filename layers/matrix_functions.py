@@ -128,13 +128,14 @@ def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
     w = _reciprocal(a + s)
     m = ops.matmul(p, g)  # (B, N, C)
     d = ops.matmul(m, _transpose(p))  # (B, N, N)
-    # (2) as diag(w) [M - (D / (a_i + a_j)) diag(w) P]
-    rows = ops.expand_dims(w, 2)
-    gp = rows * (m - ops.matmul(d * _reciprocal(_outer_sum(a)), rows * p))
     # (3) times epsilon, which keeps it finite for epsilon = 0.
     along_modes = ops.sum(_diagonal(d) * w * _reciprocal(a), axis=1)
     through_trace = 0.5 * s * (ops.sum(_diagonal(g), axis=1) - along_modes)
-    return ops.matmul(u, gp) + _scalars(through_trace) / safe_scale * y
+    # (2), and (3) as Y = U P sqrt(tr): all that multiplies P is gathered in one N x N matrix.
+    rows, columns = ops.expand_dims(w, 2), ops.expand_dims(w, 1)
+    inner = rows * (d * _reciprocal(_outer_sum(a))) * columns
+    inner = inner - _scalars(through_trace) * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
+    return ops.matmul(u, rows * m - ops.matmul(inner, p))
 
 
 def _channels_forward(y, epsilon):
