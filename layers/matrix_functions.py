@@ -49,7 +49,7 @@ import warnings
 import keras
 from keras import ops
 
-MANY_ROWS = 128  # above, a float32 Gram matrix is exact enough for the contract; see _modes
+MANY_ROWS = 128  # above, float32 is exact enough where _modes says so
 
 
 def second_moment(y):
@@ -113,8 +113,8 @@ def on_side(side, y, positions, channels):
 
 def _positions_forward(y, epsilon):
     """(1): the root, and what the gradient needs."""
-    many = y.shape[1] is not None and y.shape[1] > MANY_ROWS
-    u, p, eigenvalues, scale, safe_scale = _modes(y, y.dtype if many else "float64")
+    gram = y.dtype if _has_many_rows(y) else "float64"
+    u, p, eigenvalues, scale, safe_scale = _modes(y, gram, "float64")
     s = epsilon**0.5
     w = _reciprocal(ops.sqrt(eigenvalues + epsilon) + s)
     q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
@@ -140,7 +140,11 @@ def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
 
 def _channels_forward(y, epsilon):
     """R = V diag(a) V', and what the gradient needs."""
-    v, p, eigenvalues, scale, safe_scale = _modes(_transpose(y))  # (B, C, C), (B, C, N)
+    rows = _transpose(y)
+    precision = y.dtype if _has_many_rows(rows) else "float64"
+    v, p, eigenvalues, scale, safe_scale = _modes(
+        rows, precision, precision
+    )  # (B, C, C), (B, C, N)
     q = v * ops.expand_dims(ops.sqrt(ops.sqrt(eigenvalues + epsilon) * scale[:, 0]), 1)
     return ops.matmul(q, _transpose(q)), (v, p, eigenvalues, safe_scale)
 
@@ -160,7 +164,8 @@ def matrix_root(a, epsilon):
     @ops.custom_gradient
     def root(matrix):
         matrix = 0.5 * (matrix + _transpose(matrix))
-        eigenvalues, v, scale, safe_scale = _eigh(matrix, matrix.dtype)
+        wide = ops.cast(matrix, "float64") if _has_float64() else matrix
+        eigenvalues, v, scale, safe_scale = _eigh(wide, matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
         result = ops.matmul(q, _transpose(q))
@@ -203,22 +208,32 @@ def _newton_schulz(a, iterations):
     return y, z
 
 
-def _modes(y, dtype="float64"):
+def _modes(y, gram_dtype, eigh_dtype):
     """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
     and sqrt(tr) with 1 in place of 0, to divide by.
 
-    A float32 Gram matrix knows small modes to 1e-7 of the largest eigenvalue only, and through
-    1 / (a + s) that error grows. So K (in `dtype`) and its decomposition, the cheap N x N part, are
-    computed in float64 where the backend has it.
+    A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
+    that error grows. So a small K is computed and decomposed in float64 where the backend has it.
+    The error of a large one spreads over many modes: its product may be float32, and on the
+    channels' side, of which the contract asks less, its decomposition as well. Then U is made
+    orthogonal to rounding by a Newton-Schulz step, and the eigenvalues are taken from P.
     """
-    wide = ops.cast(y, dtype if _has_float64() else y.dtype)
-    eigenvalues, u, scale, safe_scale = _eigh(ops.matmul(wide, _transpose(wide)), y.dtype)
+    refined = eigh_dtype != "float64" or not _has_float64()
+    gram = ops.cast(y, gram_dtype if _has_float64() else y.dtype)
+    k = ops.matmul(gram, _transpose(gram))
+    eigenvalues, u, scale, safe_scale = _eigh(k if refined else ops.cast(k, "float64"), y.dtype)
+    if refined:
+        u = 1.5 * u - 0.5 * ops.matmul(u, ops.matmul(_transpose(u), u))
     p = ops.matmul(_transpose(u) / safe_scale, y)
-    if not _has_float64():
-        eigenvalues = ops.sum(p * p, axis=2)  # better known from P than from K
+    if refined:
+        eigenvalues = ops.sum(p * p, axis=2)
     return u, p, eigenvalues, scale, safe_scale
+
+
+def _has_many_rows(y):
+    return y.shape[1] is not None and y.shape[1] > MANY_ROWS
 
 
 def _has_float64():
@@ -236,8 +251,6 @@ def _eigh(matrix, dtype):
     An eigendecomposition that meets a NaN fails for the whole batch, so a sample that is not finite
     is handed over as zero; its scale makes it, and it alone, NaN again.
     """
-    if _has_float64():
-        matrix = ops.cast(matrix, "float64")
     trace = _trace(matrix)
     usable = ops.logical_and(ops.isfinite(trace), trace > 0)
     unit = ops.where(usable, matrix / ops.where(usable, trace, 1.0), 0.0)
