@@ -53,6 +53,7 @@ class Schedule(enum.Enum):
 
 
 class Precision(enum.Enum):
+    auto = "auto"
     float32 = "float32"
     mixed_bfloat16 = "mixed_bfloat16"
     mixed_float16 = "mixed_float16"
@@ -91,7 +92,6 @@ class HeadConfig:
     root: Root | None = None  # of the pooled matrix
     iterations: int = 5  # of newton_schulz
     epsilon: float = 1e-5  # added to the diagonal under an exact root, relative to the trace
-    triangular: bool = False  # keep the upper triangle only, off-diagonals times sqrt(2)
     signed_root: bool = False  # sign(x) sqrt(|x|)
     l2: bool = True  # unit norm, each picture by itself
     output_dim: int = 8192  # of compact pooling
@@ -134,7 +134,7 @@ class TrainerConfig:
     feature_dir: str = "features"
     checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
     descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
-    precision: Precision = Precision.float32
+    precision: Precision = Precision.float32  # of the backbone; auto measures float32 and bfloat16
 
 
 @dataclasses.dataclass

@@ -1,5 +1,6 @@
 """A classifier as its three parts: frozen backbone, descriptor, linear classifier."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -52,18 +53,32 @@ def with_probabilities(logits: keras.Model) -> keras.Model:
 def build_classifier(config: Config, classes: int) -> Classifier:
     """Builds the parts that `config.backbone` and `config.head` describe, for `classes` classes.
 
+    The global dtype policy is the backbone's; what follows is cheap, and stays in float32.
+
     Raises:
         UserError: see `build_backbone` and `build_descriptor`.
     """
     backbone = build_backbone(config.backbone, config.data.image_size)
-    descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
-    vector = keras.Input(descriptor.output.shape[1:], name="descriptor")
-    x = vector
-    if config.head.standardize:  # its statistics are set from training descriptors, later
-        x = keras.layers.Normalization(name="standardize")(x)
-    x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
-    initializer = keras.initializers.GlorotUniform(config.seed)
-    logits = keras.layers.Dense(
-        classes, kernel_initializer=initializer, dtype="float32", name="classifier"
-    )(x)
-    return Classifier(backbone, descriptor, keras.Model(vector, logits, name="linear"))
+    with _float32():
+        descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
+        vector = keras.Input(descriptor.output.shape[1:], name="descriptor")
+        x = vector
+        if config.head.standardize:  # its statistics are set from training descriptors, later
+            x = keras.layers.Normalization(name="standardize")(x)
+        x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
+        initializer = keras.initializers.GlorotUniform(config.seed)
+        logits = keras.layers.Dense(
+            classes, kernel_initializer=initializer, name="classifier"
+        )(x)
+        linear = keras.Model(vector, logits, name="linear")
+    return Classifier(backbone, descriptor, linear)
+
+
+@contextlib.contextmanager
+def _float32():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)

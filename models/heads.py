@@ -13,7 +13,10 @@ from layers import (
 
 
 def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """Builds reduction, pooling, matrix root, vectorisation, signed root and L2, each if asked for.
+    """Builds reduction, pooling, matrix root, signed root and L2, each if asked for.
+
+    A matrix becomes its upper triangle last, off-diagonals times sqrt(2): the classifier sees the
+    same inner products as those of the whole matrix, in half the numbers.
 
     Args:
         config: see `conf/schema.py`; the named heads are the files of `conf/head/`.
@@ -33,14 +36,16 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int)
     x = _pooled(config, x, seed)
     if config.signed_root:  # with L2 in the same pass
         x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
-    elif config.l2:
+    if config.pooling is Pooling.second_order:
+        x = TriangularVectorization(name="triangle")(x)
+    if config.l2 and not config.signed_root:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(maps, x, name="descriptor")
 
 
 def _check(config: HeadConfig) -> None:
     if config.pooling is not Pooling.second_order:
-        for key in ("root", "centered", "triangular"):
+        for key in ("root", "centered"):
             if getattr(config, key):
                 raise UserError(
                     f"head.{key}={getattr(config, key)}: takes head.pooling=second_order, "
@@ -74,13 +79,10 @@ def _pooled(config: HeadConfig, maps, seed: int):
         return CompactBilinearPooling(
             config.output_dim, method=config.method.value, seed=seed, name="compact"
         )(maps)
-    matrix = SecondOrderPooling(
+    return SecondOrderPooling(
         centered=config.centered,
         root=config.root.value if config.root else None,
         iterations=config.iterations,
         epsilon=config.epsilon,
         name="second_order",
     )(maps)
-    if config.triangular:
-        return TriangularVectorization(name="triangle")(matrix)
-    return keras.layers.Flatten(name="flatten")(matrix)
