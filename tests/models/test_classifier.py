@@ -39,7 +39,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def test_the_parts_fit_together(classifier):
     assert classifier.backbone.output.shape[1:] == classifier.descriptor.input.shape[1:]
-    assert classifier.descriptor.output.shape == (None, 64 * 64)
+    assert classifier.descriptor.output.shape == (None, 2080)
     assert classifier.linear.output.shape == (None, CLASSES)
 
 
@@ -53,7 +53,7 @@ def test_the_whole_is_its_parts_one_after_the_other(classifier):
 
 def test_probabilities_sum_to_one_and_share_the_weights(classifier):
     model = with_probabilities(classifier.linear)
-    vectors = np.random.default_rng(0).normal(size=(5, 64 * 64))
+    vectors = np.random.default_rng(0).normal(size=(5, 2080))
     np.testing.assert_allclose(model(vectors).numpy().sum(axis=1), 1, rtol=1e-5)
     assert {id(weight) for weight in model.weights} == {
         id(weight) for weight in classifier.linear.weights
