@@ -16,6 +16,7 @@ from experiments.evaluation import metrics, predict_split
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
 from training.frozen import descriptors, fits_in_memory, stored_features
+from training.precision import settle_precision
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
 from training.standardization import standardize
@@ -32,10 +33,11 @@ def run(config: Config, folder: Path) -> dict:
     Raises:
         UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
     """
-    begin(config)
     started = time.perf_counter()
     dataset = open_dataset(config.data, config.seed)
     print(_described(dataset), flush=True)
+    config = settle_precision(config, dataset, folder)
+    begin(config)
     classifier = build_classifier(config, len(dataset.class_names))
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
@@ -70,6 +72,7 @@ def run(config: Config, folder: Path) -> dict:
         | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
         "descriptor_size": classifier.descriptor.output.shape[-1],
         "backbone_digest": weights_digest(classifier.backbone),
+        "precision": config.trainer.precision.value,
         "seconds": round(time.perf_counter() - started, 3),
     }
     run_folder.write_predictions(folder / "predictions.csv", dataset, "test", probabilities)

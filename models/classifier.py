@@ -61,17 +61,19 @@ def build_classifier(config: Config, classes: int) -> Classifier:
     backbone = build_backbone(config.backbone, config.data.image_size)
     with _float32():
         descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
-        vector = keras.Input(descriptor.output.shape[1:], name="descriptor")
-        x = vector
-        if config.head.standardize:  # its statistics are set from training descriptors, later
-            x = keras.layers.Normalization(name="standardize")(x)
-        x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
-        initializer = keras.initializers.GlorotUniform(config.seed)
-        logits = keras.layers.Dense(
-            classes, kernel_initializer=initializer, name="classifier"
-        )(x)
-        linear = keras.Model(vector, logits, name="linear")
+        linear = _build_linear(config, descriptor.output.shape[1:], classes)
     return Classifier(backbone, descriptor, linear)
+
+
+def _build_linear(config: Config, shape: tuple[int, ...], classes: int) -> keras.Model:
+    vector = keras.Input(shape, name="descriptor")
+    x = vector
+    if config.head.standardize:  # its statistics are set from training descriptors, later
+        x = keras.layers.Normalization(name="standardize")(x)
+    x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
+    initializer = keras.initializers.GlorotUniform(config.seed)
+    logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(x)
+    return keras.Model(vector, logits, name="linear")
 
 
 @contextlib.contextmanager

@@ -103,9 +103,11 @@ def test_dropout_is_between_descriptor_and_classifier_and_in_training_alone(buil
     assert (linear(vector, training=True).numpy() != linear(vector).numpy()).any()
 
 
-def test_logits_and_probabilities_are_float32_at_half_precision(build, half_precision):
+def test_only_the_backbone_runs_at_half_precision(build, half_precision):
     classifier = build("head=improved_bilinear")
-    assert keras.backend.standardize_dtype(classifier.descriptor.output.dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(classifier.backbone.output.dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(classifier.descriptor.output.dtype) == "float32"
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"  # as it was
     assert keras.backend.standardize_dtype(classifier.from_pictures.output.dtype) == "float32"
     found = classifier.complete(pictures()).numpy()
     assert found.dtype == np.float32

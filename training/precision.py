@@ -1,0 +1,91 @@
+"""trainer.precision=auto: bfloat16 where this machine is faster in it and the features agree."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from conf.schema import Config, Precision
+from data.datasets import Dataset
+from data.inputs import PictureInputs
+from models.backbones import build_backbone
+
+TOLERANCE = 0.02  # of the features: norm of the difference over norm
+LEAST_SPEEDUP = 1.2  # less may be chance, and would have runs of one machine choose differently
+PICTURES = 8
+ROUNDS = 3
+
+
+def settle_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
+    """The configuration with `trainer.precision=auto` replaced by what is measured best here.
+
+    The backbone reads a few of the data set's pictures in float32 and in bfloat16; the latter is
+    taken where it is at least `LEAST_SPEEDUP` times as fast and agrees within `TOLERANCE`. The
+    choice is kept in the run's folder: a run that goes on does not choose anew.
+
+    Args:
+        config: returned as it is unless its precision is `auto`.
+        dataset: where the pictures come from.
+        folder: the run's.
+
+    Raises:
+        UserError: see `build_backbone`; or a picture cannot be decoded.
+    """
+    if config.trainer.precision is not Precision.auto:
+        return config
+    path = folder / "checkpoints" / "precision.json"
+    if not path.exists():
+        _write(path, _measured(config, dataset))
+    precision = Precision(json.loads(path.read_text()))
+    trainer = dataclasses.replace(config.trainer, precision=precision)
+    return dataclasses.replace(config, trainer=trainer)
+
+
+def _measured(config: Config, dataset: Dataset) -> Precision:
+    rows = dataset.rows[:: -(-len(dataset.rows) // PICTURES)]
+    pictures = tf.constant(PictureInputs(dataset.pictures, config.data).evaluation(rows))
+    forwards = {
+        precision: _forward(config, precision)
+        for precision in (Precision.float32, Precision.mixed_bfloat16)
+    }
+    exact, rounded = (forward(pictures).numpy() for forward in forwards.values())  # traces too
+    seconds = [
+        [_seconds(forward, pictures) for forward in forwards.values()] for _ in range(ROUNDS)
+    ]
+    slow, fast = np.min(seconds, axis=0)
+    return _choice(slow / fast, float(np.linalg.norm(rounded - exact) / np.linalg.norm(exact)))
+
+
+def _choice(speedup: float, difference: float) -> Precision:
+    good = speedup >= LEAST_SPEEDUP and difference <= TOLERANCE
+    chosen = Precision.mixed_bfloat16 if good else Precision.float32
+    print(
+        f"trainer.precision=auto: {chosen.value}; bfloat16 is {speedup:.1f} times as fast here, "
+        f"its features differ by {difference:.1%} (at most {TOLERANCE:.0%} is accepted)",
+        flush=True,
+    )
+    return chosen
+
+
+def _forward(config: Config, precision: Precision) -> Callable:
+    keras.config.set_dtype_policy(precision.value)
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    return tf.function(lambda batch: tf.cast(backbone(batch, training=False), tf.float32))
+
+
+def _seconds(forward: Callable, pictures: tf.Tensor) -> float:
+    started = time.perf_counter()
+    forward(pictures).numpy()
+    return time.perf_counter() - started
+
+
+def _write(path: Path, precision: Precision) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(precision.value))
+    unfinished.rename(path)
