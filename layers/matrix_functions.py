@@ -141,7 +141,7 @@ def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
 def _channels_forward(y, epsilon):
     """R = V diag(a) V', and what the gradient needs."""
     rows = _transpose(y)
-    # JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's and PyTorch's.
+    # JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's.
     single = _has_many_rows(rows) and keras.backend.backend() != "jax"
     precision = y.dtype if single else "float64"
     v, p, eigenvalues, scale, safe_scale = _modes(
