@@ -9,8 +9,8 @@ epoch       seconds an epoch of stage 1 on the default data, `--pictures` of eac
             mean of 20 epochs from the store, and of one with trainer.feature_store=false.
 extraction  pictures a second while an empty store is filled (reading, decoding, scaling, the
             backbone, writing), against the backbone alone on random tensors of the same batch. The
-            two take turns, so that what else the machine does meets them alike; medians of
-            `--rounds`.
+            two take turns, and the best of `--rounds` counts: what else the machine does only slows
+            them. The ratio in processor time is the steadier one.
 memory      the most that a process ever holds (resource.getrusage, Linux) while it trains one epoch
             on `--images` made feature maps of 14 x 14 x 512, whose descriptors would not fit.
 """
@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -78,24 +77,34 @@ def extraction(options, folder: Path) -> list[tuple[str, str]]:
     dataset = open_dataset(config.data, config.seed)
     forward = tf.function(lambda batch: backbone(batch, training=False))
     batch = tf.random.uniform((EXTRACTION_BATCH, *backbone.input.shape[1:]), 0, 255)
+    batches = -(-len(dataset.rows) // EXTRACTION_BATCH)
     forward(batch)
-    rates = {"the backbone alone": [], "extraction": []}
-    for number in range(options.rounds):
-        started = time.perf_counter()
-        for _ in range(-(-len(dataset.rows) // EXTRACTION_BATCH)):
+
+    def alone():
+        for _ in range(batches):
             forward(batch).numpy()
-        took = time.perf_counter() - started
-        rates["the backbone alone"].append(
-            -(-len(dataset.rows) // EXTRACTION_BATCH) * EXTRACTION_BATCH / took
-        )
+
+    costs = {"the backbone alone": [], "extraction": []}  # seconds a picture: passed, computed
+    for number in range(options.rounds):
         config.trainer.feature_dir = str(folder / str(number))
-        started = time.perf_counter()
-        stored_features(config, dataset, backbone)
-        rates["extraction"].append(len(dataset.rows) / (time.perf_counter() - started))
-    alone, whole = (statistics.median(rate) for rate in rates.values())
-    return [(name, f"{statistics.median(rate):.2f} pictures/s") for name, rate in rates.items()] + [
-        ("ratio", f"{whole / alone:.3f}")
+        seconds = cost(alone) / (batches * EXTRACTION_BATCH)
+        costs["the backbone alone"].append(seconds)
+        seconds = cost(lambda: stored_features(config, dataset, backbone)) / len(dataset.rows)
+        costs["extraction"].append(seconds)
+    best = {name: np.min(cost, axis=0) for name, cost in costs.items()}
+    ratio, computed = best["the backbone alone"] / best["extraction"]
+    return [
+        *((name, f"{1 / seconds[0]:.2f} pictures/s") for name, seconds in best.items()),
+        ("ratio of the rates", f"{ratio:.3f}"),
+        ("ratio in processor time", f"{computed:.3f}"),
     ]
+
+
+def cost(work) -> np.ndarray:
+    """Seconds that pass, and that processors work for this process."""
+    before = time.perf_counter(), time.process_time()
+    work()
+    return np.subtract((time.perf_counter(), time.process_time()), before)
 
 
 def memory(options, folder: Path) -> list[tuple[str, str]]:
