@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,7 @@ def training_batches(
         batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return batches.map(lambda batch: (batch, epoch))
 
-    def read(batch, epoch):
+    def read(inputs, batch, epoch):
         return inputs.training(batch, seed, int(epoch))
 
     order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
@@ -38,7 +39,7 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Finite batches of (sample, one-hot label), in the order of `rows`."""
 
-    def read(batch, _):
+    def read(inputs, batch, _):
         return inputs.evaluation(batch, mirrored)
 
     order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
@@ -65,12 +66,20 @@ def user_errors():
 
 
 def _load(order, read, inputs: Inputs, labels, classes: int) -> tf.data.Dataset:
-    dtype = tf.as_dtype(inputs.dtype)
+    dtype, shape = tf.as_dtype(inputs.dtype), (None, *inputs.shape)
+    # TensorFlow keeps each function of numpy_function for as long as the process lives. It may keep
+    # this one; all the descriptors of each run of a sweep it may not.
+    alive = weakref.ref(inputs)
+
+    def fetch(batch, epoch):
+        return read(alive(), batch, epoch)
 
     def load(batch, epoch):
         # Not stateful: the same arguments give the same batch, so calls may run in parallel.
-        sample = tf.numpy_function(read, [batch, epoch], dtype, stateful=False)
-        sample.set_shape((None, *inputs.shape))
+        sample = tf.numpy_function(fetch, [batch, epoch], dtype, stateful=False)
+        sample.set_shape(shape)
         return sample, tf.one_hot(tf.gather(labels, batch), classes)
 
-    return order.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    batches = order.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    batches.inputs = inputs  # lives as long as its batches
+    return batches

@@ -1,6 +1,8 @@
 """Batches for `fit` and `predict`."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -125,3 +127,14 @@ def test_other_errors_of_a_pipeline_stay_what_they_are():
     stream = tf.data.Dataset.from_generator(broken, output_types=tf.int32)
     with pytest.raises(tf.errors.OpError), user_errors():
         next(iter(stream))
+
+
+def test_what_was_read_is_let_go_with_its_batches():
+    """A sweep's runs share a process; the descriptors of one must not stay for all the others."""
+    inputs = Told()
+    batches = evaluation_batches(inputs, LABELS, np.arange(5), CLASSES, 2)
+    assert len(list(batches)) == 3
+    kept = weakref.ref(inputs)
+    del inputs, batches
+    gc.collect()
+    assert kept() is None

@@ -100,7 +100,7 @@ def test_descriptors_are_those_of_the_stored_maps(configured):
     features, dataset, backbone = stored(config)
     descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
     vectors = descriptors(config, features, descriptor)
-    assert vectors.shape == (64 * 64,) and vectors.views == 2
+    assert vectors.shape == (64 * 65 // 2,) and vectors.views == 2
     rows = dataset.splits["train"]
     for mirrored in (False, True):
         expected = descriptor(features.evaluation(rows, mirrored)).numpy()
@@ -111,7 +111,7 @@ def test_descriptors_must_fit_into_the_memory_that_is_allowed(configured):
     config = configured()
     _, dataset, backbone = stored(config)
     descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
-    needed = len(dataset.rows) * 2 * 64 * 64 * 4 / 2**30
+    needed = len(dataset.rows) * 2 * (64 * 65 // 2) * 4 / 2**30
     for gib, fits in ((needed * 1.01, True), (needed * 0.99, False)):
         trainer = dataclasses.replace(config.trainer, descriptor_gib=gib)
         changed = dataclasses.replace(config, trainer=trainer)
