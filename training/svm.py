@@ -21,7 +21,7 @@ from training.frozen import fits_in_memory
 from training.standardization import mean_and_deviation
 
 C = 1.0
-PIECE_BYTES = 128 * 2**20  # of descriptors that are copied at a time
+PIECE_BYTES = 32 * 2**20  # of descriptors that are copied at a time
 
 
 def check_svm(config: Config, dataset: Dataset, descriptor: keras.Model) -> None:
@@ -94,7 +94,9 @@ def _pieces(
     for start in range(0, len(mean), width):
         some = slice(start, start + width)
         piece = vectors.array[:views, positions, some].reshape(views * len(rows), -1)
-        yield (piece - mean[some]) / deviation[some]
+        piece -= mean[some]
+        piece /= deviation[some]
+        yield piece
 
 
 def _inner_products(pieces: Iterator[np.ndarray], samples: int) -> np.ndarray:
