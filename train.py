@@ -10,6 +10,7 @@ A run that was interrupted goes on with the same command and hydra.run.dir=ITS_F
 hydra.sweep.dir=ITS_FOLDER).
 """
 
+import traceback
 from pathlib import Path
 
 import hydra
@@ -34,13 +35,22 @@ def main(config) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         results = run(checked(config), folder)
-    except (UserError, OmegaConfBaseException) as error:
-        (folder / "error.txt").write_text(f"{described(error)}\n")
+    except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
             exit_with(error)
-        print(f"error: {described(error)}", flush=True)
-        return float("nan")  # one job's failure is no reason to lose the others
+        return failed(folder, described(error))
+    except Exception:
+        if HydraConfig.get().mode is RunMode.RUN:
+            raise
+        return failed(folder, traceback.format_exc())
     return results["val"]["accuracy"] if results["val"] else float("nan")  # never the test split's
+
+
+def failed(folder: Path, reason: str) -> float:
+    """Notes why a job of a sweep failed, which is no reason to lose the others."""
+    print(f"error: {reason}", flush=True)
+    (folder / "error.txt").write_text(f"{reason}\n")
+    return float("nan")
 
 
 def run(config: Config, folder: Path) -> dict:

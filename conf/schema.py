@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -38,6 +39,10 @@ class Root(enum.Enum):
 class CompactMethod(enum.Enum):
     tensor_sketch = "tensor_sketch"
     random_maclaurin = "random_maclaurin"
+
+
+class Loss(enum.Enum):
+    softmax = "softmax"
 
 
 class Optimizer(enum.Enum):
@@ -97,13 +102,13 @@ class HeadConfig:
     output_dim: int = 8192  # of compact pooling
     method: CompactMethod = CompactMethod.tensor_sketch  # of compact pooling
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
-    standardize: bool = True  # the classifier sees them less their mean, over one scale
+    standardize: bool = True  # frozen descriptors less their mean, over one scale
     dropout: float = 0.0  # before the classifier
 
 
 @dataclasses.dataclass
 class LossConfig:
-    name: str = MISSING
+    name: Loss = MISSING
     label_smoothing: float = 0.0
 
 
@@ -151,6 +156,22 @@ class Config:
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
 
 
+RANGES = {  # least and most, both allowed; what a builder checks itself is not here
+    "seed": (0, 2**32 - 1),
+    "trainer.batch_size": (1, math.inf),
+    "trainer.epochs": (1, math.inf),
+    "trainer.fine_tune_epochs": (0, math.inf),
+    "trainer.fine_tune_batch_size": (1, math.inf),
+    "trainer.early_stopping": (1, math.inf),
+    "trainer.descriptor_gib": (0, math.inf),
+    "optimizer.fine_tune_learning_rate": (1e-12, math.inf),
+    "optimizer.classifier_factor": (0, math.inf),
+    "optimizer.factor": (1e-12, 1),
+    "optimizer.plateau_epochs": (1, math.inf),
+    "optimizer.warmup_epochs": (0, math.inf),
+    "loss.label_smoothing": (0, 1),
+}
+
 ConfigStore.instance().store(name="schema", node=Config)
 
 
@@ -159,13 +180,14 @@ def checked(config: DictConfig) -> Config:
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
-        UserError: a size or count of the trainer that is not positive.
+        UserError: a number outside its range.
     """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    for key in ("batch_size", "epochs", "fine_tune_batch_size"):
-        if getattr(config.trainer, key) < 1:
-            raise UserError(f"trainer.{key}={getattr(config.trainer, key)}: must be at least 1")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}: must be at least 0")
+    for key, (least, most) in RANGES.items():
+        group, _, name = key.rpartition(".")
+        value = getattr(getattr(config, group) if group else config, name)
+        if value is not None and not least <= value <= most:
+            upper = f" and at most {most:g}" if math.isfinite(most) else ""
+            raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
     return config

@@ -121,6 +121,8 @@ def _check(config: DataConfig) -> None:
     if config.name != "image_folder" and config.name not in catalog.ENTRIES:
         known = ", ".join(["image_folder", *catalog.ENTRIES])
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
+    if config.name == "image_folder" and config.path is None:
+        raise UserError("data.path=null: data=image_folder takes the folder of the pictures")
     if config.image_size < 8:
         raise UserError(f"data.image_size={config.image_size}: must be at least 8 pixels")
     if not 0 < config.crop_ratio <= 1:
@@ -147,6 +149,9 @@ def _open_catalog(config: DataConfig):
 
 def _complete(parts, labels, class_names, config: DataConfig, seed: int) -> dict[str, np.ndarray]:
     """Adds the splits that are missing, and checks that training knows every class."""
+    for name, rows in parts.items():
+        if not len(rows):
+            raise UserError(f"the {name} split has no pictures; add some, or remove the split")
     train, test, val = parts["train"], parts.get("test"), parts.get("val")
     missing = np.setdiff1d(np.arange(len(class_names)), labels[train])
     if len(missing):

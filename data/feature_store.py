@@ -21,6 +21,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,6 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("features"), help="default: features")
     options = parser.parse_args(arguments)
     found = stores(options.root)
+    unknown = set(options.keys) - {folder.name for folder, *_ in found}
+    if unknown:
+        sys.exit(f"no such store in {options.root}: {', '.join(sorted(unknown))}")
     if options.keys:
         found = [store for store in found if store[0].name in options.keys]
     for folder, key, size, complete in found:

@@ -42,10 +42,14 @@ def run(config: Config, folder: Path) -> dict:
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
     run_folder.write_json(folder / "classes.json", dataset.class_names)
+    if dataset.citation:
+        (folder / "citation.bib").write_text(dataset.citation)
+    size = classifier.descriptor.output.shape[-1]
+    print(f"{config.backbone.name}, {config.head.name}: {size} numbers a picture", flush=True)
     records = {}
 
     model, inputs, describe = _head_inputs(config, dataset, classifier)
-    if config.head.standardize:
+    if config.head.standardize and not classifier.descriptor.trainable_weights:
         train = dataset.splits["train"]
         standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
     stage = Stage(
@@ -99,6 +103,9 @@ def _head_inputs(
 def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> Stage:
     """Everything learns, from pictures; batch norm keeps the statistics it has."""
     classifier.backbone.trainable = True
+    for layer in classifier.descriptor.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     return Stage(
         "fine_tune",
         classifier.from_pictures,

@@ -42,7 +42,8 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         labels: true classes, of shape (n,).
     """
     true = probabilities[np.arange(len(labels)), labels]
-    rank = (~(probabilities <= true[:, None])).sum(axis=1)  # NaN is never a hit
+    # Ties and NaN count against the true class: a constant model knows nothing.
+    rank = (~(probabilities < true[:, None])).sum(axis=1) - 1
     return {
         "accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
         "top5_accuracy": float(np.mean(rank < 5)),
@@ -63,6 +64,13 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         UserError: the run has not finished, the data cannot be read, their classes are not the
             run's, or the split is empty.
     """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key == "data.image_size" or not key.startswith(("data.", "trainer.batch_size")):
+            raise UserError(
+                f"{override}: the saved model is what it is; only data.* but image_size, and "
+                "trainer.batch_size can change"
+            )
     config = run_folder.read_config(folder, overrides)
     class_names = run_folder.read_classes(folder)
     model = run_folder.load_model(folder)

@@ -32,8 +32,9 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     if config.force:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for name in ("metrics.json", "metrics.jsonl", "config.yaml"):
+        for name in ("checkpoints", "tensorboard"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras"):
             (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
@@ -44,7 +45,10 @@ def enter(folder: Path, config: Config) -> dict | None:
             f"{folder}: holds a run of another configuration ({', '.join(map(str.strip, changed))})"
             "; give the same one, another hydra.run.dir, or force=true to overwrite it"
         )
-    path.write_text(text)
+    if not path.exists():
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(text)
+        os.replace(unfinished, path)
     finished = folder / "metrics.json"
     if not finished.exists():
         return None

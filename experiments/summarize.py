@@ -38,23 +38,27 @@ class SweepSummary(Callback):
 
 
 def read_runs(folders: list[Path]) -> list[tuple[dict[str, str], dict]]:
-    """The finished runs in or below `folders`: each one's overrides, and its metrics."""
-    found = []
+    """The finished runs in or below `folders`: each one's overrides, and its metrics.
+
+    Of runs with the same overrides, which a sweep that was begun again may leave, the last counts.
+    """
+    found = {}
     for folder in folders:
         for path in sorted(folder.rglob("metrics.json")):
+            if (path.parent / "error.txt").exists():  # asked for something else meanwhile
+                continue
             overrides = yaml.safe_load((path.parent / ".hydra" / "overrides.yaml").read_text())
             pairs = dict(override.partition("=")[::2] for override in overrides)
-            found.append((pairs, json.loads(path.read_text())))
-    return found
+            found[tuple(sorted(pairs.items()))] = pairs, json.loads(path.read_text())
+    return list(found.values())
 
 
 def failures(folders: list[Path]) -> list[tuple[Path, str]]:
     """The runs in or below `folders` that a mistake ended, and its message."""
     return [
-        (path.parent, path.read_text().strip())
+        (path.parent, path.read_text().strip().splitlines()[-1])
         for folder in folders
         for path in sorted(folder.rglob("error.txt"))
-        if not (path.parent / "metrics.json").exists()
     ]
 
 

@@ -233,6 +233,34 @@ def test_batches_and_epochs_must_be_positive(train):
     fails(*train("trainer.epochs=0"), "trainer.epochs=0")
 
 
+def test_an_unexpected_failure_loses_one_job_of_a_sweep_and_not_its_table(train, monkeypatch):
+    from experiments import classification
+
+    build = classification.build_classifier
+
+    def fail_once(config, classes):
+        if config.seed == 0:
+            raise RuntimeError("out of memory")
+        return build(config, classes)
+
+    monkeypatch.setattr(classification, "build_classifier", fail_once)
+    outcome, folder = train("-m", "seed=0,1")
+    assert outcome.status == 1 and "out of memory" in outcome.output
+    assert (folder / "summary.csv").exists()
+
+
+def test_a_split_without_pictures(train, own_folder):
+    (own_folder.parent / "split").mkdir()
+    own_folder.rename(own_folder.parent / "split" / "train")
+    (own_folder.parent / "split" / "test").mkdir()
+    fails(*train(f"data.path={own_folder.parent / 'split'}"), "test split", "no pictures")
+
+
+def test_numbers_out_of_range_name_their_key(train):
+    for override in ("trainer.fine_tune_epochs=-1", "optimizer.factor=0", "seed=-1"):
+        fails(*train(override), override)
+
+
 # ---------------------------------------------------------------- as a process
 
 

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from errors import UserError
 
@@ -24,12 +26,17 @@ class MetricsLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-            kept = [
-                line for line in lines
-                if line["stage"] != self.stage or line["epoch"] <= self.first_epoch
-            ]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            kept = [line for line in self.path.read_text().splitlines() if self._keeps(line)]
+            unfinished = self.path.with_suffix(".part")
+            unfinished.write_text("".join(f"{line}\n" for line in kept))
+            os.replace(unfinished, self.path)
+
+    def _keeps(self, text: str) -> bool:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:  # the machine stopped while it was written
+            return False
+        return line["stage"] != self.stage or line["epoch"] <= self.first_epoch
 
     def on_epoch_end(self, epoch, logs=None):
         line = {"stage": self.stage, "epoch": epoch + 1}
@@ -59,12 +66,21 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = float(logs["loss"])
+        self._check(float(logs["loss"]), f"step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Before a checkpoint is written: the last step may have spoilt the weights."""
+        self._check(float(logs.get("val_loss", 0.0)), "validation")
+        for weight in self.model.trainable_weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(weight))):
+                self._check(math.nan, f"weights {weight.path}")
+
+    def _check(self, loss: float, where: str) -> None:
         if math.isfinite(loss):
             return
         kept = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
         raise UserError(
-            f"the loss became {loss} in epoch {self.epoch}, step {batch + 1} of stage "
+            f"the loss became {loss} in epoch {self.epoch}, {where} of stage "
             f"{self.stage!r}{kept}; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
             "optimizer.warmup_epochs=1 or trainer.precision=float32"
         )

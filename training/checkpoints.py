@@ -102,6 +102,8 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             path.parent.mkdir(exist_ok=True)
             write(unfinished)
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
             os.replace(unfinished, path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)

@@ -86,6 +86,7 @@ def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
     """All that the stored numbers depend on."""
     data = config.data
     return {
+        "version": 1,  # of decoding and cropping in data/pictures.py; goes up when they change
         "data": dataset.name,
         "pictures": dataset.fingerprint(),
         "preprocessing": [data.image_size, data.crop_ratio, data.keep_aspect],

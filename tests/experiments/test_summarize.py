@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -105,9 +106,17 @@ def test_failures_are_the_runs_that_a_mistake_ended(sweep):
     assert failures([sweep]) == [(sweep / "4", "backbone.tap=nowhere: no such layer")]
 
 
-def test_a_run_that_failed_first_and_was_finished_later_is_no_failure(sweep):
-    (sweep / "0" / "error.txt").write_text("no room\n")
-    assert [folder for folder, _ in failures([sweep])] == [sweep / "4"]
+def test_a_finished_folder_that_was_asked_for_another_configuration_is_a_failure(sweep):
+    finished = len(read_runs([sweep]))
+    (sweep / "0" / "error.txt").write_text("holds a run of another configuration\n")
+    assert [folder for folder, _ in failures([sweep])] == [sweep / "0", sweep / "4"]
+    assert len(read_runs([sweep])) == finished - 1  # its figures are not those of its overrides
+
+
+def test_of_runs_with_the_same_overrides_the_last_counts(sweep):
+    finished = len(read_runs([sweep]))
+    shutil.copytree(sweep / "0", sweep / "9")
+    assert len(read_runs([sweep])) == finished
 
 
 def test_the_command_prints_the_table(sweep, capsys):
