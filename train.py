@@ -6,8 +6,8 @@
     python train.py experiment=cub200_vgg16                a paper's recipe
     python train.py data=image_folder data.path=FOLDER     your own pictures
 
-A run that was interrupted goes on with the same command and hydra.run.dir=ITS_FOLDER (a sweep:
-hydra.sweep.dir=ITS_FOLDER).
+A run that was interrupted goes on with `python train.py hydra.run.dir=ITS_FOLDER`; a sweep with its
+command and hydra.sweep.dir=ITS_FOLDER.
 """
 
 import traceback
@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import Config, Task, checked  # registers the schema of conf/config.yaml
+from conf.schema import Config, Task  # its module registers the schema of conf/config.yaml
 from errors import UserError
 from experiments.commands import (
     described,
@@ -32,9 +32,11 @@ from experiments.commands import (
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
+    from experiments import run_folder  # here and below, so that --help and --cfg answer at once
+
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        results = run(checked(config), folder)
+        results = run(run_folder.configuration(folder, config), folder)
     except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
             exit_with(error)
@@ -59,7 +61,7 @@ def run(config: Config, folder: Path) -> dict:
 
     results = run_folder.enter(folder, config)
     if results is None:
-        device = import_tensorflow()  # so late, that --help and --cfg answer at once
+        device = import_tensorflow()
         from experiments import classification
 
         print(f"{folder} on {device}", flush=True)

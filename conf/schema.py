@@ -119,6 +119,7 @@ class OptimizerConfig:
     momentum: float = 0.9  # sgd only
     weight_decay: float = 0.0
     clip_norm: float | None = None  # of the whole gradient
+    accumulation_steps: int | None = None  # batches whose gradients make one step; at least 2
     schedule: Schedule = Schedule.cosine
     warmup_epochs: float = 0.0
     step_epochs: int = 20  # schedule=step: between two drops
@@ -169,6 +170,7 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "optimizer.factor": (1e-12, 1),
     "optimizer.plateau_epochs": (1, math.inf),
     "optimizer.warmup_epochs": (0, math.inf),
+    "optimizer.accumulation_steps": (2, math.inf),
     "loss.label_smoothing": (0, 1),
 }
 

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from conf.schema import Config, checked
 from data.datasets import Dataset
@@ -20,6 +21,15 @@ def write_json(path: Path, content: dict) -> None:
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(unfinished, path)
+
+
+def configuration(folder: Path, composed: DictConfig) -> Config:
+    """What to run: `composed`, or, where the command line asks for nothing but a folder that holds
+    a run, that run's own configuration."""
+    asked = HydraConfig.get().overrides.task
+    if (folder / "config.yaml").is_file() and all(text.startswith("force=") for text in asked):
+        return read_config(folder, list(asked))
+    return checked(composed)
 
 
 def enter(folder: Path, config: Config) -> dict | None:

@@ -74,6 +74,16 @@ def test_a_finished_run_is_reported_and_not_repeated(train):
     assert first.output.splitlines()[-8:] == again.output.splitlines()[-8:]
 
 
+def test_the_folder_alone_is_enough(train, command):
+    _, folder = train("seed=4")
+    before = figures(folder)
+    assert "is finished" in command("train.py", f"hydra.run.dir={folder}").output
+    (folder / "metrics.json").unlink()
+    outcome = command("train.py", f"hydra.run.dir={folder}")
+    assert outcome.status == 0, outcome.errors
+    assert figures(folder) == before
+
+
 def test_force_repeats_a_finished_run(train):
     _, folder = train()
     before = figures(folder)

@@ -27,6 +27,7 @@ def build_optimizer(
         learning_rate=learning_rate,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
+        gradient_accumulation_steps=config.accumulation_steps,
         **options,
     )
     optimizer.faster = {variable.path for variable in faster or []}

@@ -28,6 +28,16 @@ def two_variables() -> list[keras.Variable]:
     return [keras.Variable(START, name=name) for name in ("slow", "fast")]
 
 
+def test_gradients_accumulate_over_batches():
+    variable = keras.Variable([1.0, 1.0])
+    config = OptimizerConfig(name=Optimizer.sgd, momentum=0.0, accumulation_steps=2)
+    optimizer = build_optimizer(config, 0.5)
+    optimizer.apply([keras.ops.convert_to_tensor([1.0, 0.0])], [variable])
+    np.testing.assert_allclose(variable.numpy(), [1, 1])
+    optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [variable])
+    np.testing.assert_allclose(variable.numpy(), [1 - 0.5 * 0.5, 1 - 0.5 * 1.0])
+
+
 @pytest.mark.parametrize(
     ("name", "plain", "options"),
     [
