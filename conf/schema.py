@@ -103,7 +103,8 @@ class HeadConfig:
     method: CompactMethod = CompactMethod.tensor_sketch  # of compact pooling
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
     standardize: bool = True  # frozen descriptors less their mean, over one scale
-    dropout: float = 0.0  # before the classifier
+    dropout: float = 0.0  # of what embedding or classifier sees
+    embedding: int | None = None  # units of a trained linear layer before the classifier
 
 
 @dataclasses.dataclass
@@ -135,7 +136,7 @@ class TrainerConfig:
     epochs: int = 50  # stage 1: the head on the frozen backbone
     fine_tune_epochs: int = 0  # stage 2: everything, from pictures
     fine_tune_batch_size: int = 16
-    early_stopping: int | None = None  # epochs without a better val_accuracy
+    early_stopping: int | None = None  # epochs without a better validation figure
     feature_store: bool = True  # frozen features are computed once and kept on disk
     feature_dir: str = "features"
     checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
@@ -171,6 +172,7 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "optimizer.plateau_epochs": (1, math.inf),
     "optimizer.warmup_epochs": (0, math.inf),
     "optimizer.accumulation_steps": (2, math.inf),
+    "head.embedding": (1, math.inf),
     "loss.label_smoothing": (0, 1),
 }
 

@@ -16,6 +16,7 @@ from experiments.evaluation import metrics, predict_split
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
 from training.frozen import descriptors, fits_in_memory, stored_features
+from training.objectives import classification_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
@@ -38,7 +39,8 @@ def run(config: Config, folder: Path) -> dict:
     print(_described(dataset), flush=True)
     config = settle_precision(config, dataset, folder)
     begin(config)
-    classifier = build_classifier(config, len(dataset.class_names))
+    classes = len(dataset.class_names)
+    classifier = build_classifier(config, classes)
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
     run_folder.write_json(folder / "classes.json", dataset.class_names)
@@ -54,7 +56,7 @@ def run(config: Config, folder: Path) -> dict:
         standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
-        config.optimizer.learning_rate,
+        config.optimizer.learning_rate, classification_objective(config.loss, classes),
     )
     if config.solver is Solver.svm:
         records["head"] = fit_svm(model, inputs, dataset, config.data.mirror)
@@ -73,7 +75,7 @@ def run(config: Config, folder: Path) -> dict:
         "test": metrics(probabilities, dataset.labels[dataset.splits["test"]]),
         "stages": records,
         "data": {name: len(rows) for name, rows in dataset.splits.items()}
-        | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
+        | {"classes": classes, "damaged": list(dataset.damaged)},
         "descriptor_size": classifier.descriptor.output.shape[-1],
         "backbone_digest": weights_digest(classifier.backbone),
         "precision": config.trainer.precision.value,
@@ -114,6 +116,7 @@ def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> St
         config.trainer.epochs,
         config.trainer.fine_tune_batch_size,
         config.optimizer.fine_tune_learning_rate,
+        classification_objective(config.loss, len(dataset.class_names)),
         tuple(classifier.linear.trainable_variables),
     )
 

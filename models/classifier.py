@@ -8,6 +8,7 @@ import keras
 
 from conf.schema import Config
 from models.backbones import build_backbone
+from models.embedding import build_embedding
 from models.heads import build_descriptor
 
 
@@ -66,14 +67,12 @@ def build_classifier(config: Config, classes: int) -> Classifier:
 
 
 def _build_linear(config: Config, shape: tuple[int, ...], classes: int) -> keras.Model:
-    vector = keras.Input(shape, name="descriptor")
-    x = vector
-    if config.head.standardize:  # its statistics are set from training descriptors, later
-        x = keras.layers.Normalization(name="standardize")(x)
-    x = keras.layers.Dropout(config.head.dropout, seed=config.seed)(x)
+    embedding = build_embedding(config.head, shape, config.seed)
     initializer = keras.initializers.GlorotUniform(config.seed)
-    logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(x)
-    return keras.Model(vector, logits, name="linear")
+    logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(
+        embedding.output
+    )
+    return keras.Model(embedding.input, logits, name="linear")
 
 
 @contextlib.contextmanager

@@ -21,24 +21,28 @@ from errors import UserError
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the weights with the best val_accuracy, and what resuming needs.
+    """Keeps the weights with the best validation figure, and what resuming needs.
 
     Args:
         folder: where the files go.
         stage: the stage's name.
         first_epoch: where the stage starts to count.
         config: `checkpoint_seconds` between two saved states, and `early_stopping`.
+        monitor: the curve whose largest validation value is best.
 
     Attributes:
         history: the curves' values, a dictionary an epoch, those before a resumption included.
     """
 
-    def __init__(self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig):
+    def __init__(
+        self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig, monitor: str
+    ):
         super().__init__()
         self.weights = folder / f"{stage}.weights.h5"
         self.state = folder / f"{stage}.state.npz"
         self.record = folder / f"{stage}.json"
         self.first_epoch, self.config = first_epoch, config
+        self.monitor = f"val_{monitor}"
         self.history: list[dict[str, float]] = []
         self._snapshot: dict[str, np.ndarray] | None = None
         self._saved_at = time.monotonic()
@@ -65,7 +69,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def choose(self, model: keras.Model) -> int:
         """Gives the model the chosen weights; returns their epoch's place in `history`."""
-        if "val_accuracy" in self.history[0]:
+        if self.monitor in self.history[0]:
             model.load_weights(self.weights)
         else:
             self._write(self.weights, model.save_weights)
@@ -74,7 +78,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
         last, best = len(self.history) - 1, self._best()
-        if "val_accuracy" in logs and best == last:
+        if self.monitor in logs and best == last:
             self._write(self.weights, self.model.save_weights)
         patience = self.config.early_stopping
         if patience is not None and last - best >= patience:
@@ -92,10 +96,10 @@ class Checkpoints(keras.callbacks.Callback):
             self._snapshot, self._saved_at = None, time.monotonic()
 
     def _best(self) -> int:
-        """The first epoch with the best val_accuracy, or the last one without validation."""
-        if "val_accuracy" not in self.history[0]:
+        """The first epoch with the best validation figure, or the last one without validation."""
+        if self.monitor not in self.history[0]:
             return len(self.history) - 1
-        return int(np.argmax([logs["val_accuracy"] for logs in self.history]))
+        return int(np.argmax([logs[self.monitor] for logs in self.history]))
 
     def _write(self, path: Path, write) -> None:
         unfinished = path.with_name(f"unfinished-{path.name}")

@@ -13,6 +13,7 @@ from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from training.callbacks import MetricsLog, StopOnDivergence
 from training.checkpoints import Checkpoints
+from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 
@@ -29,6 +30,7 @@ class Stage:
         first_epoch: epochs of earlier stages; curves and random orders go on from there.
         batch_size: samples a step.
         learning_rate: before the schedule.
+        objective: what is minimised and watched.
         faster: variables that learn `optimizer.classifier_factor` times faster.
     """
 
@@ -39,11 +41,12 @@ class Stage:
     first_epoch: int
     batch_size: int
     learning_rate: float
+    objective: Objective
     faster: tuple = ()
 
 
 def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
-    """Trains a stage and leaves its model with the weights of the best epoch by val_accuracy.
+    """Trains a stage and leaves its model with the weights of the best epoch by validation.
 
     Without a validation split the last epoch stays, as in the papers' protocols. A stage that was
     interrupted in the same folder goes on; one that was finished there is only read.
@@ -58,14 +61,19 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         UserError: the loss diverged, a picture cannot be decoded, or the disk is full.
     """
     checkpoints = Checkpoints(
-        folder / "checkpoints", stage.name, stage.first_epoch, config.trainer
+        folder / "checkpoints", stage.name, stage.first_epoch, config.trainer,
+        stage.objective.monitor,
     )
     # The same layers under another model: what is compiled here stays out of the saved model.
     model = keras.Model(stage.model.inputs, stage.model.outputs)
     if record := checkpoints.finished():
         model.load_weights(checkpoints.weights)
         return record
-    _compile(model, stage, config, len(dataset.class_names))
+    model.compile(
+        optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
+        loss=stage.objective.loss,
+        metrics=list(stage.objective.metrics),
+    )
     first_epoch = checkpoints.restore(model)
     started = time.perf_counter()
     try:
@@ -78,19 +86,6 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     record = _record(checkpoints.history, chosen, stage, time.perf_counter() - started)
     checkpoints.finish(record)
     return record
-
-
-def _compile(model: keras.Model, stage: Stage, config: Config, classes: int) -> None:
-    model.compile(
-        optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.loss.label_smoothing
-        ),
-        metrics=[
-            keras.metrics.CategoricalAccuracy(name="accuracy"),
-            keras.metrics.TopKCategoricalAccuracy(k=min(5, classes), name="top5_accuracy"),
-        ],
-    )
 
 
 def _fit(
@@ -129,11 +124,12 @@ def _fit(
 
 
 def _record(history: list[dict], chosen: int, stage: Stage, seconds: float) -> dict:
-    validated = "val_accuracy" in history[0]
+    monitor = f"val_{stage.objective.monitor}"
+    validated = monitor in history[0]
     return {
         "epochs": len(history),
         "chosen_epoch": stage.first_epoch + chosen + 1,
-        "chosen_by": "best val_accuracy" if validated else "last epoch (no validation split)",
+        "chosen_by": f"best {monitor}" if validated else "last epoch (no validation split)",
         "seconds": round(seconds, 3),
         **history[chosen],
     }

@@ -112,3 +112,9 @@ def test_only_the_backbone_runs_at_half_precision(build, half_precision):
     found = classifier.complete(pictures()).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_an_embedding_lies_between_descriptor_and_classifier(build):
+    linear = build("head=average", "head.embedding=5").linear
+    assert linear.get_layer("embedding").output.shape == (None, 5)
+    assert linear.get_layer("classifier").kernel.shape == (5, CLASSES)

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from conf.schema import LossConfig
 from data.datasets import Dataset
 from data.inputs import ArrayInputs
 from errors import UserError
+from training.objectives import classification_objective
 from training.stages import Stage, fit_stage
 
 CLASSES = ["ant", "bee", "cat"]
@@ -57,7 +59,8 @@ def stage_of(model: keras.Model, array=None, epochs: int = 6, **options) -> Stag
     inputs = inputs_of(vectors() if array is None else array)
     return Stage(
         **{"name": "head", "model": model, "inputs": inputs, "epochs": epochs, "first_epoch": 0,
-           "batch_size": 8, "learning_rate": 0.5, **options}
+           "batch_size": 8, "learning_rate": 0.5,
+           "objective": classification_objective(LossConfig(), len(CLASSES)), **options}
     )
 
 
