@@ -43,6 +43,18 @@ class CompactMethod(enum.Enum):
 
 class Loss(enum.Enum):
     softmax = "softmax"
+    softmax_center = "softmax_center"
+
+
+class CenterRule(enum.Enum):
+    wen = "wen"
+    facenet = "facenet"
+
+
+class CenterNormalization(enum.Enum):
+    half_sum = "half_sum"
+    half_mean = "half_mean"
+    mean_elements = "mean_elements"
 
 
 class Optimizer(enum.Enum):
@@ -111,6 +123,10 @@ class HeadConfig:
 class LossConfig:
     name: Loss = MISSING
     label_smoothing: float = 0.0
+    center_weight: float = 0.003  # softmax_center: of the center loss beside the softmax loss
+    center_rule: CenterRule = CenterRule.wen  # how centers follow; see losses/center_loss.py
+    center_alpha: float | None = None  # wen: rate, null for 0.5; facenet: share kept, for 0.95
+    center_normalization: CenterNormalization = CenterNormalization.half_mean
 
 
 @dataclasses.dataclass
@@ -174,6 +190,8 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "optimizer.accumulation_steps": (2, math.inf),
     "head.embedding": (1, math.inf),
     "loss.label_smoothing": (0, 1),
+    "loss.center_weight": (0, math.inf),
+    "loss.center_alpha": (0, 1),
 }
 
 ConfigStore.instance().store(name="schema", node=Config)

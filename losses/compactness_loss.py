@@ -43,7 +43,7 @@ class CompactnessLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         x = pairwise.at_least_float32(y_pred)
-        pairwise.check_embeddings(x, self)
+        pairwise.check_embeddings(x.shape, self)
         if x.shape[0] == 1 and not pairwise.is_traced(x):
             raise ValueError(
                 "CompactnessLoss compares each sample with the others, and needs at least two. "

@@ -26,12 +26,12 @@ def wide_dtype():
     return "float64"
 
 
-def check_embeddings(x, loss):
-    """Raise unless `x` is (batch, dimensions)."""
-    if len(x.shape) != 2:
+def check_embeddings(shape, loss):
+    """Raise unless `shape` is (batch, dimensions)."""
+    if len(shape) != 2:
         raise ValueError(
             f"{loss.__class__.__name__} takes embeddings of shape (batch, dimensions). Received: "
-            f"shape={tuple(x.shape)}"
+            f"shape={tuple(shape)}"
         )
 
 

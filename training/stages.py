@@ -32,6 +32,8 @@ class Stage:
         learning_rate: before the schedule.
         objective: what is minimised and watched.
         faster: variables that learn `optimizer.classifier_factor` times faster.
+        fitted: trained in place of `model`, whose weights it shares, where a loss needs more than
+            logits.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Stage:
     learning_rate: float
     objective: Objective
     faster: tuple = ()
+    fitted: keras.Model | None = None
 
 
 def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
@@ -65,7 +68,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         stage.objective.monitor,
     )
     # The same layers under another model: what is compiled here stays out of the saved model.
-    model = keras.Model(stage.model.inputs, stage.model.outputs)
+    model = stage.fitted or keras.Model(stage.model.inputs, stage.model.outputs)
     if record := checkpoints.finished():
         model.load_weights(checkpoints.weights)
         return record
