@@ -155,8 +155,8 @@ class CenterLoss(keras.layers.Layer):
     def reset_accumulation(self):
         """Forget the batches that were gathered since the centers last moved."""
         if self.accumulation_steps:
-            self.gathered_totals.assign(ops.zeros_like(self.gathered_totals))
-            self.batches.assign(ops.zeros_like(self.batches))
+            self.gathered_totals.assign(ops.zeros(self.gathered_totals.shape))
+            self.batches.assign(0.0)
 
     def _most_samples(self):
         """The samples of a class in a batch from which on its center swings ever wider."""

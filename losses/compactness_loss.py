@@ -51,5 +51,6 @@ class CompactnessLoss(keras.losses.Loss):
             )
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
-        z = factor * (x - ops.mean(x, axis=0))
-        return ops.mean(ops.square(z), axis=1)
+        # Sums: on JAX, ops.mean takes float64 for float32.
+        z = factor * (x - ops.sum(x, axis=0) / n)
+        return ops.sum(ops.square(z), axis=1) / x.shape[1]

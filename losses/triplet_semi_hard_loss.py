@@ -40,8 +40,8 @@ class TripletSemiHardLoss(TripletLoss):
     Example:
 
     >>> embeddings = np.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [0.0, 1.0]], "float32")
-    >>> float(TripletSemiHardLoss(margin=0.5)(np.array([0, 0, 1, 1]), embeddings).numpy().round(4))
-    0.7744
+    >>> round(float(TripletSemiHardLoss(margin=0.5)(np.array([0, 0, 1, 1]), embeddings)), 4)
+    1.4942
 
     Raises:
         ValueError: an unknown `distance_metric` or `degenerate`, or inputs of another shape.
