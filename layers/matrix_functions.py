@@ -44,17 +44,19 @@ same result, not an approximation of it, at N^3 instead of C^3:
     R = Y' Z_k Y / sqrt(tr).                                                             (6)
 """
 
+import math
 import warnings
 
 import keras
 from keras import ops
 
-MANY_ROWS = 128  # above, float32 is exact enough where _modes says so
+from . import matrices
+from .matrices import diagonal, transpose
 
-
-def second_moment(y):
-    """Return A = Y'Y. (B, N, C) -> (B, C, C)."""
-    return ops.matmul(ops.transpose(y, (0, 2, 1)), y)
+ROUNDING = 1e-13  # of tr: eigenvalues below are not known in float32
+FEW_ROWS = 128  # up to here float64 is cheap
+MOST_SINGLE = 256  # up to here a float32 eigendecomposition on the positions' side is exact enough
+MANY_COLUMNS = 256  # from here rounding in their sum matters
 
 
 def normalized_positions(features, centered=False):
@@ -65,26 +67,28 @@ def normalized_positions(features, centered=False):
     return features * ops.rsqrt(positions)
 
 
-def exact_root(y, epsilon, side="auto"):
-    """Return (Y'Y + epsilon tr I)^(1/2), on either side. (B, N, C) -> (B, C, C)."""
+def exact_root(y, epsilon, side="auto", form=matrices):
+    """Return (Y'Y + epsilon tr I)^(1/2), on either side. (B, N, C) -> (B, C, C).
+
+    `form` is `matrices`, or a `FoldedTriangle` for (B, D) from fewer products.
+    """
 
     @ops.custom_gradient
     def root(y):
         result, kept = on_side(
             side,
             y,
-            lambda: _positions_forward(y, epsilon),
-            lambda: _channels_forward(y, epsilon),
+            lambda: _positions_forward(y, epsilon, form),
+            lambda: _channels_forward(y, epsilon, form),
         )
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            g = g + _transpose(g)  # twice the G of (2) and (4)
             return on_side(
                 side,
                 y,
-                lambda: _positions_backward(y, epsilon, g, *kept),
-                lambda: _channels_backward(y, epsilon, g, *kept),
+                lambda: _positions_backward(y, epsilon, form, g, *kept),
+                lambda: _channels_backward(y, epsilon, form, g, *kept),
             )
 
         return result, gradient
@@ -92,14 +96,17 @@ def exact_root(y, epsilon, side="auto"):
     return root(y)
 
 
-def newton_schulz_root(y, iterations, side="auto"):
-    """Return the Newton-Schulz root of Y'Y, on either side. (B, N, C) -> (B, C, C)."""
-    return on_side(
-        side,
-        y,
-        lambda: _newton_schulz_on_positions(y, iterations),
-        lambda: matrix_newton_schulz(second_moment(y), iterations),
-    )
+def newton_schulz_root(y, iterations, side="auto", form=matrices):
+    """Return the Newton-Schulz root of Y'Y, on either side. (B, N, C) -> (B, C, C).
+
+    `form` is that of `exact_root`.
+    """
+
+    def on_channels():
+        root = matrix_newton_schulz(matrices.product(y, y), iterations)
+        return root if form is matrices else form.fold(root)
+
+    return on_side(side, y, lambda: _newton_schulz_on_positions(y, iterations, form), on_channels)
 
 
 def on_side(side, y, positions, channels):
@@ -111,26 +118,30 @@ def on_side(side, y, positions, channels):
     return positions() if side == "positions" else channels()
 
 
-def _positions_forward(y, epsilon):
+def _positions_forward(y, epsilon, form):
     """(1): the root, and what the gradient needs."""
-    gram = y.dtype if _has_many_rows(y) else "float64"
-    u, p, eigenvalues, scale, safe_scale = _modes(y, gram, "float64")
+    u, p, eigenvalues, scale, safe_scale = _modes(y, MOST_SINGLE)
     s = epsilon**0.5
-    w = _reciprocal(ops.sqrt(eigenvalues + epsilon) + s)
+    w = _inner_weights(eigenvalues, epsilon)
     q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
-    result = _add_to_diagonal(ops.matmul(_transpose(q), q), s * scale[:, 0])
-    return result, (u, p, eigenvalues, safe_scale)
+    return form.product(q, q, s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
 
 
-def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
-    """(2) and (3), from g = 2 G: (B, C, C) -> (B, N, C)."""
+def _inner_weights(eigenvalues, epsilon):
+    """1 / (a + s) of (1) and (2), and 0 for modes that are rounding: these it would magnify."""
+    w = 1.0 / (ops.sqrt(eigenvalues + epsilon) + epsilon**0.5)
+    return ops.where(eigenvalues > ROUNDING, w, 0.0)
+
+
+def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
+    """(2) and (3), from an upstream gradient that need not be symmetric: twice them, so G + G'."""
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
-    w = _reciprocal(a + s)
-    m = ops.matmul(p, g)  # (B, N, C)
-    d = ops.matmul(m, _transpose(p))  # (B, N, N)
+    w = _inner_weights(eigenvalues, epsilon)
+    m, trace = form.gradient_product(p, g)  # (B, N, C)
+    d = ops.matmul(m, transpose(p))  # (B, N, N)
     # (3) times epsilon, which keeps it finite for epsilon = 0.
-    along_modes = ops.sum(_diagonal(d) * w * _reciprocal(a), axis=1)
-    through_trace = 0.5 * s * (ops.sum(_diagonal(g), axis=1) - along_modes)
+    along_modes = ops.sum(diagonal(d) * w * _reciprocal(a), axis=1)
+    through_trace = 0.5 * s * (trace - along_modes)
     # (2), and (3) as Y = U P sqrt(tr): all that multiplies P is gathered in one N x N matrix.
     rows, columns = ops.expand_dims(w, 2), ops.expand_dims(w, 1)
     inner = rows * (d * _reciprocal(_outer_sum(a))) * columns
@@ -138,26 +149,21 @@ def _positions_backward(y, epsilon, g, u, p, eigenvalues, safe_scale):
     return ops.matmul(u, rows * m - ops.matmul(inner, p))
 
 
-def _channels_forward(y, epsilon):
+def _channels_forward(y, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
-    rows = _transpose(y)
-    # JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's.
-    single = _has_many_rows(rows) and keras.backend.backend() != "jax"
-    precision = y.dtype if single else "float64"
-    v, p, eigenvalues, scale, safe_scale = _modes(
-        rows, precision, precision
-    )  # (B, C, C), (B, C, N)
+    v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), math.inf)  # (B, C, C), (B, C, N)
     q = v * ops.expand_dims(ops.sqrt(ops.sqrt(eigenvalues + epsilon) * scale[:, 0]), 1)
-    return ops.matmul(q, _transpose(q)), (v, p, eigenvalues, safe_scale)
+    q = transpose(q)
+    return form.product(q, q), (v, p, eigenvalues, safe_scale)
 
 
-def _channels_backward(y, epsilon, g, v, p, eigenvalues, safe_scale):
-    """(4), from g = 2 G: (B, C, C) -> (B, N, C)."""
+def _channels_backward(y, epsilon, form, g, v, p, eigenvalues, safe_scale):
+    """(4), from an upstream gradient that need not be symmetric: twice it, so G + G'."""
     a = ops.sqrt(eigenvalues + epsilon)
-    h = ops.matmul(_transpose(v), ops.matmul(g, v))
-    inner = ops.matmul(h * _reciprocal(_outer_sum(a)), _transpose(v))
-    through_trace = 0.5 * epsilon * ops.sum(_diagonal(h) * _reciprocal(a), axis=1)
-    return ops.matmul(_transpose(p), inner) + _scalars(through_trace) / safe_scale * y
+    h = ops.matmul(form.gradient_product(transpose(v), g)[0], v)
+    inner = ops.matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+    through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
+    return ops.matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * y
 
 
 def matrix_root(a, epsilon):
@@ -165,31 +171,33 @@ def matrix_root(a, epsilon):
 
     @ops.custom_gradient
     def root(matrix):
-        matrix = 0.5 * (matrix + _transpose(matrix))
+        matrix = 0.5 * (matrix + transpose(matrix))
         wide = ops.cast(matrix, "float64") if _has_float64() else matrix
         eigenvalues, v, scale, safe_scale = _eigh(wide, matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
-        result = ops.matmul(q, _transpose(q))
+        result = ops.matmul(q, transpose(q))
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            h = 0.5 * ops.matmul(_transpose(v), ops.matmul(g + _transpose(g), v))
-            inner = ops.matmul(h * _reciprocal(_outer_sum(a)), _transpose(v))
-            through_trace = 0.5 * epsilon * ops.sum(_diagonal(h) * _reciprocal(a), axis=1)
-            return _add_to_diagonal(ops.matmul(v, inner), through_trace[:, None]) / safe_scale
+            h = 0.5 * ops.matmul(transpose(v), ops.matmul(g + transpose(g), v))
+            inner = ops.matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+            through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
+            product = ops.matmul(v, inner)
+            ridge = diagonal(product) + through_trace[:, None]
+            return matrices.with_diagonal(product, ridge) / safe_scale
 
         return result, gradient
 
     return root(a)
 
 
-def _newton_schulz_on_positions(y, iterations):
+def _newton_schulz_on_positions(y, iterations, form):
     """(6): (B, N, C) -> (B, C, C)."""
-    k = ops.matmul(y, _transpose(y))  # (B, N, N)
+    k = ops.matmul(y, transpose(y))  # (B, N, N)
     trace = _safe_trace(k)
     _, z = _newton_schulz(k / trace, iterations)
-    return ops.matmul(_transpose(y), ops.matmul(z, y)) * ops.rsqrt(trace)
+    return form.product(y, ops.matmul(z, y) * ops.rsqrt(trace))
 
 
 def matrix_newton_schulz(a, iterations):
@@ -210,32 +218,40 @@ def _newton_schulz(a, iterations):
     return y, z
 
 
-def _modes(y, gram_dtype, eigh_dtype):
+def _modes(y, most_single):
     """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
     and sqrt(tr) with 1 in place of 0, to divide by.
 
     A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
-    that error grows. So a small K is computed and decomposed in float64 where the backend has it.
-    The error of a large one spreads over many modes: its product may be float32, and on the
-    channels' side, of which the contract asks less, its decomposition as well. Then U is made
-    orthogonal to rounding by a Newton-Schulz step, and the eigenvalues are taken from P.
+    that error grows. So up to `FEW_ROWS` K is computed and decomposed in float64 where the backend
+    has it. The error of a larger one spreads over many modes: its product is float32, and up to
+    `most_single` rows its decomposition as well, which takes two thirds of the time. U is then made
+    orthogonal to rounding by a Newton-Schulz step. The eigenvalues are taken from P, so that they
+    fit it also where they are rounding.
     """
-    refined = eigh_dtype != "float64" or not _has_float64()
-    gram = ops.cast(y, gram_dtype if _has_float64() else y.dtype)
-    k = ops.matmul(gram, _transpose(gram))
-    eigenvalues, u, scale, safe_scale = _eigh(k if refined else ops.cast(k, "float64"), y.dtype)
-    if refined:
-        u = 1.5 * u - 0.5 * ops.matmul(u, ops.matmul(_transpose(u), u))
-    p = ops.matmul(_transpose(u) / safe_scale, y)
-    if refined:
-        eigenvalues = ops.sum(p * p, axis=2)
-    return u, p, eigenvalues, scale, safe_scale
+    rows = y.shape[1]
+    few = rows is None or rows <= FEW_ROWS
+    # JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's.
+    single = not few and rows <= most_single and keras.backend.backend() != "jax"
+    wide = _has_float64()
+    k = _gram(ops.cast(y, "float64") if few and wide else y)
+    _, u, scale, safe_scale = _eigh(ops.cast(k, "float64") if wide and not single else k, y.dtype)
+    if single or not wide:
+        u = 1.5 * u - 0.5 * ops.matmul(u, ops.matmul(transpose(u), u))
+    p = ops.matmul(transpose(u) / safe_scale, y)
+    return u, p, ops.sum(p * p, axis=2), scale, safe_scale
 
 
-def _has_many_rows(y):
-    return y.shape[1] is not None and y.shape[1] > MANY_ROWS
+def _gram(y):
+    """YY', summed from four parts of the columns: that halves its rounding errors."""
+    columns = y.shape[2]
+    if columns is None or columns < MANY_COLUMNS:
+        return ops.matmul(y, transpose(y))
+    edges = [columns * part // 4 for part in range(5)]
+    parts = [y[:, :, start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return sum(ops.matmul(part, transpose(part)) for part in parts)
 
 
 def _has_float64():
@@ -262,16 +278,6 @@ def _eigh(matrix, dtype):
     return tuple(ops.cast(part, dtype) for part in parts)
 
 
-def _add_to_diagonal(matrix, value):
-    """Add `value` (B, 1) to the diagonals of (B, C, C) without another pass over the matrix."""
-    size = matrix.shape[-1]
-    rows = ops.arange(ops.shape(matrix)[0] * size)
-    diagonal = ops.reshape(_diagonal(matrix) + value, (-1,))
-    flat = ops.reshape(matrix, (-1, size))
-    flat = ops.scatter_update(flat, ops.stack([rows, rows % size], axis=1), diagonal)
-    return ops.reshape(flat, (-1, size, size))
-
-
 def _reciprocal(x):
     """1 / x, and 0 where x = 0: with epsilon = 0 a mode without energy contributes nothing."""
     return ops.where(x == 0, 0.0, 1.0 / x)
@@ -285,12 +291,7 @@ def _safe_trace(matrix):
 
 def _trace(matrix):
     """(B, C, C) -> (B, 1, 1). `ops.trace` masks the whole matrix; this reads the diagonal."""
-    return _scalars(ops.sum(_diagonal(matrix), axis=1))
-
-
-def _diagonal(matrix):
-    """(B, C, C) -> (B, C)."""
-    return ops.diagonal(matrix, axis1=1, axis2=2)
+    return _scalars(ops.sum(diagonal(matrix), axis=1))
 
 
 def _scalars(vector):
@@ -300,7 +301,3 @@ def _scalars(vector):
 
 def _outer_sum(v):
     return ops.expand_dims(v, 2) + ops.expand_dims(v, 1)
-
-
-def _transpose(matrix):
-    return ops.transpose(matrix, (0, 2, 1))

@@ -2,7 +2,8 @@
 
 import keras
 
-from . import compilation, feature_maps, matrix_functions
+from . import compilation, feature_maps, folded_triangle, matrices, matrix_functions
+from .folded_triangle import FoldedTriangle
 
 ROOTS = (None, "exact", "newton_schulz")
 SIDES = ("auto", "channels", "positions")
@@ -35,6 +36,11 @@ class SecondOrderPooling(keras.layers.Layer):
         side: `"auto"`, `"channels"` or `"positions"`: the matrix that the root is computed on.
             The result is the same; `"auto"` takes the smaller, at run time where the number of
             positions is not known before. Defaults to `"auto"`.
+        triangular: Boolean, whether to return one triangle alone, as a vector in the order of
+            `folded_triangle.py`: half of the numbers, from fewer products. Defaults to `False`.
+        off_diagonal: Float, what off-diagonal entries of the triangle are multiplied by, so that
+            inner products are those of the whole matrices: sqrt(2), or 2 where a
+            `SignedSquareRoot` follows. Only used with `triangular=True`. Defaults to `2**0.5`.
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
 
@@ -44,7 +50,8 @@ class SecondOrderPooling(keras.layers.Layer):
         `(batch, channels, positions)`. Batch and spatial sizes may be unknown.
 
     Output shape:
-        `(batch, channels, channels)`.
+        `(batch, channels, channels)`; with `triangular`, `(batch, channels (channels + 1) / 2)`,
+        where an odd number of channels counts as one more.
 
     Example:
 
@@ -54,7 +61,7 @@ class SecondOrderPooling(keras.layers.Layer):
 
     Raises:
         ValueError: an unknown `root` or `side`, `iterations` below 1, a negative `epsilon`, an
-            input of another rank, or a mask.
+            `off_diagonal` that is not positive, an input of another rank, or a mask.
     """
 
     def __init__(
@@ -64,6 +71,8 @@ class SecondOrderPooling(keras.layers.Layer):
         iterations=5,
         epsilon=1e-5,
         side="auto",
+        triangular=False,
+        off_diagonal=2**0.5,
         data_format=None,
         **kwargs,
     ):
@@ -76,11 +85,15 @@ class SecondOrderPooling(keras.layers.Layer):
             raise ValueError(f"`iterations` must be at least 1. Received: {iterations}")
         if epsilon < 0:
             raise ValueError(f"`epsilon` must not be negative. Received: {epsilon}")
+        if off_diagonal <= 0:
+            raise ValueError(f"`off_diagonal` must be positive. Received: {off_diagonal}")
         self.centered = centered
         self.root = root
         self.iterations = iterations
         self.epsilon = epsilon
         self.side = side
+        self.triangular = triangular
+        self.off_diagonal = off_diagonal
         self.data_format = feature_maps.standardize_data_format(data_format)
         if root == "exact":
             self.supports_jit = compilation.eigendecomposition_supports_jit()
@@ -98,15 +111,18 @@ class SecondOrderPooling(keras.layers.Layer):
         return keras.ops.cast(self._moment(y), dtype)
 
     def _moment(self, y):
+        form = FoldedTriangle(self.off_diagonal) if self.triangular else matrices
         if self.root is None:
-            return matrix_functions.second_moment(y)
+            return form.product(y, y)
         if self.root == "newton_schulz":
-            return matrix_functions.newton_schulz_root(y, self.iterations, self.side)
+            return matrix_functions.newton_schulz_root(y, self.iterations, self.side, form)
         compilation.warn_if_decomposing_under_xla(self)
-        return matrix_functions.exact_root(y, self.epsilon, self.side)
+        return matrix_functions.exact_root(y, self.epsilon, self.side, form)
 
     def compute_output_shape(self, input_shape):
         channels = input_shape[feature_maps.channel_axis(self.data_format)]
+        if self.triangular:
+            return (input_shape[0], folded_triangle.size(channels))
         return (input_shape[0], channels, channels)
 
     def get_config(self):
@@ -118,6 +134,8 @@ class SecondOrderPooling(keras.layers.Layer):
                 "iterations": self.iterations,
                 "epsilon": self.epsilon,
                 "side": self.side,
+                "triangular": self.triangular,
+                "off_diagonal": self.off_diagonal,
                 "data_format": self.data_format,
             }
         )
