@@ -99,10 +99,11 @@ def _split(vector, factor):
     """The blocks S, T1 and T2 of a vector, with their diagonals multiplied by `factor`."""
     h = math.isqrt(vector.shape[1] // 2)  # D = h (2 h + 1)
     s, w = (ops.reshape(part, (-1, h, h)) for part in (vector[:, : h * h], vector[:, h * h : -h]))
-    upper = ops.where(_upper(h), w, 0.0)
-    lower = w - upper
-    t1 = with_diagonal(upper + transpose(upper), factor * diagonal(w))
-    t2 = with_diagonal(lower + transpose(lower), factor * vector[:, -h:])
+    mirrored, upper = transpose(w), _upper(h)
+    t1 = ops.where(upper, w, mirrored)
+    t2 = with_diagonal(ops.where(upper, mirrored, w), factor * vector[:, -h:])
+    if factor != 1.0:
+        t1 = with_diagonal(t1, factor * diagonal(w))
     return s, t1, t2
 
 

@@ -142,11 +142,13 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     # (3) times epsilon, which keeps it finite for epsilon = 0.
     along_modes = ops.sum(diagonal(d) * w * _reciprocal(a), axis=1)
     through_trace = 0.5 * s * (trace - along_modes)
-    # (2), and (3) as Y = U P sqrt(tr): all that multiplies P is gathered in one N x N matrix.
-    rows, columns = ops.expand_dims(w, 2), ops.expand_dims(w, 1)
-    inner = rows * (d * _reciprocal(_outer_sum(a))) * columns
-    inner = inner - _scalars(through_trace) * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
-    return ops.matmul(u, rows * m - ops.matmul(inner, p))
+    # (2), and (3) as Y = U P sqrt(tr): all that multiplies P is gathered in one N x N matrix, and
+    # diag(w) is taken out to the left of all, where it scales U and not the longer M.
+    w = ops.expand_dims(w, 1)
+    inner = d * _reciprocal(_outer_sum(a)) * w
+    ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
+    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
+    return ops.matmul(u * w, m - ops.matmul(inner, p))
 
 
 def _channels_forward(y, epsilon, form):
