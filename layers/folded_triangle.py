@@ -36,13 +36,14 @@ class FoldedTriangle:
     def __init__(self, weight):
         self.weight = weight
 
-    def product(self, a, b, ridge=None):
-        """Fold A'B, which must be symmetric, plus a ridge.
+    def product(self, a, b, rows=None, ridge=None):
+        """Fold A' diag(rows) B, which must be symmetric, plus a ridge.
 
-        (B, N, C), (B, N, C), (B, 1) -> (B, D), D = `size(C)`.
+        (B, N, C), (B, N, C), (B, N), (B, 1) -> (B, D), D = `size(C)`.
         """
         channels = a.shape[2]
-        a, b = (_even(factor * self.weight**0.5, 2) for factor in (a, b))
+        scale = self.weight if rows is None else ops.expand_dims(self.weight * rows, 2)
+        a, b = _even(a * scale, 2), _even(b, 2)
         (a1, a2), (b1, b2) = _halves(a), _halves(b)
         a1, a2 = transpose(a1), transpose(a2)
         s, t1, t2 = ops.matmul(a1, b2), ops.matmul(a1, b1), ops.matmul(a2, b2)

@@ -6,8 +6,10 @@
 from keras import ops
 
 
-def product(a, b, ridge=None):
-    """Return A'B plus a ridge. (B, N, C), (B, N, C), (B, 1) -> (B, C, C)."""
+def product(a, b, rows=None, ridge=None):
+    """Return A' diag(rows) B plus a ridge. (B, N, C), (B, N, C), (B, N), (B, 1) -> (B, C, C)."""
+    if rows is not None:
+        a = a * ops.expand_dims(rows, 2)
     matrix = ops.matmul(transpose(a), b)
     return matrix if ridge is None else with_diagonal(matrix, diagonal(matrix) + ridge)
 

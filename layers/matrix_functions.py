@@ -123,8 +123,7 @@ def _positions_forward(y, epsilon, form):
     u, p, eigenvalues, scale, safe_scale = _modes(y, MOST_SINGLE)
     s = epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
-    q = p * ops.expand_dims(ops.sqrt(w * scale[:, 0]), 2)
-    return form.product(q, q, s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
+    return form.product(p, p, w * scale[:, 0], s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
 
 
 def _inner_weights(eigenvalues, epsilon):
@@ -154,9 +153,9 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
 def _channels_forward(y, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
     v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), math.inf)  # (B, C, C), (B, C, N)
-    q = v * ops.expand_dims(ops.sqrt(ops.sqrt(eigenvalues + epsilon) * scale[:, 0]), 1)
-    q = transpose(q)
-    return form.product(q, q), (v, p, eigenvalues, safe_scale)
+    modes = transpose(v)
+    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale[:, 0])
+    return root, (v, p, eigenvalues, safe_scale)
 
 
 def _channels_backward(y, epsilon, form, g, v, p, eigenvalues, safe_scale):
