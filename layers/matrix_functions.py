@@ -144,7 +144,7 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     # (2), and (3) as Y = U P sqrt(tr): all that multiplies P is gathered in one N x N matrix, and
     # diag(w) is taken out to the left of all, where it scales U and not the longer M.
     w = ops.expand_dims(w, 1)
-    inner = d * _reciprocal(_outer_sum(a)) * w
+    inner = d / _outer_sum(ops.where(a == 0, 1.0, a)) * w
     ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
     inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
     return ops.matmul(u * w, m - ops.matmul(inner, p))
@@ -265,17 +265,17 @@ def _has_float64():
 
 
 def _eigh(matrix, dtype):
-    """Decompose matrices of unit trace: eigenvalues, eigenvectors and the scales of `_modes`.
+    """Decompose matrices: eigenvalues for unit trace, eigenvectors and the scales of `_modes`.
 
     An eigendecomposition that meets a NaN fails for the whole batch, so a sample that is not finite
     is handed over as zero; its scale makes it, and it alone, NaN again.
     """
     trace = _trace(matrix)
     usable = ops.logical_and(ops.isfinite(trace), trace > 0)
-    unit = ops.where(usable, matrix / ops.where(usable, trace, 1.0), 0.0)
-    eigenvalues, vectors = ops.linalg.eigh(unit)
+    eigenvalues, vectors = ops.linalg.eigh(ops.where(usable, matrix, 0.0))
+    eigenvalues = ops.maximum(eigenvalues, 0.0) / ops.where(usable, trace, 1.0)[:, 0]
     scale = ops.sqrt(trace)
-    parts = ops.maximum(eigenvalues, 0.0), vectors, scale, ops.where(trace == 0, 1.0, scale)
+    parts = eigenvalues, vectors, scale, ops.where(trace == 0, 1.0, scale)
     return tuple(ops.cast(part, dtype) for part in parts)
 
 
