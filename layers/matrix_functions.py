@@ -44,7 +44,7 @@ same result, not an approximation of it, at N^3 instead of C^3:
     R = Y' Z_k Y / sqrt(tr).                                                             (6)
 """
 
-import math
+import itertools
 import warnings
 
 import keras
@@ -54,8 +54,8 @@ from . import matrices
 from .matrices import diagonal, transpose
 
 ROUNDING = 1e-13  # of tr: eigenvalues below are not known in float32
-FEW_ROWS = 128  # up to here float64 is cheap
-MOST_SINGLE = 256  # up to here a float32 eigendecomposition on the positions' side is exact enough
+FEW = 128  # rows of K up to which float64 is cheap
+MOST_SINGLE = 256  # rows up to which a float32 decomposition is exact enough, see `_modes`
 MANY_COLUMNS = 256  # from here rounding in their sum matters
 
 
@@ -120,7 +120,11 @@ def on_side(side, y, positions, channels):
 
 def _positions_forward(y, epsilon, form):
     """(1): the root, and what the gradient needs."""
-    u, p, eigenvalues, scale, safe_scale = _modes(y, MOST_SINGLE)
+    few = _at_most(y.shape[1], FEW)
+    k = _gram(ops.cast(y, "float64") if few and _has_float64() else y)
+    if not _decomposes_in_float32() or not _at_most(y.shape[1], MOST_SINGLE):
+        k = _widest(k)
+    u, p, eigenvalues, scale, safe_scale = _modes(y, k, _is_float32(k))
     s = epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
     return form.product(p, p, w * scale[:, 0], s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
@@ -152,7 +156,11 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
 
 def _channels_forward(y, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
-    v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), math.inf)  # (B, C, C), (B, C, N)
+    few = y.shape[2] <= FEW or not _decomposes_in_float32()
+    wide = _widest(y) if few else y
+    k = ops.matmul(transpose(wide), wide)
+    refined = _is_float32(k) and (few or y.shape[2] > MOST_SINGLE)
+    v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), k, refined)  # P (B, C, N)
     modes = transpose(v)
     root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale[:, 0])
     return root, (v, p, eigenvalues, safe_scale)
@@ -173,8 +181,7 @@ def matrix_root(a, epsilon):
     @ops.custom_gradient
     def root(matrix):
         matrix = 0.5 * (matrix + transpose(matrix))
-        wide = ops.cast(matrix, "float64") if _has_float64() else matrix
-        eigenvalues, v, scale, safe_scale = _eigh(wide, matrix.dtype)
+        eigenvalues, v, scale, safe_scale = _eigh(_widest(matrix), matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
         result = ops.matmul(q, transpose(q))
@@ -219,40 +226,52 @@ def _newton_schulz(a, iterations):
     return y, z
 
 
-def _modes(y, most_single):
+def _modes(y, k, refined):
     """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
     and sqrt(tr) with 1 in place of 0, to divide by.
 
     A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
-    that error grows. So up to `FEW_ROWS` K is computed and decomposed in float64 where the backend
+    that error grows. So up to `FEW` rows K is computed and decomposed in float64 where the backend
     has it. The error of a larger one spreads over many modes: its product is float32, and up to
-    `most_single` rows its decomposition as well, which takes two thirds of the time. U is then made
-    orthogonal to rounding by a Newton-Schulz step. The eigenvalues are taken from P, so that they
-    fit it also where they are rounding.
+    `MOST_SINGLE` rows, or on the channels' side, its decomposition as well, which takes two thirds
+    of the time. Where `refined`, U is made orthogonal to rounding by a Newton-Schulz step. The
+    eigenvalues are taken from P, so that they fit it also where they are rounding.
     """
-    rows = y.shape[1]
-    few = rows is None or rows <= FEW_ROWS
-    # JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's.
-    single = not few and rows <= most_single and keras.backend.backend() != "jax"
-    wide = _has_float64()
-    k = _gram(ops.cast(y, "float64") if few and wide else y)
-    _, u, scale, safe_scale = _eigh(ops.cast(k, "float64") if wide and not single else k, y.dtype)
-    if single or not wide:
+    _, u, scale, safe_scale = _eigh(k, y.dtype)
+    if refined:
         u = 1.5 * u - 0.5 * ops.matmul(u, ops.matmul(transpose(u), u))
     p = ops.matmul(transpose(u) / safe_scale, y)
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
 
 
 def _gram(y):
-    """YY', summed from four parts of the columns: that halves its rounding errors."""
+    """YY', in float32 summed from four parts of the columns: that halves its rounding errors."""
     columns = y.shape[2]
-    if columns is None or columns < MANY_COLUMNS:
+    if columns < MANY_COLUMNS or not _is_float32(y):
         return ops.matmul(y, transpose(y))
     edges = [columns * part // 4 for part in range(5)]
-    parts = [y[:, :, start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [y[:, :, start:stop] for start, stop in itertools.pairwise(edges)]
     return sum(ops.matmul(part, transpose(part)) for part in parts)
+
+
+def _at_most(size, limit):
+    """Whether `size` is at most `limit`, or unknown."""
+    return size is None or size <= limit
+
+
+def _widest(matrix):
+    return ops.cast(matrix, "float64") if _has_float64() else matrix
+
+
+def _is_float32(matrix):
+    return keras.backend.standardize_dtype(matrix.dtype) == "float32"
+
+
+def _decomposes_in_float32():
+    """JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's."""
+    return keras.backend.backend() != "jax"
 
 
 def _has_float64():
