@@ -32,6 +32,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import SecondOrderPooling, SignedSquareRoot
+from layers.folded_triangle import FoldedTriangle
 
 EPSILON = SecondOrderPooling().epsilon
 BASELINE = "C side, Newton-Schulz 5"
@@ -39,7 +40,7 @@ LOOP_BYTES = 4e9  # the loops keep an outer product a position for the backward 
 SVD_CHANNELS = 512  # beyond, an SVD takes minutes
 
 
-# The methods: features (B, N, C) to matrix roots (B, C, C)
+# The methods: features (B, N, C) to matrix roots (B, C, C), or (B, D) of one triangle
 
 
 def moment(x):
@@ -95,19 +96,18 @@ def methods():
         "C side, SVD": (svd, plain_normalization, True),
         "C side, eigh": (eigh, plain_normalization, True),
         BASELINE: (newton_schulz, plain_normalization, True),
-        "ours, channels": (ours("channels"), SignedSquareRoot(normalize=True), True),
-        "ours, positions": (ours("positions"), SignedSquareRoot(normalize=True), True),
-        "ours, auto": (ours("auto"), SignedSquareRoot(normalize=True), True),
-        "ours, Newton-Schulz 5": (
-            SecondOrderPooling(root="newton_schulz"),
-            SignedSquareRoot(normalize=True),
-            True,
-        ),
+        "ours, channels": ours(root="exact", side="channels"),
+        "ours, positions": ours(root="exact", side="positions"),
+        "ours, auto": ours(root="exact"),
+        "ours, auto, whole matrix": ours(root="exact", triangular=False),
+        "ours, Newton-Schulz 5": ours(root="newton_schulz"),
     }
 
 
-def ours(side):
-    return SecondOrderPooling(root="exact", side=side)
+def ours(triangular=True, **options):
+    """One triangle, weighted so that after the signed root inner products are the matrices'."""
+    pooling = SecondOrderPooling(triangular=triangular, off_diagonal=2.0, **options)
+    return pooling, SignedSquareRoot(normalize=True), True
 
 
 def plain_normalization(matrix):
@@ -168,6 +168,8 @@ def errors(root, x, upstream, expected):
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = root(x)
+        if value.shape.rank == 2:
+            value = FoldedTriangle(2.0).unfold(value, x.shape[2])
     results = value, tape.gradient(value, x, upstream)
     return [
         np.linalg.norm(result[0] - truth) / np.linalg.norm(truth)

@@ -4,19 +4,14 @@ import keras
 
 from conf.schema import HeadConfig, Pooling
 from errors import UserError
-from layers import (
-    CompactBilinearPooling,
-    SecondOrderPooling,
-    SignedSquareRoot,
-    TriangularVectorization,
-)
+from layers import CompactBilinearPooling, SecondOrderPooling, SignedSquareRoot
 
 
 def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int) -> keras.Model:
     """Builds reduction, pooling, matrix root, signed root and L2, each if asked for.
 
-    A matrix becomes its upper triangle last, off-diagonals times sqrt(2): the classifier sees the
-    same inner products as those of the whole matrix, in half the numbers.
+    Of a symmetric matrix one triangle is computed: the classifier sees the same inner products as
+    those of the whole matrix, in half the numbers.
 
     Args:
         config: see `conf/schema.py`; the named heads are the files of `conf/head/`.
@@ -36,9 +31,7 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int)
     x = _pooled(config, x, seed)
     if config.signed_root:  # with L2 in the same pass
         x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
-    if config.pooling is Pooling.second_order:
-        x = TriangularVectorization(name="triangle")(x)
-    if config.l2 and not config.signed_root:
+    elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(maps, x, name="descriptor")
 
@@ -84,5 +77,8 @@ def _pooled(config: HeadConfig, maps, seed: int):
         root=config.root.value if config.root else None,
         iterations=config.iterations,
         epsilon=config.epsilon,
+        triangular=True,
+        # For inner products of whole matrices: sqrt(2), which a signed root makes of 2.
+        off_diagonal=2.0 if config.signed_root else 2.0**0.5,
         name="second_order",
     )(maps)
