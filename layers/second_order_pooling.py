@@ -36,13 +36,13 @@ class SecondOrderPooling(keras.layers.Layer):
         side: `"auto"`, `"channels"` or `"positions"`: the matrix that the root is computed on.
             The result is the same; `"auto"` takes the smaller, at run time where the number of
             positions is not known before. Defaults to `"auto"`.
+        data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
+            Defaults to `None`.
         triangular: Boolean, whether to return one triangle alone, as a vector in the order of
             `folded_triangle.py`: half of the numbers, from fewer products. Defaults to `False`.
         off_diagonal: Float, what off-diagonal entries of the triangle are multiplied by, so that
             inner products are those of the whole matrices: sqrt(2), or 2 where a
             `SignedSquareRoot` follows. Only used with `triangular=True`. Defaults to `2**0.5`.
-        data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
-            Defaults to `None`.
 
     Input shape:
         `(batch, height, width, channels)` or `(batch, positions, channels)`; with
@@ -71,9 +71,9 @@ class SecondOrderPooling(keras.layers.Layer):
         iterations=5,
         epsilon=1e-5,
         side="auto",
+        data_format=None,
         triangular=False,
         off_diagonal=2**0.5,
-        data_format=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,9 +92,9 @@ class SecondOrderPooling(keras.layers.Layer):
         self.iterations = iterations
         self.epsilon = epsilon
         self.side = side
+        self.data_format = feature_maps.standardize_data_format(data_format)
         self.triangular = triangular
         self.off_diagonal = off_diagonal
-        self.data_format = feature_maps.standardize_data_format(data_format)
         if root == "exact":
             self.supports_jit = compilation.eigendecomposition_supports_jit()
 
@@ -134,9 +134,9 @@ class SecondOrderPooling(keras.layers.Layer):
                 "iterations": self.iterations,
                 "epsilon": self.epsilon,
                 "side": self.side,
+                "data_format": self.data_format,
                 "triangular": self.triangular,
                 "off_diagonal": self.off_diagonal,
-                "data_format": self.data_format,
             }
         )
         return config

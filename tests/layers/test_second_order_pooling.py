@@ -93,7 +93,9 @@ def test_shape(kind, shape):
 
 
 def test_config_round_trip():
-    layer = SecondOrderPooling(True, "newton_schulz", 3, 1e-4, "channels", "channels_first")
+    layer = SecondOrderPooling(
+        True, "newton_schulz", 3, 1e-4, "channels", "channels_first", True, 2.0
+    )
     config = layer.get_config()
     assert SecondOrderPooling.from_config(config).get_config() == config
 
@@ -105,6 +107,7 @@ def test_config_round_trip():
         {"side": "left"},
         {"iterations": 0},
         {"epsilon": -1},
+        {"off_diagonal": 0},
         {"data_format": "NHWC"},
     ],
 )
@@ -158,9 +161,22 @@ def test_contract_at_other_scales(scale, shape):
 @pytest.mark.parametrize("shape", [(49, 512), (196, 512), (300, 200)])
 def test_contract_at_the_sizes_of_vgg16(shape):
     rng = np.random.default_rng(2)
-    for spectrum in ("full rank", "rank one", "decaying to 1e-8", "power law"):
+    for spectrum in ("full rank", "rank one", "constant", "decaying to 1e-8", "power law"):
         x = SPECTRA[spectrum](rng, *shape)
         assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])))
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (150, 160)])
+def test_without_a_ridge_modes_that_are_rounding_are_left_out(shape):
+    x = SPECTRA["constant"](np.random.default_rng(5), *shape).astype("float32")
+    ones = np.ones((2, shape[1], shape[1]), "float32")
+    value, gradient = value_and_gradient(SecondOrderPooling(root="exact", epsilon=0.0), x, ones)
+    # Of rank one: the root of xx' is xx' / |x|.
+    row = x[:, 0].astype("float64")
+    expected = row[:, :, None] * row[:, None] / np.linalg.norm(row, axis=1)[:, None, None]
+    assert relative_error(value, expected) <= SLACK * 5e-6
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() < 100
 
 
 @settings(max_examples=60, deadline=None)

@@ -48,8 +48,12 @@ def newton_schulz_root(a: np.ndarray, iterations: int) -> np.ndarray:
 
 
 def triangle(a: np.ndarray) -> np.ndarray:
-    rows, columns = np.triu_indices(len(a))
-    return a[rows, columns] * np.where(rows == columns, 1, np.sqrt(2))
+    """In the order of layers/folded_triangle.py."""
+    half = len(a) // 2
+    weighted = a * np.where(np.eye(len(a)), 1, np.sqrt(2))
+    upper, lower = weighted[:half, :half], weighted[half:, half:]
+    shared = np.where(np.triu(np.ones((half, half))), upper, lower)
+    return np.concatenate([weighted[:half, half:].ravel(), shared.ravel(), np.diag(lower)])
 
 
 def signed_root(x: np.ndarray) -> np.ndarray:
@@ -130,7 +134,9 @@ def test_a_named_head_has_nothing_to_train(head, head_config):
 @settings(max_examples=10)
 @given(
     head=st.sampled_from(HEADS),
-    height=st.integers(1, 5), width=st.integers(1, 5), channels=st.integers(1, 9),
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    channels=st.integers(1, 9),
 )
 def test_a_descriptor_of_any_map_has_unit_norm(head_config, head, height, width, channels):
     features = np.random.default_rng(0).uniform(1, 2, (2, height, width, channels))
@@ -204,9 +210,7 @@ def test_a_reduction_s_first_weights_depend_on_the_seed_alone(head_config):
 
 
 @pytest.mark.parametrize("pooling", [Pooling.average, Pooling.compact])
-@pytest.mark.parametrize(
-    ("key", "value"), [("root", Root.exact), ("centered", True)]
-)
+@pytest.mark.parametrize(("key", "value"), [("root", Root.exact), ("centered", True)])
 def test_an_option_of_second_order_pooling_alone_is_refused_elsewhere(pooling, key, value):
     config = dataclasses.replace(HeadConfig(name="own", pooling=pooling), **{key: value})
     with pytest.raises(UserError, match=rf"head\.{key}=.*takes head\.pooling=second_order"):
