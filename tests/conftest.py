@@ -82,12 +82,8 @@ def folder_config(make_config):
 
     def make(path: Path, *overrides: str) -> Config:
         return make_config(
-            "data=image_folder",
-            f"data.path={path}",
-            "data.image_size=16",
-            "backbone=vgg16_random",
-            "backbone.tap=block1_conv1",
-            "trainer.batch_size=4",
+            "data=image_folder", f"data.path={path}", "data.image_size=16",
+            "backbone=vgg16_random", "backbone.tap=block1_conv1", "trainer.batch_size=4",
             *overrides,
         )
 
@@ -151,13 +147,9 @@ def train(command, own_folder, tmp_path):
         folder = tmp_path / name
         sweep = "-m" in overrides
         outcome = command(
-            "train.py",
-            *(["-m"] if sweep else []),
-            "data=image_folder",
-            f"data.path={own_folder}",
+            "train.py", *(["-m"] if sweep else []), "data=image_folder", f"data.path={own_folder}",
             f"trainer.feature_dir={tmp_path / 'features'}",
-            f"hydra.{'sweep' if sweep else 'run'}.dir={folder}",
-            *SMALL,
+            f"hydra.{'sweep' if sweep else 'run'}.dir={folder}", *SMALL,
             *(override for override in overrides if override != "-m"),
         )
         return outcome, folder

@@ -13,15 +13,9 @@ import pytest
 from conftest import ROOT
 
 FINE_TUNED = (
-    "trainer.epochs=6",
-    "trainer.fine_tune_epochs=3",
-    "trainer.checkpoint_seconds=0",
-    "optimizer.fine_tune_learning_rate=1e-4",
-    "head.dropout=0.3",
-    "data.mirror=true",
-    "trainer.early_stopping=null",
-    "optimizer.warmup_epochs=1",
-    "optimizer.schedule=plateau",
+    "trainer.epochs=6", "trainer.fine_tune_epochs=3", "trainer.checkpoint_seconds=0",
+    "optimizer.fine_tune_learning_rate=1e-4", "head.dropout=0.3", "data.mirror=true",
+    "trainer.early_stopping=null", "optimizer.warmup_epochs=1", "optimizer.schedule=plateau",
     "optimizer.plateau_epochs=1",
 )
 
@@ -141,21 +135,12 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, monkeypatch)
 def start(own_folder, tmp_path, name: str, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(
         [
-            sys.executable,
-            "train.py",
-            "data=image_folder",
-            f"data.path={own_folder}",
-            "data.image_size=32",
-            "backbone.tap=block1_conv2",
-            *FINE_TUNED,
+            sys.executable, "train.py", "data=image_folder", f"data.path={own_folder}",
+            "data.image_size=32", "backbone.tap=block1_conv2", *FINE_TUNED,
             f"trainer.feature_dir={tmp_path / name / 'features'}",
-            f"hydra.run.dir={tmp_path / name / 'run'}",
-            *overrides,
+            f"hydra.run.dir={tmp_path / name / 'run'}", *overrides,
         ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
 

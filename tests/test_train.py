@@ -23,14 +23,8 @@ def test_a_run_fills_its_folder(train):
     outcome, folder = train()
     assert outcome.status == 0, outcome.errors
     assert {path.name for path in folder.iterdir()} >= {
-        "metrics.json",
-        "metrics.jsonl",
-        "config.yaml",
-        "model.keras",
-        "checkpoints",
-        "tensorboard",
-        "predictions.csv",
-        "classes.json",
+        "metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "checkpoints",
+        "tensorboard", "predictions.csv", "classes.json",
     }
     found = metrics(folder)
     assert set(found["test"]) >= {"accuracy", "top5_accuracy", "loss"}
@@ -48,17 +42,15 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train):
 
     _, folder = train()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert (
-        set(logs.Tags()["tensors"]) >= {"config", "test/confusion", "test/worst mistakes"}
-        and logs.Tags()["graph"]
-    )
+    assert set(logs.Tags()["tensors"]) >= {
+        "config", "test/confusion", "test/worst mistakes"
+    } and logs.Tags()["graph"]
     for split in ("train", "validation"):
         tags = EventAccumulator(str(folder / "tensorboard" / split)).Reload().Tags()["tensors"]
         assert set(tags) >= {"epoch_loss", "epoch_accuracy", "epoch_top5_accuracy"}
-    assert (
-        "epoch_learning_rate"
-        in EventAccumulator(str(folder / "tensorboard" / "train")).Reload().Tags()["tensors"]
-    )
+    assert "epoch_learning_rate" in EventAccumulator(
+        str(folder / "tensorboard" / "train")
+    ).Reload().Tags()["tensors"]
 
 
 def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train):
@@ -212,7 +204,9 @@ def test_a_class_with_too_few_pictures_to_split(train, own_folder):
 @pytest.mark.parametrize("store", ["true", "false"])
 def test_an_undecodable_picture_is_named(train, own_folder, store):
     (own_folder / "red" / "3.png").write_bytes(b"no picture")
-    fails(*train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true")
+    fails(
+        *train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true"
+    )
 
 
 def test_damaged_pictures_are_left_out_and_counted_if_asked(train, own_folder):
@@ -284,16 +278,9 @@ def test_cfg_answers_without_loading_tensorflow(tmp_path):
 def test_a_mistake_exits_with_2_and_one_line_and_no_traceback(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # or TensorFlow starts talkative
     done = subprocess.run(
-        [
-            sys.executable,
-            "train.py",
-            "data=image_folder",
-            f"data.path={tmp_path / 'none'}",
-            f"hydra.run.dir={tmp_path / 'run'}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [sys.executable, "train.py", "data=image_folder", f"data.path={tmp_path / 'none'}",
+         f"hydra.run.dir={tmp_path / 'run'}"],
+        cwd=ROOT, capture_output=True, text=True,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: data.path=")
@@ -303,7 +290,6 @@ def test_pictures_of_other_shapes_and_kinds_train(train, own_folder):
     Image.new("RGB", (90, 20), (200, 60, 40)).save(own_folder / "red" / "wide.jpg")
     Image.new("P", (20, 90)).save(own_folder / "red" / "tall.bmp")
     outcome, folder = train()
-    assert (
-        outcome.status == 0
-        and sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 32
-    )
+    assert outcome.status == 0 and sum(
+        metrics(folder)["data"][split] for split in ("train", "val", "test")
+    ) == 32

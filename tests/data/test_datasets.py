@@ -69,9 +69,7 @@ def test_a_flat_folder_is_split_by_fractions_of_each_class(own_pictures):
     assert dataset.class_names == ["ash", "oak"]
     sizes = {name: np.bincount(dataset.labels[rows]) for name, rows in dataset.splits.items()}
     assert {name: size.tolist() for name, size in sizes.items()} == {
-        "train": [6, 6],
-        "val": [2, 2],
-        "test": [2, 2],  # val is carved from the other 16
+        "train": [6, 6], "val": [2, 2], "test": [2, 2],  # val is carved from the other 16
     }
     np.testing.assert_array_equal(dataset.rows, np.arange(20))
 
@@ -83,15 +81,15 @@ def test_splits_depend_on_the_seed_alone(own_pictures):
     assert first.splits["test"].tolist() != other.splits["test"].tolist()
 
 
-def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(tmp_path, draw_pictures):
+def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(
+    tmp_path, draw_pictures
+):
     for split, count in (("train", 10), ("test", 3)):
         for name in ("ash", "oak"):
             draw_pictures(tmp_path / split / name, count)
     dataset = open_dataset(folder(tmp_path, val_fraction=0.2, test_fraction=0.5), seed=0)
     assert {name: len(rows) for name, rows in dataset.splits.items()} == {
-        "train": 16,
-        "val": 4,
-        "test": 6,
+        "train": 16, "val": 4, "test": 6,
     }
     assert all(dataset.pictures.name(row).startswith("test/") for row in dataset.splits["test"])
     assert all(dataset.pictures.name(row).startswith("train/") for row in dataset.splits["val"])
@@ -106,9 +104,7 @@ def test_without_a_validation_fraction_val_is_empty(own_pictures):
 def test_limit_keeps_so_many_pictures_of_each_class_and_split(own_pictures):
     dataset = open_dataset(folder(own_pictures, limit=1), seed=0)
     assert {name: dataset.labels[rows].tolist() for name, rows in dataset.splits.items()} == {
-        "train": [0, 1],
-        "val": [0, 1],
-        "test": [0, 1],
+        "train": [0, 1], "val": [0, 1], "test": [0, 1],
     }
 
 

@@ -76,9 +76,7 @@ def test_a_store_is_marked_complete_and_leaves_nothing_unfinished(tmp_path):
     store.open(Extractor())
     assert len(shards(store)) == 3
     assert {path.name for path in store.folder.iterdir()} == {
-        "complete",
-        "key.json",
-        *(path.name for path in shards(store)),
+        "complete", "key.json", *(path.name for path in shards(store)),
     }
     assert json.loads((store.folder / "key.json").read_text()).items() >= KEY.items()
 

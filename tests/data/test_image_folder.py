@@ -32,11 +32,7 @@ def test_a_flat_folder_is_all_training(flat):
     pictures, class_names, splits = read_folder(flat)
     assert class_names == ["crocus", "tulip"]
     assert [pictures.name(i) for i in range(len(pictures))] == [
-        "crocus/0.png",
-        "crocus/1.png",
-        "tulip/0.png",
-        "tulip/1.png",
-        "tulip/2.png",
+        "crocus/0.png", "crocus/1.png", "tulip/0.png", "tulip/1.png", "tulip/2.png",
     ]
     assert pictures.labels.tolist() == [0, 0, 1, 1, 1]
     assert pictures.labels.dtype == np.int64
@@ -134,9 +130,7 @@ def test_find_pictures_takes_a_picture_or_all_below_a_folder(divided):
     (divided / "notes.txt").write_text("no picture")
     found = find_pictures(divided / "val")
     assert [path.relative_to(divided / "val").as_posix() for path in found] == [
-        "crocus/0.png",
-        "tulip/0.png",
-        "tulip/1.png",
+        "crocus/0.png", "tulip/0.png", "tulip/1.png",
     ]
 
 

@@ -138,7 +138,9 @@ def test_damaged_bytes_give_a_picture_or_a_user_error(file_format, place, value)
     crop_ratio=st.floats(0.5, 1),
     keep_aspect=st.booleans(),
 )
-def test_the_evaluation_view_is_the_centre_crop(width, height, image_size, crop_ratio, keep_aspect):
+def test_the_evaluation_view_is_the_centre_crop(
+    width, height, image_size, crop_ratio, keep_aspect
+):
     options = config(image_size=image_size, crop_ratio=crop_ratio, keep_aspect=keep_aspect)
     view = pictures.evaluation_view(ramp(width, height), "it", options)
     assert view.shape == (image_size, image_size, 3)
@@ -183,13 +185,17 @@ def crop_of(view: np.ndarray) -> tuple[float, float, float, float]:
 def drawn_crops(options: DataConfig, count: int = 60, size=(240, 240)) -> np.ndarray:
     picture = ramp(*size)
     draws = (np.random.default_rng(seed) for seed in range(count))
-    return np.array([crop_of(pictures.training_view(picture, "it", options, rng)) for rng in draws])
+    return np.array(
+        [crop_of(pictures.training_view(picture, "it", options, rng)) for rng in draws]
+    )
 
 
 def test_a_centre_crop_for_training_is_the_evaluation_view():
     options = config(train_crop=Crop.center, mirror=False)
     view = pictures.training_view(ramp(90, 70), "it", options, np.random.default_rng(0))
-    np.testing.assert_array_equal(view, pictures.evaluation_view(ramp(90, 70), "it", options))
+    np.testing.assert_array_equal(
+        view, pictures.evaluation_view(ramp(90, 70), "it", options)
+    )
 
 
 def test_a_random_crop_has_the_size_of_the_centre_crop_and_lies_anywhere():

@@ -33,14 +33,14 @@ def test_folders_and_pictures_may_be_mixed_and_keep_their_order(
     paths = [picture_folder / "red" / "5.png", picture_folder / "blue", picture_folder / "green"]
     found = list(predict_pictures(finished_run, paths, top=1))
     assert [path.relative_to(picture_folder).as_posix() for path, _, _ in found] == [
-        "red/5.png",
-        *(f"blue/{i}.png" for i in range(8)),
-        *(f"green/{i}.png" for i in range(8)),
+        "red/5.png", *(f"blue/{i}.png" for i in range(8)), *(f"green/{i}.png" for i in range(8)),
     ]
     assert [best[0][0] for _, best, _ in found] == ["red"] + ["blue"] * 8 + ["green"] * 8
 
 
-def test_a_damaged_picture_is_told_and_the_others_are_named(finished_run, tmp_path, draw_pictures):
+def test_a_damaged_picture_is_told_and_the_others_are_named(
+    finished_run, tmp_path, draw_pictures
+):
     paths = draw_pictures(tmp_path, 3, COLOURS["red"])
     paths[1].write_bytes(paths[1].read_bytes()[:60])
     found = list(predict_pictures(finished_run, [tmp_path], top=1))

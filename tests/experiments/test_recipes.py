@@ -35,15 +35,9 @@ def test_a_recipe_runs(name, command, own_folder, tmp_path):
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
     with tfds.testing.mock_data(as_data_source_fn=made_source):
         outcome = command(
-            "train.py",
-            f"experiment={name}",
-            "debug=limit",
-            f"data.path={where}",
-            f"data.image_size={SIZE}",
-            "backbone.weights=random",
-            "data.limit=2",
-            "trainer.epochs=1",
-            f"trainer.feature_dir={tmp_path / 'features'}",
+            "train.py", f"experiment={name}", "debug=limit", f"data.path={where}",
+            f"data.image_size={SIZE}", "backbone.weights=random", "data.limit=2",
+            "trainer.epochs=1", f"trainer.feature_dir={tmp_path / 'features'}",
             f"hydra.run.dir={tmp_path / 'run'}",
         )
     assert outcome.status == 0, outcome.errors

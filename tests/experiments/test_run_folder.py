@@ -93,16 +93,8 @@ def test_predictions_are_a_line_a_picture(tmp_path):
     run_folder.write_predictions(path, dataset, "test", np.array([[0.25, 0.75], [0.1, 0.9]]))
     with path.open(newline="") as file:
         assert list(csv.DictReader(file)) == [
-            {
-                "picture": "wood, old/0.png",
-                "label": "ash",
-                "prediction": "oak",
-                "probability": "0.750000",
-            },
-            {
-                "picture": "wood, old/2.png",
-                "label": "oak",
-                "prediction": "oak",
-                "probability": "0.900000",
-            },
+            {"picture": "wood, old/0.png", "label": "ash", "prediction": "oak",
+             "probability": "0.750000"},
+            {"picture": "wood, old/2.png", "label": "oak", "prediction": "oak",
+             "probability": "0.900000"},
         ]

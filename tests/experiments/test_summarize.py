@@ -34,12 +34,9 @@ def sweep(tmp_path):
 def test_runs_that_differ_in_seed_alone_are_one_group(sweep):
     average, bilinear = summarize.summarize(read_runs([sweep]))
     assert average == {
-        "head": "average",
-        "runs": 2,
-        "val_mean": pytest.approx(0.6),
-        "val_std": pytest.approx(0.02**0.5),
-        "test_mean": pytest.approx(0.3),
-        "test_std": pytest.approx(0.005**0.5),
+        "head": "average", "runs": 2,
+        "val_mean": pytest.approx(0.6), "val_std": pytest.approx(0.02**0.5),
+        "test_mean": pytest.approx(0.3), "test_std": pytest.approx(0.005**0.5),
     }
     assert (bilinear["head"], bilinear["runs"]) == ("bilinear", 2)
     assert bilinear["test_mean"] == pytest.approx(0.85)
@@ -58,12 +55,7 @@ def test_runs_without_validation_are_summarized_and_none_is_starred(tmp_path):
     (group,) = summarize.summarize(read_runs([tmp_path]))
     assert (group["val_mean"], group["val_std"], group["runs"]) == (None, None, 2)
     assert as_table([group]).splitlines()[-1].split() == [
-        "default",
-        "2",
-        "-",
-        "0.5000",
-        "±",
-        "0.0000",
+        "default", "2", "-", "0.5000", "±", "0.0000",
     ]
 
 
@@ -73,9 +65,7 @@ def test_a_setting_that_only_some_runs_have_makes_groups_of_its_own(tmp_path):
     run_in(tmp_path / "2", ["data.path=a=b", "head=average"], test=0.7)
     groups = summarize.summarize(read_runs([tmp_path]))
     assert [(group["head"], group["data.path"]) for group in groups] == [
-        ("", ""),
-        ("average", ""),
-        ("average", "a=b"),
+        ("", ""), ("average", ""), ("average", "a=b"),
     ]
 
 

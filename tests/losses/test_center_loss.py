@@ -17,9 +17,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "center_compactness.json"
 RUNS = json.loads(GOLDEN.read_text())["runs"]
 GOLDEN_KEYS = {
-    "half_sum": "half_sum_pre",
-    "half_mean": "half_mean_pre",
-    "mean_elements": "mean_elem_pre",
+    "half_sum": "half_sum_pre", "half_mean": "half_mean_pre", "mean_elements": "mean_elem_pre",
 }
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 UNSTABLE = "ignore:.*are unstable"
@@ -99,7 +97,9 @@ def test_the_gradient_is_that_of_fixed_centers():
     layer = CenterLoss(3)
     layer(x, labels, training=True)
     before = centers_of(layer)
-    _, gradient = value_and_gradient(lambda x: layer(x, labels), x, np.full(12, 1 / 12, "float32"))
+    _, gradient = value_and_gradient(
+        lambda x: layer(x, labels), x, np.full(12, 1 / 12, "float32")
+    )
     np.testing.assert_allclose(gradient, (x - before[labels]) / 12, rtol=1e-4, atol=1e-7)
     if ON_TENSORFLOW:  # JAX changes state through stateless_call only
         _, training = value_and_gradient(
@@ -125,7 +125,9 @@ def test_evaluation_leaves_the_centers_alone():
 
 def with_center_loss(accumulation_steps=None):
     x, labels = keras.Input((4,)), keras.Input((), dtype="int32")
-    layer = CenterLoss(3, "facenet", 0.9, accumulation_steps=accumulation_steps, name="center_loss")
+    layer = CenterLoss(
+        3, "facenet", 0.9, accumulation_steps=accumulation_steps, name="center_loss"
+    )
     return keras.Model([x, labels], layer(x, labels))
 
 

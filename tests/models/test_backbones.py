@@ -13,12 +13,7 @@ from models.preprocessing import Preprocessing
 
 # One of each family is built in every run of the tests, its larger sisters in slow ones.
 LARGE = {
-    "vgg19",
-    "resnet101",
-    "resnet152",
-    "resnet101_v2",
-    "resnet152_v2",
-    "densenet201",
+    "vgg19", "resnet101", "resnet152", "resnet101_v2", "resnet152_v2", "densenet201",
     "efficientnet_v2_s",
 }
 EACH = [
@@ -33,7 +28,9 @@ def vgg16(tap: str = "block1_conv1", **options) -> keras.Model:
 
 def mobilenet(**options) -> keras.Model:
     tap = "block_1_project_BN"
-    config = BackboneConfig(**{"name": "mobilenet_v2", "weights": "random", "tap": tap, **options})
+    config = BackboneConfig(
+        **{"name": "mobilenet_v2", "weights": "random", "tap": tap, **options}
+    )
     return build_backbone(config, 32)
 
 
@@ -65,8 +62,7 @@ def test_the_tap_is_the_last_layer_that_is_kept():
     assert vgg16("block1_conv2").output.shape == (None, 32, 32, 64)
     assert vgg16("block2_pool").output.shape == (None, 8, 8, 128)
     assert [weight.path for weight in vgg16("block1_conv1").weights] == [
-        "block1_conv1/kernel",
-        "block1_conv1/bias",
+        "block1_conv1/kernel", "block1_conv1/bias",
     ]
 
 
@@ -204,12 +200,16 @@ def write_layers(path, layers: dict[str, list[np.ndarray]]) -> str:
 
 def block1(seed: int = 5) -> dict[str, list[np.ndarray]]:
     source = vgg16("block1_conv2", seed=seed)
-    return {name: inner(source, name).get_weights() for name in ("block1_conv1", "block1_conv2")}
+    return {
+        name: inner(source, name).get_weights() for name in ("block1_conv1", "block1_conv2")
+    }
 
 
 @pytest.fixture(scope="module")
 def whole_mobilenet() -> keras.Model:
-    model = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    model = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 32, 3)
+    )
     random = np.random.default_rng(3)
     for weight in model.weights:
         weight.assign(random.uniform(0.5, 1.5, weight.shape))

@@ -61,11 +61,6 @@ def test_fit_stops_at_the_first_such_step(tmp_path):
     x[3] = np.nan
     with pytest.raises(UserError, match="the loss became nan in epoch 1, step 4 of stage 'head'"):
         model.fit(
-            x,
-            np.ones(6),
-            batch_size=1,
-            shuffle=False,
-            epochs=3,
-            verbose=0,
+            x, np.ones(6), batch_size=1, shuffle=False, epochs=3, verbose=0,
             callbacks=[StopOnDivergence("head", tmp_path / "none.weights.h5")],
         )

@@ -20,9 +20,7 @@ def configured(folder_config, picture_folder, tmp_path):
 
     def make(*overrides: str):
         return folder_config(
-            picture_folder,
-            f"trainer.feature_dir={tmp_path / 'features'}",
-            "data.image_size=32",
+            picture_folder, f"trainer.feature_dir={tmp_path / 'features'}", "data.image_size=32",
             *overrides,
         )
 
@@ -61,7 +59,9 @@ def test_a_second_run_computes_nothing(configured, capsys):
     backbone = build_backbone(config.backbone, config.data.image_size)
     backbone.call = refuses
     again = stored_features(config, dataset, backbone)
-    np.testing.assert_array_equal(again.evaluation(dataset.rows), features.evaluation(dataset.rows))
+    np.testing.assert_array_equal(
+        again.evaluation(dataset.rows), features.evaluation(dataset.rows)
+    )
 
 
 def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path):
@@ -73,13 +73,8 @@ def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path)
 
 def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_path):
     overrides = (
-        "backbone.seed=0",
-        "backbone.seed=1",
-        "backbone.tap=block1_conv2",
-        "data.crop_ratio=0.5",
-        "data.keep_aspect=false",
-        "data.mirror=false",
-        "data.limit=2",
+        "backbone.seed=0", "backbone.seed=1", "backbone.tap=block1_conv2",
+        "data.crop_ratio=0.5", "data.keep_aspect=false", "data.mirror=false", "data.limit=2",
     )
     for count, override in enumerate(overrides, 1):
         stored(configured(override))

@@ -14,18 +14,17 @@ from training.reproducibility import begin
 def deterministic(monkeypatch):
     """Notes that TensorFlow is asked for deterministic kernels, which no test could take back."""
     asked = []
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: asked.append(True)
+    )
     yield asked
     keras.config.set_dtype_policy("float32")
 
 
 def draws() -> list:
     return [
-        random.random(),
-        np.random.random(),
-        float(tf.random.uniform(())),
-        float(keras.random.uniform(())),
-        keras.layers.Dense(2).name,
+        random.random(), np.random.random(), float(tf.random.uniform(())),
+        float(keras.random.uniform(())), keras.layers.Dense(2).name,
     ]
 
 

@@ -32,18 +32,12 @@ def fitted(weight=0.1, steps=None, batch_size=8, epochs=2, **options):
     model = SoftmaxCenterModel(network(), center_loss, weight)
     objective = classification_objective(LossConfig(), 3)
     model.compile(
-        keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps),
-        objective.loss,
+        keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps), objective.loss,
         metrics=list(objective.metrics),
     )
     history = model.fit(
-        X,
-        ONE_HOT,
-        validation_data=(X, ONE_HOT),
-        batch_size=batch_size,
-        epochs=epochs,
-        shuffle=False,
-        verbose=0,
+        X, ONE_HOT, validation_data=(X, ONE_HOT), batch_size=batch_size, epochs=epochs,
+        shuffle=False, verbose=0,
     )
     return model, history.history
 
@@ -93,12 +87,8 @@ def test_accumulated_batches_are_one_large_batch():
 
 JOINT = ("loss=softmax_center", "head.embedding=4", "loss.center_weight=0.1", "optimizer=adamw")
 BOTH_STAGES = (
-    *JOINT,
-    "trainer.fine_tune_epochs=2",
-    "trainer.checkpoint_seconds=0",
-    "optimizer.accumulation_steps=2",
-    "trainer.batch_size=4",
-    "trainer.fine_tune_batch_size=4",
+    *JOINT, "trainer.fine_tune_epochs=2", "trainer.checkpoint_seconds=0",
+    "optimizer.accumulation_steps=2", "trainer.batch_size=4", "trainer.fine_tune_batch_size=4",
 )
 
 
@@ -168,12 +158,10 @@ def test_fine_tuning_goes_on_with_the_centers_of_the_chosen_epoch(train, monkeyp
 
 
 def test_what_it_needs_is_told(train):
-    for number, (overrides, told) in enumerate(
-        [
-            (("loss=softmax_center",), "head.embedding"),
-            ((*JOINT, "solver=svm"), "solver=sgd"),
-            ((*JOINT, "loss.center_alpha=2"), "loss.center_alpha=2"),
-        ]
-    ):
+    for number, (overrides, told) in enumerate([
+        (("loss=softmax_center",), "head.embedding"),
+        ((*JOINT, "solver=svm"), "solver=sgd"),
+        ((*JOINT, "loss.center_alpha=2"), "loss.center_alpha=2"),
+    ]):
         outcome, _ = train(*overrides, name=f"run{number}")
         assert outcome.status == 2 and told in outcome.error

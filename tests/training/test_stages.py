@@ -58,17 +58,9 @@ def linear(kernel: np.ndarray | None = None) -> keras.Model:
 def stage_of(model: keras.Model, array=None, epochs: int = 6, **options) -> Stage:
     inputs = inputs_of(vectors() if array is None else array)
     return Stage(
-        **{
-            "name": "head",
-            "model": model,
-            "inputs": inputs,
-            "epochs": epochs,
-            "first_epoch": 0,
-            "batch_size": 8,
-            "learning_rate": 0.5,
-            "objective": classification_objective(LossConfig(), len(CLASSES)),
-            **options,
-        }
+        **{"name": "head", "model": model, "inputs": inputs, "epochs": epochs, "first_epoch": 0,
+           "batch_size": 8, "learning_rate": 0.5,
+           "objective": classification_objective(LossConfig(), len(CLASSES)), **options}
     )
 
 
@@ -167,17 +159,11 @@ def test_a_later_stage_counts_its_epochs_on(config, tmp_path):
     later = stage_of(linear(), epochs=2, name="fine_tune", first_epoch=2)
     record = fit_stage(later, dataset(), config, tmp_path)
     assert [(line["stage"], line["epoch"]) for line in lines_of(tmp_path)] == [
-        ("head", 1),
-        ("head", 2),
-        ("fine_tune", 3),
-        ("fine_tune", 4),
+        ("head", 1), ("head", 2), ("fine_tune", 3), ("fine_tune", 4),
     ]
     assert record["epochs"] == 2 and record["chosen_epoch"] in (3, 4)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
-        "head.weights.h5",
-        "head.json",
-        "fine_tune.weights.h5",
-        "fine_tune.json",
+        "head.weights.h5", "head.json", "fine_tune.weights.h5", "fine_tune.json",
     }
 
 

@@ -125,7 +125,9 @@ def test_a_run_reports_and_its_saved_model_agrees(train, command):
 def test_fine_tuning_goes_on_from_it(train):
     outcome, folder = train("solver=svm", "trainer.fine_tune_epochs=1")
     assert outcome.status == 0, outcome.errors
-    assert set(json.loads((folder / "metrics.json").read_text())["stages"]) == {"head", "fine_tune"}
+    assert set(json.loads((folder / "metrics.json").read_text())["stages"]) == {
+        "head", "fine_tune"
+    }
 
 
 @pytest.mark.parametrize(
