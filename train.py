@@ -62,11 +62,12 @@ def run(config: Config, folder: Path) -> dict:
     results = run_folder.enter(folder, config)
     if results is None:
         device = import_tensorflow()
-        from experiments import classification
+        from experiments import classification, hparams
 
         print(f"{folder} on {device}", flush=True)
         experiment = {Task.classification: classification.run}[config.task]
         results = experiment(config, folder)
+        hparams.log_hparams(folder, config, results)
     print(report.final_table(results, folder), flush=True)
     return results
 

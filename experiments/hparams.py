@@ -1,0 +1,51 @@
+"""A run's configuration and final figures, for TensorBoard's HParams: a row a run."""
+
+import dataclasses
+import enum
+from pathlib import Path
+
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hp
+from tensorboard.plugins.hparams import api_pb2, summary
+
+from conf.schema import Config
+
+SUFFIX = ".hparams"  # of the event file, by which it is found again
+
+
+def log_hparams(folder: Path, config: Config, results: dict) -> None:
+    """Writes every set key of `config`, and each final figure as the scalar "test/accuracy" etc.
+
+    Written again, it replaces what it wrote before.
+
+    Args:
+        folder: the run's; its name in the table, so that runs of one configuration stay two rows.
+        config: see `conf/schema.py`; keys that are null are left out.
+        results: of `metrics.json`: a dictionary of numbers, or `None`, for "val" and for "test".
+    """
+    board = folder / "tensorboard"
+    for written in board.glob(f"*{SUFFIX}"):
+        written.unlink()
+    with tf.summary.create_file_writer(str(board), filename_suffix=SUFFIX).as_default(step=0):
+        hp.hparams(flat(config), trial_id=str(folder))
+        for split in ("val", "test"):
+            for name, value in (results[split] or {}).items():
+                if isinstance(value, (int, float)):
+                    tf.summary.scalar(f"{split}/{name}", value)
+        end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        tf.summary.experimental.write_raw_pb(end.SerializeToString())
+
+
+def flat(config: Config) -> dict[str, bool | int | float | str]:
+    """`{"seed": 0, "head.name": "average", ...}`, without null and what changes no result."""
+    found = {}
+    for key, value in dataclasses.asdict(config).items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": item for name, item in value.items()}
+        elif key != "force":
+            found[key] = value
+    return {
+        key: value.value if isinstance(value, enum.Enum) else value
+        for key, value in found.items()
+        if value is not None
+    }
