@@ -198,3 +198,14 @@ def checked(config: DictConfig) -> Config:
             upper = f" and at most {most:g}" if math.isfinite(most) else ""
             raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
     return config
+
+
+def dotted(config: dict) -> dict:
+    """`{"seed": 0, "head": {"name": "average"}}` as `{"seed": 0, "head.name": "average"}`."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            found[key] = value
+    return found

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from conf.schema import Config
+from conf.schema import Config, dotted
 
 SUFFIX = ".hparams"  # of the event file, by which it is found again
 
@@ -38,14 +38,8 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
 
 def flat(config: Config) -> dict[str, bool | int | float | str]:
     """`{"seed": 0, "head.name": "average", ...}`, without null and what changes no result."""
-    found = {}
-    for key, value in dataclasses.asdict(config).items():
-        if isinstance(value, dict):
-            found |= {f"{key}.{name}": item for name, item in value.items()}
-        elif key != "force":
-            found[key] = value
     return {
         key: value.value if isinstance(value, enum.Enum) else value
-        for key, value in found.items()
-        if value is not None
+        for key, value in dotted(dataclasses.asdict(config)).items()
+        if value is not None and key != "force"
     }

@@ -113,7 +113,7 @@ def test_a_sweep_ends_with_a_table_over_seeds(train):
     outcome, folder = train("-m", "head=average,bilinear", "seed=0,1")
     assert outcome.status == 0, outcome.errors
     rows = list(csv.DictReader((folder / "summary.csv").open()))
-    assert [(row["head"], row["runs"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
+    assert [(row["head"], row["n"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
     accuracies = [
         metrics(run)["test"]["accuracy"] for run in sorted(folder.glob("*-bilinear-seed*"))
     ]
