@@ -3,6 +3,7 @@
     python train.py                                        the drawn birds: a minute, no download
     python train.py head=average                           another head
     python train.py -m head=average,bilinear seed=0,1,2    a sweep, with a table at its end
+    python train.py -m hydra/sweeper=search                a search for the best learning rate etc.
     python train.py experiment=cub200_vgg16                a paper's recipe
     python train.py data=image_folder data.path=FOLDER     your own pictures
 
@@ -10,6 +11,7 @@ A run that was interrupted goes on with `python train.py hydra.run.dir=ITS_FOLDE
 command and hydra.sweep.dir=ITS_FOLDER.
 """
 
+import math
 import traceback
 from pathlib import Path
 
@@ -26,7 +28,10 @@ from experiments.commands import (
     exit_with,
     import_tensorflow,
     one_line_errors,
+    share_cores,
 )
+
+WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -46,14 +51,14 @@ def main(config) -> float:
             raise
         return failed(folder, traceback.format_exc())
     figures = results["val"]  # never the test split's
-    return figures[report.headline(figures)] if figures else float("nan")
+    return figures[report.headline(figures)] if figures else WORST
 
 
 def failed(folder: Path, reason: str) -> float:
     """Notes why a job of a sweep failed, which is no reason to lose the others."""
     print(f"error: {reason}", flush=True)
     (folder / "error.txt").write_text(f"{reason}\n")
-    return float("nan")
+    return WORST
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -62,6 +67,7 @@ def run(config: Config, folder: Path) -> dict:
 
     results = run_folder.enter(folder, config)
     if results is None:
+        share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
         device = import_tensorflow()
         from experiments import classification, hparams
 

@@ -117,10 +117,11 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     compared = any(row["difference"] for row in rows)
     if compared:
         baseline = next(row for row in rows if row["baseline"])
-        header.append(f"test - {' '.join(baseline['settings'].values())}, 95%")
+        header.append(f"test - {_name(baseline)}, 95%")
     lines = []
     for row in rows:
-        line = [*(row["settings"].values() or ["default"]), str(row["n"])]
+        line = [*(map(_short, row["settings"].values()) if row["settings"] else ["default"])]
+        line.append(str(row["n"]))
         line[0] += " *" if row["best"] else ""
         line += [_spread(row["val"]), _spread(row["test"]), _interval(row["test"], ".4f")]
         if compared:
@@ -184,7 +185,15 @@ def print_failures(failed: list[tuple[Path, str]]) -> None:
 
 
 def _name(row: dict) -> str:
-    return ", ".join(row["settings"].values()) or "default"
+    return ", ".join(map(_short, row["settings"].values())) or "default"
+
+
+def _short(text: str) -> str:
+    """A number of many digits, as a search draws them, with four."""
+    try:
+        return text if len(text) < 8 else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def _spread(found: dict) -> str:

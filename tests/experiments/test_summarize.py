@@ -104,6 +104,15 @@ def test_every_setting_has_a_column(tmp_path):
     assert text.splitlines()[3].split()[:3] == ["average", "1.0", "1"]
 
 
+def test_numbers_of_many_digits_are_shortened_for_the_eye_and_not_in_csv(tmp_path):
+    finished_run(tmp_path / "0", 0.5, optimizer__learning_rate=1.7826497151386944)
+    finished_run(tmp_path / "1", 0.5, optimizer__learning_rate=1.7826497151386945e-5)
+    rows = rows_of(tmp_path)
+    assert [line.split()[0] for line in as_table(rows).splitlines()[2:]] == ["1.783", "1.783e-05"]
+    write(tmp_path, rows)
+    assert "1.7826497151386944," in (tmp_path / "summary.csv").read_text()
+
+
 def test_csv_holds_every_number_and_markdown_the_table(sweep):
     rows = rows_of(sweep)
     write(sweep, rows)
