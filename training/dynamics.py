@@ -5,6 +5,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 MOST_NUMBERS = 20_000  # of a variable, evenly spaced, in a histogram
 
@@ -41,30 +44,34 @@ class Dynamics(keras.callbacks.Callback):
         self._optimizer.watching.assign(False)
         gradients = self._optimizer.gradient_norms.numpy()
         variables = self.model.trainable_variables
-        with self.writer.as_default(step=epoch):
-            for variable, before, gradient in zip(variables, self._before, gradients, strict=True):
-                after = variable.numpy()
-                self._log_norms(variable.path, gradient, after - before, after)
-                if epoch % self.every == 0:
-                    tf.summary.histogram(f"weights/{variable.path}", _some(after))
-                    tf.summary.histogram(f"updates/{variable.path}", _some(after - before))
-            tf.summary.scalar("gradient norm/all", np.linalg.norm(gradients))
-        self.writer.flush()
+        events = Summary()  # one write an epoch: a TensorFlow operation each would cost more
+        events.MergeFrom(scalar_pb("gradient norm/all", np.linalg.norm(gradients)))
+        for variable, before, gradient in zip(variables, self._before, gradients, strict=True):
+            after = variable.numpy()
+            update = after - before
+            for tag, value in _norms(gradient, update, after).items():
+                events.MergeFrom(scalar_pb(f"{tag}/{variable.path}", value))
+            if epoch % self.every == 0:
+                events.MergeFrom(histogram_pb(f"weights/{variable.path}", _some(after)))
+                events.MergeFrom(histogram_pb(f"updates/{variable.path}", _some(update)))
+        with self.writer.as_default():
+            tf.summary.experimental.write_raw_pb(events.SerializeToString(), step=epoch)
 
     def on_train_end(self, logs=None):
         self.writer.close()
-
-    def _log_norms(self, name: str, gradient: float, update: np.ndarray, weight: np.ndarray):
-        moved, size = np.linalg.norm(update), np.linalg.norm(weight)
-        tf.summary.scalar(f"gradient norm/{name}", gradient)
-        tf.summary.scalar(f"update norm/{name}", moved)
-        tf.summary.scalar(f"weight norm/{name}", size)
-        tf.summary.scalar(f"relative update/{name}", moved / size if size else 0.0)
 
     @property
     def _optimizer(self) -> keras.optimizers.Optimizer:
         """The one that sees unscaled gradients, under mixed_float16 too."""
         return getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+
+
+def _norms(gradient: float, update: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    moved, size = np.linalg.norm(update), np.linalg.norm(weight)
+    return {
+        "gradient norm": gradient, "update norm": moved, "weight norm": size,
+        "relative update": moved / size if size else 0.0,
+    }
 
 
 def _some(values: np.ndarray) -> np.ndarray:
