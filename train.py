@@ -3,6 +3,7 @@
     python train.py                                        the drawn birds: a minute, no download
     python train.py head=average                           another head
     python train.py -m head=average,bilinear seed=0,1,2    a sweep, with a table at its end
+    python train.py -m hydra/sweeper=search                a search for the best learning rate etc.
     python train.py experiment=cub200_vgg16                a paper's recipe
     python train.py data=image_folder data.path=FOLDER     your own pictures
 
@@ -10,6 +11,7 @@ A run that was interrupted goes on with `python train.py hydra.run.dir=ITS_FOLDE
 command and hydra.sweep.dir=ITS_FOLDER.
 """
 
+import math
 import traceback
 from pathlib import Path
 
@@ -26,13 +28,16 @@ from experiments.commands import (
     exit_with,
     import_tensorflow,
     one_line_errors,
+    share_cores,
 )
+
+WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
-    from experiments import run_folder  # here and below, so that --help and --cfg answer at once
+    from experiments import report, run_folder  # here and below: --help and --cfg answer at once
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
@@ -45,14 +50,15 @@ def main(config) -> float:
         if HydraConfig.get().mode is RunMode.RUN:
             raise
         return failed(folder, traceback.format_exc())
-    return results["val"]["accuracy"] if results["val"] else float("nan")  # never the test split's
+    figures = results["val"]  # never the test split's
+    return figures[report.headline(figures)] if figures else WORST
 
 
 def failed(folder: Path, reason: str) -> float:
     """Notes why a job of a sweep failed, which is no reason to lose the others."""
     print(f"error: {reason}", flush=True)
     (folder / "error.txt").write_text(f"{reason}\n")
-    return float("nan")
+    return WORST
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -61,12 +67,14 @@ def run(config: Config, folder: Path) -> dict:
 
     results = run_folder.enter(folder, config)
     if results is None:
+        share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
         device = import_tensorflow()
-        from experiments import classification
+        from experiments import classification, hparams
 
         print(f"{folder} on {device}", flush=True)
         experiment = {Task.classification: classification.run}[config.task]
         results = experiment(config, folder)
+        hparams.log_hparams(folder, config, results)
     print(report.final_table(results, folder), flush=True)
     return results
 

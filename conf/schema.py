@@ -14,6 +14,9 @@ class Task(enum.Enum):
     classification = "classification"
 
 
+HEADLINE = {Task.classification: "accuracy"}  # of each task's figures, the one that tells the most
+
+
 class Solver(enum.Enum):
     sgd = "sgd"
     svm = "svm"
@@ -155,6 +158,8 @@ class TrainerConfig:
     early_stopping: int | None = None  # epochs without a better validation figure
     feature_store: bool = True  # frozen features are computed once and kept on disk
     feature_dir: str = "features"
+    histogram_epochs: int = 5  # from one histogram of weights and updates to the next
+    profile: bool = False  # record batches 10 to 20 of each stage for TensorBoard's profiler
     checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
     descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
     precision: Precision = Precision.float32  # of the backbone; auto measures float32 and bfloat16
@@ -181,6 +186,7 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "trainer.fine_tune_epochs": (0, math.inf),
     "trainer.fine_tune_batch_size": (1, math.inf),
     "trainer.early_stopping": (1, math.inf),
+    "trainer.histogram_epochs": (1, math.inf),
     "trainer.descriptor_gib": (0, math.inf),
     "optimizer.fine_tune_learning_rate": (1e-12, math.inf),
     "optimizer.classifier_factor": (0, math.inf),
@@ -213,3 +219,14 @@ def checked(config: DictConfig) -> Config:
             upper = f" and at most {most:g}" if math.isfinite(most) else ""
             raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
     return config
+
+
+def dotted(config: dict) -> dict:
+    """`{"seed": 0, "head": {"name": "average"}}` as `{"seed": 0, "head.name": "average"}`."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            found[key] = value
+    return found

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from conf.schema import Config, Solver
 from data.datasets import Dataset, open_dataset
 from data.inputs import Inputs, PictureInputs
-from experiments import figures, run_folder
+from experiments import run_folder
+from experiments.board import log_classification
 from experiments.evaluation import metrics, predict_split
 from losses import CenterLoss
 from models.backbones import weights_digest
@@ -86,7 +86,7 @@ def run(config: Config, folder: Path) -> dict:
         "seconds": round(time.perf_counter() - started, 3),
     }
     run_folder.write_predictions(folder / "predictions.csv", dataset, "test", probabilities)
-    _log_to_tensorboard(config, folder, dataset, classifier, probabilities)
+    log_classification(config, folder, dataset, classifier, probabilities)
     run_folder.write_json(folder / "metrics.json", results)
     return results
 
@@ -151,24 +151,6 @@ def _figures(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict
     return metrics(
         _predict(config, stage, dataset, split), dataset.labels[dataset.splits[split]]
     )
-
-
-def _log_to_tensorboard(
-    config: Config, folder: Path, dataset: Dataset, classifier: Classifier, probabilities
-) -> None:
-    labels = dataset.labels[dataset.splits["test"]]
-    matrix = figures.confusion_matrix(labels, probabilities.argmax(axis=1), dataset.class_names)
-    mistakes = figures.worst_mistakes(dataset, "test", probabilities, config.data)
-    model = classifier.complete
-    graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(
-        tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)
-    )
-    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        text = (folder / "config.yaml").read_text()
-        tf.summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
-        tf.summary.image("test/confusion", matrix[None])
-        tf.summary.image("test/worst mistakes", mistakes[None])
-        tf.summary.graph(graph.graph)
 
 
 def _described(dataset: Dataset) -> str:

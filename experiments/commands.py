@@ -59,6 +59,19 @@ def exit_with(error: Exception) -> NoReturn:
     sys.exit(MISTAKE)
 
 
+def share_cores(jobs: int) -> None:
+    """Gives this process its share of the cores, before it imports TensorFlow.
+
+    Args:
+        jobs: how many run at once; negative, as joblib has it: one a core.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, cores // jobs if jobs > 0 else 1))
+    if jobs != 1:
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, threads)
+
+
 def import_tensorflow() -> str:
     """Imports TensorFlow without its start-up messages, and says what it will run on.
 
@@ -103,6 +116,8 @@ def described(error: BaseException) -> str:
             messages.append(text)
         error = error.__cause__
     message = " <- ".join(messages)
+    if re.search(r"Could not (find|load) 'hydra/(launcher|sweeper)/", message):
+        message += "; it may need pip install -r requirements-launchers.txt"
     unknown = re.search(r"Key '(\w+)' (?:is )?not in", message)
     if unknown:
         near = difflib.get_close_matches(unknown.group(1), _known_keys(), n=3)

@@ -37,7 +37,7 @@ def confusion_matrix(
                     column, row, f"{share:.2f}", ha="center", va="center", fontsize=8,
                     color="white" if share > 0.5 else "black",
                 )
-    return _pixels(figure)
+    return pixels(figure)
 
 
 def worst_mistakes(
@@ -59,10 +59,11 @@ def worst_mistakes(
         axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
         said, true = dataset.class_names[predictions[i]], dataset.class_names[labels[i]]
         axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=10)
-    return _pixels(figure)
+    return pixels(figure)
 
 
-def _pixels(figure: Figure) -> np.ndarray:
+def pixels(figure: Figure) -> np.ndarray:
+    """A drawn figure as an RGB array, uint8 of shape (height, width, 3)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]

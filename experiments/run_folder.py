@@ -42,7 +42,7 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     if config.force:
-        for name in ("checkpoints", "tensorboard"):
+        for name in ("checkpoints", "dynamics", "tensorboard"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras"):
             (folder / name).unlink(missing_ok=True)

@@ -1,149 +1,250 @@
-"""A sweep as a table: mean and standard deviation over seeds.
+"""A sweep as a table: mean, deviation and 95% interval over seeds, and the gain over a baseline.
 
-`python train.py -m ...` ends with it; for any runs:
+`python train.py -m ...` ends with it, its first configuration the baseline. For any runs:
 
     python -m experiments.summarize FOLDER...
+    python -m experiments.summarize FOLDER... --baseline head=average --output FOLDER
+
+The star is at the best mean *validation* figure of each task. The difference is that of the test
+figures of the same seeds.
 """
 
 import argparse
 import csv
-import json
-import statistics
+import math
 import sys
 from pathlib import Path
 
-import yaml
 from hydra.experimental.callback import Callback
 
-from experiments.report import table
+from errors import UserError
+from experiments.commands import one_line_errors
+from experiments.finished_runs import FinishedRun, read_failures, read_runs, what_varied
+from experiments.report import headline, table
+from experiments.seed_statistics import estimate, paired_difference
+
+ESTIMATES = ("val", "test", "difference")
 
 
 class SweepSummary(Callback):
-    """Prints the table at a sweep's end, and writes `summary.csv` and `summary.png` beside it."""
+    """Prints the table at a sweep's end, and writes `summary.csv`, `.md` and `.png` beside it."""
 
     def on_multirun_end(self, config, **kwargs) -> None:
         folder = Path(config.hydra.sweep.dir)
-        runs = read_runs([folder])
+        runs, failed = read_runs([folder]), read_failures([folder])
         if runs:
-            groups = summarize(runs)
-            write_csv(folder / "summary.csv", groups)
-            plot(folder / "summary.png", groups)
-            print(f"\n{as_table(groups)}\n\nfolder     {folder}\n"
+            rows = summarize(runs)
+            write(folder, rows)
+            print(f"\n{as_table(rows)}\n\nfolder     {folder}\n"
                   f"curves     tensorboard --logdir {folder}", flush=True)
-        failed = failures([folder])
-        for run, reason in failed:
-            print(f"failed: {run}: {reason}", flush=True)
+        print_failures(failed)
         if failed:  # Hydra would turn any other exception of a callback into a warning
             sys.exit(f"{len(failed)} of {len(failed) + len(runs)} jobs failed")
 
 
-def read_runs(folders: list[Path]) -> list[tuple[dict[str, str], dict]]:
-    """The finished runs in or below `folders`: each one's overrides, and its metrics.
-
-    Of runs with the same overrides, which a sweep that was begun again may leave, the last counts.
-    """
-    found = {}
-    for folder in folders:
-        for path in sorted(folder.rglob("metrics.json")):
-            if (path.parent / "error.txt").exists():  # asked for something else meanwhile
-                continue
-            overrides = yaml.safe_load((path.parent / ".hydra" / "overrides.yaml").read_text())
-            pairs = dict(override.partition("=")[::2] for override in overrides)
-            found[tuple(sorted(pairs.items()))] = pairs, json.loads(path.read_text())
-    return list(found.values())
-
-
-def failures(folders: list[Path]) -> list[tuple[Path, str]]:
-    """The runs in or below `folders` that a mistake ended, and its message."""
-    return [
-        (path.parent, path.read_text().strip().splitlines()[-1])
-        for folder in folders
-        for path in sorted(folder.rglob("error.txt"))
-    ]
-
-
-def summarize(runs: list[tuple[dict[str, str], dict]]) -> list[dict]:
+def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -> list[dict]:
     """Groups runs that differ in `seed` alone, in the order in which they are first met.
 
+    Args:
+        runs: at least one.
+        baseline: settings that one group alone has, `{"head": "average"}`. Default: the first
+            group's.
+
     Returns:
-        A row a group: what was overridden, "runs", and for "val" and "test" accuracy the mean and
-        the sample standard deviation (`None` for a single run, or without a validation split).
+        A row a group: "settings" (what differs between groups), "figure" (its task's headline),
+        "n", "best" (the star), "baseline" (whether it is), and an `estimate` as "val", "test" and
+        "difference" (test, to the baseline; `None` where that has another figure).
+
+    Raises:
+        UserError: none or several groups have the baseline's settings.
     """
-    keys = list(dict.fromkeys(key for pairs, _ in runs for key in pairs if key != "seed"))
-    groups: dict[tuple, list[dict]] = {}
-    for pairs, metrics in runs:
-        groups.setdefault(tuple(pairs.get(key, "") for key in keys), []).append(metrics)
+    settings = what_varied(runs)
+    groups: dict[tuple, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.config.get(key, "") for key in settings), []).append(run)
     rows = []
     for values, members in groups.items():
-        row = dict(zip(keys, values, strict=True)) | {"runs": len(members)}
-        for split in ("val", "test"):
-            accuracies = [m[split]["accuracy"] for m in members if m[split]]
-            row[f"{split}_mean"] = statistics.fmean(accuracies) if accuracies else None
-            row[f"{split}_std"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-        rows.append(row)
+        figure = headline(members[0].metrics["test"])
+        seeds = {run.seed: run.metrics["test"][figure] for run in members}
+        validated = [run.metrics["val"][figure] for run in members if run.metrics["val"]]
+        rows.append(
+            {
+                "settings": {
+                    key.removesuffix(".name"): value
+                    for key, value in zip(settings, values, strict=True)
+                },
+                "figure": figure,
+                "n": len(seeds),
+                "seeds": seeds,
+                "val": estimate(validated),
+                "test": estimate(list(seeds.values())),
+            }
+        )
+    return _marked(rows, _find(rows, baseline))
+
+
+def _marked(rows: list[dict], baseline: dict) -> list[dict]:
+    best = {}
+    for row in rows:
+        if row["val"]["mean"] is not None:
+            best[row["figure"]] = max(best.get(row["figure"], -math.inf), row["val"]["mean"])
+    for row in rows:
+        row["best"] = row["val"]["mean"] is not None and row["val"]["mean"] == best[row["figure"]]
+        row["baseline"] = row is baseline
+        comparable = row["figure"] == baseline["figure"] and not row["baseline"]
+        row["difference"] = (
+            paired_difference(row["seeds"], baseline["seeds"]) if comparable else None
+        )
     return rows
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _find(rows: list[dict], baseline: dict[str, str] | None) -> dict:
+    if baseline is None:
+        return rows[0]
+    found = [row for row in rows if baseline.items() <= row["settings"].items()]
+    if len(found) != 1:
+        named = "; ".join(_name(row) for row in rows)
+        asked = ",".join(f"{key}={value}" for key, value in baseline.items())
+        raise UserError(f"--baseline {asked}: {len(found)} rows have that, of: {named}")
+    return found[0]
+
+
+def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of the table, for a terminal or Markdown."""
+    figures = list(dict.fromkeys(row["figure"].replace("_", " ") for row in rows))
+    figure = figures[0] if len(figures) == 1 else "figure"
+    header = [*(rows[0]["settings"] or ["run"]), "n", f"val {figure}", f"test {figure}", "95%"]
+    compared = any(row["difference"] for row in rows)
+    if compared:
+        baseline = next(row for row in rows if row["baseline"])
+        header.append(f"test - {_name(baseline)}, 95%")
+    lines = []
+    for row in rows:
+        line = [*(map(_short, row["settings"].values()) if row["settings"] else ["default"])]
+        line.append(str(row["n"]))
+        line[0] += " *" if row["best"] else ""
+        line += [_spread(row["val"]), _spread(row["test"]), _interval(row["test"], ".4f")]
+        if compared:
+            line.append(_difference(row["difference"]))
+        lines.append(line)
+    return header, lines
 
 
 def as_table(rows: list[dict]) -> str:
-    """What varied, for a terminal; the best by mean validation accuracy carries a star."""
-    settings = _varied(rows)
-    best = max((row["val_mean"] for row in rows if row["val_mean"] is not None), default=None)
-    lines = []
-    for row in rows:
-        star = " *" if best is not None and row["val_mean"] == best else ""
-        figures = [str(row["runs"]), _spread(row, "val"), _spread(row, "test")]
-        lines.append([_name(row, settings) + star, *figures])
-    return table([", ".join(settings) or "run", "runs", "val accuracy", "test accuracy"], lines)
+    return table(*cells(rows))
+
+
+def as_markdown(rows: list[dict]) -> str:
+    header, lines = cells(rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
+
+
+def write(folder: Path, rows: list[dict]) -> None:
+    """Writes `summary.csv` with every number, `summary.md` with the table, and `summary.png`."""
+    flat = [
+        row["settings"]
+        | {name: row[name] for name in ("figure", "n", "best", "baseline")}
+        | {
+            f"{name}_{part}": value
+            for name in ESTIMATES
+            for part, value in (row[name] or estimate([])).items()
+        }
+        for row in rows
+    ]
+    with (folder / "summary.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+    (folder / "summary.md").write_text(as_markdown(rows))
+    plot(folder / "summary.png", rows)
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """Draws the test accuracies as bars, with their standard deviations, as a PNG."""
+    """Draws the test figures as bars, with their standard deviations, as a PNG."""
     from matplotlib.figure import Figure
 
-    names = [_name(row, _varied(rows)) for row in rows][::-1]
-    means = [row["test_mean"] for row in rows][::-1]
-    deviations = [row["test_std"] or 0 for row in rows][::-1]
+    names = [_name(row) for row in rows][::-1]
+    means = [row["test"]["mean"] for row in rows][::-1]
+    deviations = [row["test"]["std"] or 0 for row in rows][::-1]
     errors = deviations if any(deviations) else None
     figure = Figure(figsize=(7, 0.8 + 0.36 * len(rows)), layout="constrained", dpi=110)
     axes = figure.subplots()
-    bars = axes.barh(names, means, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
+    bars = axes.barh(range(len(rows)), means, xerr=errors, color="#4c78a8", ecolor="#333333",
+                     capsize=3)
+    axes.set_yticks(range(len(rows)), names)
     axes.bar_label(bars, [f" {mean:.3f}" for mean in means], padding=3)
-    axes.set(xlim=(0, 1.08), xlabel="test accuracy (mean, standard deviation)")
+    figures = " or ".join(dict.fromkeys(row["figure"].replace("_", " ") for row in rows))
+    axes.set(xlim=(0, 1.08), xlabel=f"test {figures} (mean, standard deviation)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
 
 
-def _varied(rows: list[dict]) -> list[str]:
-    settings = [key for key in rows[0] if key != "runs" and not key.endswith(("_mean", "_std"))]
-    return [key for key in settings if len({row[key] for row in rows}) > 1]
+def print_failures(failed: list[tuple[Path, str]]) -> None:
+    for run, reason in failed:
+        print(f"failed: {run}: {reason}", flush=True)
 
 
-def _name(row: dict, settings: list[str]) -> str:
-    return ", ".join(row[key] for key in settings if row[key]) or "default"
+def _name(row: dict) -> str:
+    return ", ".join(map(_short, row["settings"].values())) or "default"
 
 
-def _spread(row: dict, split: str) -> str:
-    mean, deviation = row[f"{split}_mean"], row[f"{split}_std"]
-    if mean is None:
+def _short(text: str) -> str:
+    """A number of many digits, as a search draws them, with four."""
+    try:
+        return text if len(text) < 8 else f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def _spread(found: dict) -> str:
+    if found["mean"] is None:
         return "-"
-    return f"{mean:.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
+    return f"{found['mean']:.4f}" + (f" ± {found['std']:.4f}" if found["std"] is not None else "")
+
+
+def _interval(found: dict, style: str) -> str:
+    return "-" if found["low"] is None else f"[{found['low']:{style}}, {found['high']:{style}}]"
+
+
+def _difference(found: dict | None) -> str:
+    if found is None or found["mean"] is None:
+        return "-"
+    return f"{found['mean']:+.4f} {_interval(found, '+.4f')}"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.summarize", description="A table of finished runs."
+        prog="python -m experiments.summarize", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, help="runs, sweeps, or what holds them")
-    runs = read_runs(parser.parse_args(arguments).folders)
-    print(as_table(summarize(runs)) if runs else "no finished runs here")
+    parser.add_argument(
+        "--baseline", metavar="key=value[,...]", help="the row to compare with (default: the first)"
+    )
+    parser.add_argument("--output", type=Path, help="write summary.csv, .md and .png here too")
+    options = parser.parse_args(arguments)
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    runs, failed = read_runs(options.folders), read_failures(options.folders)
+    if runs:
+        rows = summarize(runs, options.baseline and _settings(options.baseline))
+        print(as_table(rows))
+        if options.output:
+            options.output.mkdir(parents=True, exist_ok=True)
+            write(options.output, rows)
+    print_failures(failed)
+    if not runs:
+        named = " ".join(map(str, options.folders))
+        raise UserError(f"{named}: no finished run in or below; one holds metrics.json")
+
+
+def _settings(text: str) -> dict[str, str]:
+    """"head=average,solver=svm" as a dictionary; a group's `.name` may be left out or not."""
+    pairs = [pair.partition("=")[::2] for pair in text.split(",")]
+    return {key.strip().removesuffix(".name"): value.strip() for key, value in pairs}
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -204,18 +204,18 @@ def _newton_schulz_on_positions(y, iterations, form):
     """(6): (B, N, C) -> (B, C, C)."""
     k = ops.matmul(y, transpose(y))  # (B, N, N)
     trace = _safe_trace(k)
-    _, z = _newton_schulz(k / trace, iterations)
+    _, z = newton_schulz_iteration(k / trace, iterations)
     return form.product(y, ops.matmul(z, y) * ops.rsqrt(trace))
 
 
 def matrix_newton_schulz(a, iterations):
     """Return the Newton-Schulz root of positive semi-definite A by (5). (B, C, C)."""
     trace = _safe_trace(a)
-    root, _ = _newton_schulz(a / trace, iterations)
+    root, _ = newton_schulz_iteration(a / trace, iterations)
     return ops.sqrt(trace) * root
 
 
-def _newton_schulz(a, iterations):
+def newton_schulz_iteration(a, iterations):
     """Iterate (5) and return (Y_k, Z_k)."""
     three = 3.0 * ops.eye(a.shape[-1] or ops.shape(a)[-1], dtype=a.dtype)
     z = 0.5 * (three - a)  # the first step, where Z_0 = I

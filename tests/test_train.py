@@ -43,14 +43,23 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train):
     _, folder = train()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
     assert set(logs.Tags()["tensors"]) >= {
-        "config", "test/confusion", "test/worst mistakes"
+        "config", "test/confusion", "test/worst mistakes", "test/accuracy by class",
+        "test/confused pairs", "test/evidence", "test/spectrum",
     } and logs.Tags()["graph"]
+    dynamics = EventAccumulator(str(folder / "dynamics")).Reload().Tags()["tensors"]
+    assert {"gradient norm/all", "weights/classifier/kernel"} <= set(dynamics)
     for split in ("train", "validation"):
         tags = EventAccumulator(str(folder / "tensorboard" / split)).Reload().Tags()["tensors"]
         assert set(tags) >= {"epoch_loss", "epoch_accuracy", "epoch_top5_accuracy"}
     assert "epoch_learning_rate" in EventAccumulator(
         str(folder / "tensorboard" / "train")
     ).Reload().Tags()["tensors"]
+
+
+def test_a_profile_is_recorded_on_request(train):
+    assert not list(train(name="plain")[1].rglob("*.xplane.pb"))
+    _, folder = train("trainer.profile=true", "trainer.epochs=1", "trainer.batch_size=1")
+    assert list((folder / "tensorboard").rglob("*.xplane.pb"))
 
 
 def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train):
@@ -113,7 +122,7 @@ def test_a_sweep_ends_with_a_table_over_seeds(train):
     outcome, folder = train("-m", "head=average,bilinear", "seed=0,1")
     assert outcome.status == 0, outcome.errors
     rows = list(csv.DictReader((folder / "summary.csv").open()))
-    assert [(row["head"], row["runs"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
+    assert [(row["head"], row["n"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
     accuracies = [
         metrics(run)["test"]["accuracy"] for run in sorted(folder.glob("*-bilinear-seed*"))
     ]

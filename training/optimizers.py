@@ -32,6 +32,7 @@ def build_optimizer(
     )
     optimizer.faster = {variable.path for variable in faster or []}
     optimizer.factor = config.classifier_factor
+    optimizer.watching = keras.Variable(False, dtype="bool", trainable=False, name="watching")
     return optimizer
 
 
@@ -39,18 +40,36 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
     """`kind` with `factor` on the learning rate of each variable whose path is in `faster`.
 
     Scaling the gradients instead would do nothing under Adam, which divides by their size.
+
+    While `watching`, each step keeps the norms of its gradients, before clipping, in
+    `gradient_norms`.
     """
 
     class WithRates(kind):
         def build(self, variables):
             super().build(variables)
             self.factors = [self.factor if v.path in self.faster else 1.0 for v in variables]
+            self.gradient_norms = keras.Variable(
+                [0.0] * len(variables), trainable=False, name="gradient_norms"
+            )
+
+        def apply(self, grads, trainable_variables=None):
+            super().apply(grads, trainable_variables)
+            kept = self.gradient_norms
+            kept.assign(
+                keras.ops.cond(self.watching.value, lambda: _norms(grads), lambda: kept.value)
+            )
 
         def update_step(self, gradient, variable, learning_rate):
             factor = self.factors[self._get_variable_index(variable)]
             super().update_step(gradient, variable, learning_rate * factor)
 
     return WithRates
+
+
+def _norms(grads: list):
+    flat = [None if g is None else keras.ops.ravel(g) for g in grads]
+    return keras.ops.stack([0.0 if g is None else keras.ops.norm(g) for g in flat])
 
 
 def _check(config: OptimizerConfig, learning_rate: float) -> None:

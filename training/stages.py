@@ -13,9 +13,12 @@ from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from training.callbacks import MetricsLog, StopOnDivergence
 from training.checkpoints import Checkpoints
+from training.dynamics import Dynamics
 from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+
+PROFILED = (10, 20)  # batches of a stage that trainer.profile records: past the warming up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,8 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     interrupted in the same folder goes on; one that was finished there is only read.
 
     Args:
-        folder: the run's; the stage writes `metrics.jsonl`, `checkpoints/` and `tensorboard/`.
+        folder: the run's; the stage writes `metrics.jsonl`, `checkpoints/`, `tensorboard/`
+            and `dynamics/`.
 
     Returns:
         The stage's record: epochs run, the epoch chosen and how, seconds, the curves' values there.
@@ -118,7 +122,11 @@ def _fit(
             ),
             StopOnDivergence(stage.name, checkpoints.weights),
             MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            keras.callbacks.TensorBoard(
+                folder / "tensorboard", write_graph=False,
+                profile_batch=PROFILED if config.trainer.profile else 0,
+            ),
+            Dynamics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
             checkpoints,  # last: what it saves is an epoch that all the others have seen
         ],
         shuffle=False,  # the batches already are

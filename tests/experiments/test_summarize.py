@@ -1,129 +1,150 @@
-"""A sweep as a table: mean and standard deviation over seeds."""
+"""A sweep as a table: mean, deviation and interval over seeds, and the gain over a baseline."""
 
 import csv
-import json
-import shutil
 
 import pytest
+from made_runs import failed_run, finished_run
+from PIL import Image
 
-from experiments import summarize
-from experiments.summarize import as_table, failures, read_runs, write_csv
-
-
-def run_in(folder, overrides: list[str], test: float, val: float | None = None) -> None:
-    """What a finished run leaves behind, as far as a summary reads it."""
-    (folder / ".hydra").mkdir(parents=True)
-    lines = "".join(f"- {override}\n" for override in overrides)
-    (folder / ".hydra" / "overrides.yaml").write_text(lines or "[]\n")
-    figures = {"test": {"accuracy": test}, "val": None if val is None else {"accuracy": val}}
-    (folder / "metrics.json").write_text(json.dumps(figures))
+from conf.schema import HEADLINE
+from errors import UserError
+from experiments import summarize as module
+from experiments.finished_runs import read_runs
+from experiments.summarize import as_markdown, as_table, summarize, write
 
 
 @pytest.fixture
 def sweep(tmp_path):
     """Two heads with two seeds each, and a job that failed."""
-    run_in(tmp_path / "0", ["head=average", "seed=0"], test=0.25, val=0.5)
-    run_in(tmp_path / "1", ["head=average", "seed=1"], test=0.35, val=0.7)
-    run_in(tmp_path / "2", ["head=bilinear", "seed=0"], test=0.8, val=0.9)
-    run_in(tmp_path / "3", ["head=bilinear", "seed=1"], test=0.9, val=0.8)
-    (tmp_path / "4").mkdir()
-    (tmp_path / "4" / "error.txt").write_text("backbone.tap=nowhere: no such layer\n")
-    return tmp_path
+    folder = tmp_path / "sweep"
+    finished_run(folder / "0", test=0.25, val=0.5, head__name="average")
+    finished_run(folder / "1", test=0.35, val=0.7, head__name="average", seed=1)
+    finished_run(folder / "2", test=0.8, val=0.9)
+    finished_run(folder / "3", test=0.9, val=0.8, seed=1)
+    failed_run(folder / "4", "backbone.tap=nowhere: no such layer")
+    return folder
+
+
+def rows_of(*folders, **options) -> list[dict]:
+    return summarize(read_runs(list(folders)), **options)
 
 
 def test_runs_that_differ_in_seed_alone_are_one_group(sweep):
-    average, bilinear = summarize.summarize(read_runs([sweep]))
-    assert average == {
-        "head": "average", "runs": 2,
-        "val_mean": pytest.approx(0.6), "val_std": pytest.approx(0.02**0.5),
-        "test_mean": pytest.approx(0.3), "test_std": pytest.approx(0.005**0.5),
-    }
-    assert (bilinear["head"], bilinear["runs"]) == ("bilinear", 2)
-    assert bilinear["test_mean"] == pytest.approx(0.85)
+    average, bilinear = rows_of(sweep)
+    assert (average["settings"], average["n"]) == ({"head": "average"}, 2)
+    assert average["val"]["mean"] == pytest.approx(0.6)
+    assert average["test"]["std"] == pytest.approx(0.005**0.5)
+    assert (bilinear["settings"], bilinear["n"]) == ({"head": "bilinear"}, 2)
+    assert bilinear["test"]["mean"] == pytest.approx(0.85)
 
 
-def test_a_single_run_has_no_deviation(tmp_path):
-    run_in(tmp_path, ["head=average"], test=0.5, val=0.25)
-    (group,) = summarize.summarize(read_runs([tmp_path]))
-    assert (group["test_mean"], group["test_std"]) == (0.5, None)
-    assert as_table([group]).splitlines()[-1].split() == ["default", "*", "1", "0.2500", "0.5000"]
+def test_the_first_group_is_the_baseline_unless_another_is_named(sweep):
+    average, bilinear = rows_of(sweep)
+    assert average["difference"] is None
+    assert bilinear["difference"]["mean"] == pytest.approx(0.55)
+    average, bilinear = rows_of(sweep, baseline={"head": "bilinear"})
+    assert bilinear["difference"] is None
+    assert average["difference"]["mean"] == pytest.approx(-0.55)
+
+
+def test_a_baseline_that_names_no_row_or_several_is_told_with_the_rows(sweep):
+    finished_run(sweep / "5", 0.5, optimizer__learning_rate=1.0)
+    with pytest.raises(UserError, match=r"head=max: 0 rows have that, of: average, 10\.0; bilin"):
+        rows_of(sweep, baseline={"head": "max"})
+    with pytest.raises(UserError, match="head=bilinear: 2 rows"):
+        rows_of(sweep, baseline={"head": "bilinear"})
+
+
+def test_a_single_run_has_no_deviation_and_nothing_to_compare_with(tmp_path):
+    finished_run(tmp_path / "0", test=0.5, val=0.25)
+    assert as_table(rows_of(tmp_path)).splitlines()[-1].split() == [
+        "default", "*", "1", "0.2500", "0.5000", "-"
+    ]
 
 
 def test_runs_without_validation_are_summarized_and_none_is_starred(tmp_path):
-    for number in range(2):
-        run_in(tmp_path / str(number), [f"seed={number}"], test=0.5)
-    (group,) = summarize.summarize(read_runs([tmp_path]))
-    assert (group["val_mean"], group["val_std"], group["runs"]) == (None, None, 2)
-    assert as_table([group]).splitlines()[-1].split() == [
-        "default", "2", "-", "0.5000", "±", "0.0000",
+    for seed in range(2):
+        finished_run(tmp_path / str(seed), test=0.5, seed=seed)
+    assert as_table(rows_of(tmp_path)).splitlines()[-1].split() == [
+        "default", "2", "-", "0.5000", "±", "0.0000", "[0.5000,", "0.5000]",
     ]
-
-
-def test_a_setting_that_only_some_runs_have_makes_groups_of_its_own(tmp_path):
-    run_in(tmp_path / "0", [], test=0.5)
-    run_in(tmp_path / "1", ["head=average"], test=0.6)
-    run_in(tmp_path / "2", ["data.path=a=b", "head=average"], test=0.7)
-    groups = summarize.summarize(read_runs([tmp_path]))
-    assert [(group["head"], group["data.path"]) for group in groups] == [
-        ("", ""), ("average", ""), ("average", "a=b"),
-    ]
-
-
-def test_a_deleted_default_is_a_setting_like_any_other(tmp_path):
-    run_in(tmp_path / "0", ["'~experiment'"], test=0.5)
-    (group,) = summarize.summarize(read_runs([tmp_path]))
-    assert group["runs"] == 1
-
-
-def test_several_folders_are_one_table(sweep):
-    runs = read_runs([sweep / "0", sweep / "2"])
-    assert [pairs["head"] for pairs, _ in runs] == ["average", "bilinear"]
 
 
 def test_the_best_by_validation_not_by_test_carries_the_star(tmp_path):
-    run_in(tmp_path / "0", ["head=average"], test=0.9, val=0.5)
-    run_in(tmp_path / "1", ["head=bilinear"], test=0.8, val=0.6)
-    text = as_table(summarize.summarize(read_runs([tmp_path])))
+    finished_run(tmp_path / "0", test=0.9, val=0.5, head__name="average")
+    finished_run(tmp_path / "1", test=0.8, val=0.6)
+    text = as_table(rows_of(tmp_path))
     assert "bilinear *" in text and text.count("*") == 1
 
 
-def test_the_table_shows_means_and_deviations(sweep):
-    lines = as_table(summarize.summarize(read_runs([sweep]))).splitlines()
-    assert lines[0].split() == ["head", "runs", "val", "accuracy", "test", "accuracy"]
-    assert lines[2].split() == ["average", "2", "0.6000", "±", "0.1414", "0.3000", "±", "0.0707"]
+@pytest.mark.parametrize("figure", sorted(set(HEADLINE.values())))
+def test_the_table_shows_means_deviations_intervals_and_differences(tmp_path, figure):
+    for seed, (first, second) in enumerate([(0.2, 0.6), (0.3, 0.7), (0.4, 0.8)]):
+        finished_run(
+            tmp_path / f"a{seed}", first, 0.5, seed=seed, figure=figure, head__name="average"
+        )
+        finished_run(tmp_path / f"b{seed}", second, 0.7, seed=seed, figure=figure)
+    header, _, average, bilinear = as_table(rows_of(tmp_path)).splitlines()
+    figure = figure.replace("_", " ")
+    assert " ".join(header.split()) == (
+        f"head n val {figure} test {figure} 95% test - average, 95%"
+    )
+    assert " ".join(average.split()) == "average 3 0.5000 ± 0.0000 0.3000 ± 0.1000" \
+        " [0.0516, 0.5484] -"
+    assert " ".join(bilinear.split()) == "bilinear * 3 0.7000 ± 0.0000 0.7000 ± 0.1000" \
+        " [0.4516, 0.9484] +0.4000 [+0.4000, +0.4000]"
 
 
-def test_the_table_is_written_as_csv_too(sweep):
-    groups = summarize.summarize(read_runs([sweep]))
-    write_csv(sweep / "summary.csv", groups)
+def test_every_setting_has_a_column(tmp_path):
+    finished_run(tmp_path / "0", 0.5)
+    finished_run(tmp_path / "1", 0.5, head__name="average", optimizer__learning_rate=1.0)
+    finished_run(tmp_path / "2", 0.5, optimizer__learning_rate=1.0)
+    text = as_table(rows_of(tmp_path))
+    assert text.split()[:3] == ["head", "optimizer.learning_rate", "n"]
+    assert text.splitlines()[3].split()[:3] == ["average", "1.0", "1"]
+
+
+def test_numbers_of_many_digits_are_shortened_for_the_eye_and_not_in_csv(tmp_path):
+    finished_run(tmp_path / "0", 0.5, optimizer__learning_rate=1.7826497151386944)
+    finished_run(tmp_path / "1", 0.5, optimizer__learning_rate=1.7826497151386945e-5)
+    rows = rows_of(tmp_path)
+    assert [line.split()[0] for line in as_table(rows).splitlines()[2:]] == ["1.783", "1.783e-05"]
+    write(tmp_path, rows)
+    assert "1.7826497151386944," in (tmp_path / "summary.csv").read_text()
+
+
+def test_csv_holds_every_number_and_markdown_the_table(sweep):
+    rows = rows_of(sweep)
+    write(sweep, rows)
     with (sweep / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["head"] for row in rows] == ["average", "bilinear"]
-    assert float(rows[0]["val_mean"]) == pytest.approx(0.6)
+        average, bilinear = csv.DictReader(file)
+    assert (average["head"], average["n"], average["baseline"]) == ("average", "2", "True")
+    assert (bilinear["best"], bilinear["figure"]) == ("True", "accuracy")
+    assert float(bilinear["difference_mean"]) == pytest.approx(0.55)
+    assert float(bilinear["test_low"]) == rows[1]["test"]["low"]
+    markdown = (sweep / "summary.md").read_text()
+    assert markdown == as_markdown(rows) and markdown.count("\n") == 4
+    assert markdown.startswith("| head | n | val accuracy | test accuracy | 95% | test - average")
+    with Image.open(sweep / "summary.png") as picture:
+        assert picture.width > 300
 
 
-def test_failures_are_the_runs_that_a_mistake_ended(sweep):
-    assert failures([sweep]) == [(sweep / "4", "backbone.tap=nowhere: no such layer")]
+def test_the_command_prints_the_table_and_what_failed(sweep, capsys):
+    module.main([str(sweep)])
+    printed = capsys.readouterr().out
+    assert "bilinear *" in printed and "failed: " in printed and "no such layer" in printed
 
 
-def test_a_finished_folder_that_was_asked_for_another_configuration_is_a_failure(sweep):
-    finished = len(read_runs([sweep]))
-    (sweep / "0" / "error.txt").write_text("holds a run of another configuration\n")
-    assert [folder for folder, _ in failures([sweep])] == [sweep / "0", sweep / "4"]
-    assert len(read_runs([sweep])) == finished - 1  # its figures are not those of its overrides
+def test_the_command_takes_a_baseline_and_a_place_to_write_to(sweep, tmp_path, capsys):
+    module.main([str(sweep), "--baseline", "head=bilinear", "--output", str(tmp_path / "out")])
+    assert "-0.5500 [" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "summary.csv", "summary.md", "summary.png"
+    }
 
 
-def test_of_runs_with_the_same_overrides_the_last_counts(sweep):
-    finished = len(read_runs([sweep]))
-    shutil.copytree(sweep / "0", sweep / "9")
-    assert len(read_runs([sweep])) == finished
-
-
-def test_the_command_prints_the_table(sweep, capsys):
-    summarize.main([str(sweep)])
-    assert "bilinear *" in capsys.readouterr().out
-
-
-def test_the_command_says_that_there_are_no_runs(tmp_path, capsys):
-    summarize.main([str(tmp_path)])
-    assert capsys.readouterr().out == "no finished runs here\n"
+def test_a_folder_without_runs_or_that_is_not_there_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"no finished run in or below; one holds metrics\.json"):
+        module.main([str(tmp_path)])
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        module.main([str(tmp_path / "nowhere")])

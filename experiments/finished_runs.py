@@ -1,0 +1,87 @@
+"""Runs as a sweep leaves them: which finished, and how; which failed, and why."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from conf.schema import dotted
+
+GROUPS = ("data", "backbone", "head", "loss", "optimizer")
+NO_SETTING = {"seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds"}
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run's folder, read.
+
+    Attributes:
+        seed: what it was seeded with.
+        config: all other keys that can change a result, dotted, as text.
+        metrics: its `metrics.json`.
+    """
+
+    seed: int
+    config: dict[str, str]
+    metrics: dict
+
+
+def read_runs(folders: list[Path]) -> list[FinishedRun]:
+    """The finished runs in or below `folders`, in the order in which a sweep started them.
+
+    Of runs with the same configuration and seed the last counts.
+    """
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("metrics.json"), key=_by_number):
+            config = path.parent / "config.yaml"
+            # With an error it was asked for something else meanwhile.
+            if (path.parent / "error.txt").exists() or not config.exists():
+                continue
+            keys = dotted(yaml.safe_load(config.read_text()))
+            settings = {key: _text(keys[key]) for key in keys if key not in NO_SETTING}
+            metrics = json.loads(path.read_text())
+            run = FinishedRun(keys["seed"], settings, metrics)
+            found[run.seed, tuple(sorted(settings.items()))] = run
+    return list(found.values())
+
+
+def read_failures(folders: list[Path]) -> list[tuple[Path, str]]:
+    """The runs in or below `folders` that an error ended, and its message."""
+    return [
+        (path.parent, (path.read_text().strip() or "no reason given").splitlines()[-1])
+        for folder in folders
+        for path in sorted(folder.rglob("error.txt"), key=_by_number)
+    ]
+
+
+def what_varied(runs: list[FinishedRun]) -> list[str]:
+    """The keys in which `runs` differ, less those that follow from their group's name.
+
+    Two heads differ in `head.name` and so in a dozen keys of `conf/head/`; only those that differ
+    between runs of the same head too are named beside it.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.config))
+    varied = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
+    return [key for key in varied if not _follows(key, runs)]
+
+
+def _follows(key: str, runs: list[FinishedRun]) -> bool:
+    group, _, name = key.partition(".")
+    if group not in GROUPS or name == "name":
+        return False
+    pairs = {(run.config.get(f"{group}.name"), run.config.get(key)) for run in runs}
+    return len(pairs) == len({group_name for group_name, _ in pairs})
+
+
+def _text(value) -> str:
+    """As one would write it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _by_number(path: Path) -> list:
+    """Sorts "10-average" behind "9-average"."""
+    parts = re.split(r"(\d+)", str(path))
+    return [int(part) if part.isdigit() else part for part in parts]
