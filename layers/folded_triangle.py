@@ -88,6 +88,22 @@ def size(channels):
     return even * (even + 1) // 2
 
 
+def order(channels):
+    """Return the rows and the columns of the entries, an even number of channels: two of (D,)."""
+    h = channels // 2
+    rows, columns = np.indices((channels, channels))
+    return tuple(
+        np.concatenate(
+            [
+                index[:h, h:].ravel(),
+                np.where(_upper(h), index[:h, :h], index[h:, h:]).ravel(),
+                np.diag(index[h:, h:]),
+            ]
+        )
+        for index in (rows, columns)
+    )
+
+
 def _join(s, t1, t2, values):
     """The vector of the blocks, with `values` (B, C) on the diagonal."""
     h = s.shape[2]

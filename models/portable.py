@@ -10,10 +10,10 @@ from layers import (
     CompactBilinearPooling,
     SecondOrderPooling,
     feature_maps,
+    folded_triangle,
     matrices,
     matrix_functions,
 )
-from layers.folded_triangle import FoldedTriangle
 
 TINY = 1e-30
 
@@ -34,8 +34,8 @@ def portable(model: keras.Model) -> keras.Model:
                 "head.method=tensor_sketch: its Fourier transforms exist in keras and savedmodel "
                 "only; head.method=random_maclaurin exists everywhere"
             )
-        if isinstance(layer, SecondOrderPooling) and layer.root:
-            return PortableRootPooling(layer)
+        if isinstance(layer, SecondOrderPooling):
+            return PortablePooling(layer)
         if isinstance(layer, keras.layers.Normalization):
             return _rescaling(layer)
         return layer
@@ -50,8 +50,8 @@ def _rescaling(layer: keras.layers.Normalization) -> keras.layers.Rescaling:
     return keras.layers.Rescaling(scale, -np.ravel(layer.mean) * scale, name=layer.name)
 
 
-class PortableRootPooling(keras.layers.Layer):
-    """What a `SecondOrderPooling` with a root computes, by matrix products alone.
+class PortablePooling(keras.layers.Layer):
+    """What a `SecondOrderPooling` computes, by matrix products and a gather alone.
 
     Args:
         pooling: the layer.
@@ -74,14 +74,16 @@ class PortableRootPooling(keras.layers.Layer):
         squares = keras.ops.sum(keras.ops.square(y), axis=(1, 2), keepdims=True)
         scale = keras.ops.sqrt(keras.ops.maximum(squares, TINY))
         y = y / scale  # (B, N, C), so that y'y has the trace 1
-        if pooling.root == "newton_schulz":
+        if pooling.root is None:
+            root = scale * matrices.product(y, y)  # the moment itself
+        elif pooling.root == "newton_schulz":
             root = _newton_schulz(y, pooling.iterations)
         else:
             ridge = pooling.epsilon * keras.ops.eye(y.shape[2], dtype=y.dtype)
             matrix = matrices.product(y, y) + ridge
             root, _ = matrix_functions.newton_schulz_iteration(matrix, steps(pooling.epsilon))
         root = scale * root
-        return FoldedTriangle(pooling.off_diagonal).fold(root) if pooling.triangular else root
+        return _folded(root, pooling.off_diagonal) if pooling.triangular else root
 
     def compute_output_shape(self, input_shape):
         return self.pooling.compute_output_shape(input_shape)
@@ -94,6 +96,19 @@ def _newton_schulz(y, iterations):
         return matrix_functions.newton_schulz_iteration(transposed @ y, iterations)[0]
     _, z = matrix_functions.newton_schulz_iteration(y @ transposed, iterations)
     return transposed @ z @ y
+
+
+def _folded(matrix, weight):
+    """(B, C, C) -> (B, D) as `FoldedTriangle(weight)` does, which reads and writes diagonals."""
+    odd = matrix.shape[2] % 2
+    matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
+    channels = matrix.shape[2]
+    rows, columns = folded_triangle.order(channels)
+    flat = keras.ops.reshape(matrix, (-1, channels * channels))
+    weights = np.where(rows == columns, 1.0, weight)
+    return keras.ops.take(flat, rows * channels + columns, axis=1) * keras.ops.cast(
+        weights, matrix.dtype
+    )
 
 
 def steps(epsilon: float) -> int:

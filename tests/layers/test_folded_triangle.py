@@ -8,7 +8,7 @@ from keras import ops
 from layer_references import value_and_gradient
 
 from layers import SecondOrderPooling, SignedSquareRoot, matrices
-from layers.folded_triangle import FoldedTriangle, size
+from layers.folded_triangle import FoldedTriangle, order, size
 
 ROOT2 = 2**0.5
 FOLDED = FoldedTriangle(ROOT2)
@@ -37,6 +37,13 @@ def test_folding_loses_nothing(channels):
     folded = FOLDED.fold(a)
     assert folded.shape == (2, size(channels))
     np.testing.assert_allclose(FOLDED.unfold(folded, channels), a, rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_as_rows_and_columns():
+    a = symmetric(0, 6)
+    rows, columns = order(6)
+    weights = np.where(rows == columns, 1, ROOT2)
+    np.testing.assert_allclose(FOLDED.fold(a), a[:, rows, columns] * weights, rtol=1e-6)
 
 
 @given(channels=st.integers(1, 12))

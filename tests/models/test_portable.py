@@ -11,7 +11,7 @@ from errors import UserError
 from layers import SecondOrderPooling
 from models.heads import build_descriptor
 from models.inference_mode import InferenceMode
-from models.portable import PortableRootPooling, portable, steps
+from models.portable import PortablePooling, portable, steps
 
 
 def relative_error(found, wanted) -> float:
@@ -28,7 +28,7 @@ def test_a_root_by_products_is_the_layers_own(height, width, channels, scale, ce
     maps = np.maximum(maps, 0).astype(np.float32) + np.float32(1e-3 * scale)
     pooling = SecondOrderPooling(centered=centered, root=root)
     wanted = np.asarray(pooling(maps))
-    found = np.asarray(PortableRootPooling(pooling)(maps))
+    found = np.asarray(PortablePooling(pooling)(maps))
     size = np.abs(maps).max()  # a centred map of one position is zero, up to rounding
     assert np.abs(found - wanted).max() <= 2e-4 * max(np.abs(wanted).max(), 1e-2 * size)
 
@@ -37,12 +37,12 @@ def test_a_root_by_products_is_the_layers_own(height, width, channels, scale, ce
 def test_the_steps_suffice_for_any_ridge(epsilon):
     maps = np.random.default_rng(0).normal(size=(2, 3, 3, 24)).astype(np.float32)
     pooling = SecondOrderPooling(root="exact", epsilon=epsilon)
-    assert relative_error(PortableRootPooling(pooling)(maps), pooling(maps)) < 1e-3
+    assert relative_error(PortablePooling(pooling)(maps), pooling(maps)) < 1e-3
     assert steps(epsilon) <= 26
 
 
 def test_a_zero_map_stays_zero():
-    pooled = PortableRootPooling(SecondOrderPooling(root="exact"))(np.zeros((1, 2, 2, 3)))
+    pooled = PortablePooling(SecondOrderPooling(root="exact"))(np.zeros((1, 2, 2, 3)))
     assert np.abs(pooled).max() < 1e-15
 
 
