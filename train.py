@@ -32,7 +32,7 @@ from experiments.commands import (
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
-    from experiments import run_folder  # here and below, so that --help and --cfg answer at once
+    from experiments import report, run_folder  # here and below: --help and --cfg answer at once
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
@@ -45,7 +45,8 @@ def main(config) -> float:
         if HydraConfig.get().mode is RunMode.RUN:
             raise
         return failed(folder, traceback.format_exc())
-    return results["val"]["accuracy"] if results["val"] else float("nan")  # never the test split's
+    figures = results["val"]  # never the test split's
+    return figures[report.headline(figures)] if figures else float("nan")
 
 
 def failed(folder: Path, reason: str) -> float:

@@ -14,6 +14,9 @@ class Task(enum.Enum):
     classification = "classification"
 
 
+HEADLINE = {Task.classification: "accuracy"}  # of each task's figures, the one that tells the most
+
+
 class Solver(enum.Enum):
     sgd = "sgd"
     svm = "svm"

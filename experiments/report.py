@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from conf.schema import HEADLINE
+
+SHORT = {"top5_accuracy": "top-5"}  # names for a column; the others are their figures' own
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Aligned columns: the first to the left, the others to the right."""
@@ -17,10 +20,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 
+def headline(figures: dict) -> str:
+    """The name of the figure that tells the most among `figures`, whatever task they are of."""
+    return next(name for name in HEADLINE.values() if name in figures)
+
+
 def figures_table(named: dict[str, dict | None]) -> str:
-    """Accuracy, top-5 accuracy and loss of each split or stage; `None` where there are none."""
-    header = ["", "accuracy", "top-5", "loss", "pictures"]
-    return table(header, [[name, *_cells(figures)] for name, figures in named.items()])
+    """The figures of each split or stage, which are of one task; `None` where there are none."""
+    names = next(list(figures) for figures in named.values() if figures is not None)
+    header = ["", *(SHORT.get(name, name.replace("_", " ")) for name in names)]
+    return table(header, [[name, *_cells(figures, names)] for name, figures in named.items()])
 
 
 def final_table(results: dict, folder: Path) -> str:
@@ -40,8 +49,8 @@ def final_table(results: dict, folder: Path) -> str:
     )
 
 
-def _cells(figures: dict | None) -> list[str]:
+def _cells(figures: dict | None, names: list[str]) -> list[str]:
     if figures is None:
-        return ["-"] * 4
-    numbers = [f"{figures[name]:.4f}" for name in ("accuracy", "top5_accuracy", "loss")]
-    return [*numbers, str(figures["pictures"])]
+        return ["-"] * len(names)
+    numbers = (figures[name] for name in names)
+    return [str(number) if isinstance(number, int) else f"{number:.4f}" for number in numbers]

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from hydra.experimental.callback import Callback
 
-from experiments.report import table
+from experiments.report import headline, table
 
 
 class SweepSummary(Callback):
@@ -66,8 +66,9 @@ def summarize(runs: list[tuple[dict[str, str], dict]]) -> list[dict]:
     """Groups runs that differ in `seed` alone, in the order in which they are first met.
 
     Returns:
-        A row a group: what was overridden, "runs", and for "val" and "test" accuracy the mean and
-        the sample standard deviation (`None` for a single run, or without a validation split).
+        A row a group: what was overridden, "runs", and for "val" and "test" the mean and the sample
+        standard deviation of the headline figure (`None` for a single run, or without a validation
+        split).
     """
     keys = list(dict.fromkeys(key for pairs, _ in runs for key in pairs if key != "seed"))
     groups: dict[tuple, list[dict]] = {}
@@ -77,9 +78,9 @@ def summarize(runs: list[tuple[dict[str, str], dict]]) -> list[dict]:
     for values, members in groups.items():
         row = dict(zip(keys, values, strict=True)) | {"runs": len(members)}
         for split in ("val", "test"):
-            accuracies = [m[split]["accuracy"] for m in members if m[split]]
-            row[f"{split}_mean"] = statistics.fmean(accuracies) if accuracies else None
-            row[f"{split}_std"] = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+            figures = [m[split][headline(m[split])] for m in members if m[split]]
+            row[f"{split}_mean"] = statistics.fmean(figures) if figures else None
+            row[f"{split}_std"] = statistics.stdev(figures) if len(figures) > 1 else None
         rows.append(row)
     return rows
 
