@@ -136,6 +136,8 @@ class OptimizerConfig:
 @dataclasses.dataclass
 class TrainerConfig:
     batch_size: int = 32
+    classes_per_batch: int | None = None  # balances training batches, which then have as many
+    pictures_per_class: int = 4  # samples as these two say, in both stages
     epochs: int = 50  # stage 1: the head on the frozen backbone
     fine_tune_epochs: int = 0  # stage 2: everything, from pictures
     fine_tune_batch_size: int = 16
@@ -164,6 +166,8 @@ class Config:
 RANGES = {  # least and most, both allowed; what a builder checks itself is not here
     "seed": (0, 2**32 - 1),
     "trainer.batch_size": (1, math.inf),
+    "trainer.classes_per_batch": (1, math.inf),
+    "trainer.pictures_per_class": (1, math.inf),
     "trainer.epochs": (1, math.inf),
     "trainer.fine_tune_epochs": (0, math.inf),
     "trainer.fine_tune_batch_size": (1, math.inf),

@@ -1,21 +1,20 @@
 """task=classification: train a head on a frozen backbone, fine-tune if asked, test once."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from conf.schema import Config, Solver
+from data.balanced_batches import Balance, balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import Inputs, PictureInputs
+from data.inputs import PictureInputs
 from experiments import figures, run_folder
 from experiments.evaluation import metrics, predict_split
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
-from training.frozen import descriptors, fits_in_memory, stored_features
+from training.frozen import head_inputs
 from training.objectives import classification_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
@@ -40,6 +39,7 @@ def run(config: Config, folder: Path) -> dict:
     config = settle_precision(config, dataset, folder)
     begin(config)
     classes = len(dataset.class_names)
+    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     classifier = build_classifier(config, classes)
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
@@ -50,13 +50,14 @@ def run(config: Config, folder: Path) -> dict:
     print(f"{config.backbone.name}, {config.head.name}: {size} numbers a picture", flush=True)
     records = {}
 
-    model, inputs, describe = _head_inputs(config, dataset, classifier)
+    model, inputs, describe = head_inputs(config, dataset, classifier)
     if config.head.standardize and not classifier.descriptor.trainable_weights:
         train = dataset.splits["train"]
         standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate, classification_objective(config.loss, classes),
+        balance=balance,
     )
     if config.solver is Solver.svm:
         records["head"] = fit_svm(model, inputs, dataset, config.data.mirror)
@@ -64,7 +65,7 @@ def run(config: Config, folder: Path) -> dict:
         records["head"] = fit_stage(stage, dataset, config, folder)
     records["head"]["val"] = _figures(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
-        stage = _fine_tuning(config, dataset, classifier)
+        stage = _fine_tuning(config, dataset, classifier, balance)
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
 
@@ -87,27 +88,11 @@ def run(config: Config, folder: Path) -> dict:
     return results
 
 
-def _head_inputs(
-    config: Config, dataset: Dataset, classifier: Classifier
-) -> tuple[keras.Model, Inputs, Callable]:
-    """The smallest model that still holds all that stage 1 trains, what it reads, and how that
-    becomes descriptors."""
-    descriptor, backbone = classifier.descriptor, classifier.backbone
-    if not config.trainer.feature_store:
-        pictures = PictureInputs(dataset.pictures, config.data)
-        return classifier.from_pictures, pictures, lambda batch: descriptor(backbone(batch))
-    features = stored_features(config, dataset, backbone)
-    if not descriptor.trainable_weights and fits_in_memory(config, dataset, descriptor):
-        return classifier.linear, descriptors(config, features, descriptor), lambda batch: batch
-    return classifier.head, features, descriptor
-
-
-def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> Stage:
-    """Everything learns, from pictures; batch norm keeps the statistics it has."""
-    classifier.backbone.trainable = True
-    for layer in classifier.descriptor.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+def _fine_tuning(
+    config: Config, dataset: Dataset, classifier: Classifier, balance: Balance | None
+) -> Stage:
+    """Everything learns, from pictures."""
+    classifier.unfreeze()
     return Stage(
         "fine_tune",
         classifier.from_pictures,
@@ -118,6 +103,7 @@ def _fine_tuning(config: Config, dataset: Dataset, classifier: Classifier) -> St
         config.optimizer.fine_tune_learning_rate,
         classification_objective(config.loss, len(dataset.class_names)),
         tuple(classifier.linear.trainable_variables),
+        balance,
     )
 
 
