@@ -1,0 +1,109 @@
+"""What the losses share, as pure functions: labels, pairs, and the distances between embeddings."""
+
+import keras
+import numpy as np
+from keras import ops
+
+METRICS = ("L2", "squared-L2", "angular")
+RULES = ("skip", "original")
+NOISE = 32  # units of rounding, relative to the squared norms, below which a distance is 0
+
+
+def at_least_float32(x):
+    """`x` as a tensor; half precision becomes float32."""
+    x = ops.convert_to_tensor(x)
+    if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
+        return x
+    return ops.cast(x, "float32")
+
+
+def wide_dtype():
+    """float64, or float32 on JAX unless it was told to have float64 (JAX_ENABLE_X64=1)."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return "float64" if jax.config.jax_enable_x64 else "float32"
+    return "float64"
+
+
+def check_embeddings(x, loss):
+    """Raise unless `x` is (batch, dimensions)."""
+    if len(x.shape) != 2:
+        raise ValueError(
+            f"{loss.__class__.__name__} takes embeddings of shape (batch, dimensions). Received: "
+            f"shape={tuple(x.shape)}"
+        )
+
+
+def label_vector(labels, loss):
+    """Integer labels of shape (B,) or (B, 1) as a vector (B,)."""
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) == 1:
+        return labels
+    if len(labels.shape) == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    raise ValueError(
+        f"{loss.__class__.__name__} takes integer labels of shape (batch,) or (batch, 1), not "
+        f"one-hot ones. Received: shape={tuple(labels.shape)}"
+    )
+
+
+def pairs(labels):
+    """Two Boolean matrices (B, B): who is another sample of the same class, who of another."""
+    same = labels[:, None] == labels[None, :]
+    others = ops.logical_not(ops.eye(ops.shape(labels)[0], dtype="bool"))
+    return ops.logical_and(same, others), ops.logical_not(same)
+
+
+def pairwise_distances(x, metric):
+    """The distances (B, B) between the rows of `x` (B, D).
+
+    They come from one matrix product, which cancels where rows share a large part: so `x` is
+    centred first, and multiplied in float64. What is left of rounding is set to zero, so that
+    equal rows are at distance 0 and their gradient is 0, the square root's included.
+
+    Args:
+        x: embeddings, float32 or float64.
+        metric: "L2", "squared-L2" or "angular" (1 - cosine; a zero row is at distance 1 from all).
+
+    Returns:
+        Distances in the type of `x`.
+    """
+    wide = ops.cast(x, wide_dtype())
+    distances = _angular(wide) if metric == "angular" else _squared(wide)
+    if metric == "L2":
+        apart = distances > 0
+        distances = ops.where(apart, ops.sqrt(ops.where(apart, distances, 1.0)), 0.0)
+    return ops.cast(distances, x.dtype)
+
+
+def _squared(x):
+    x = x - ops.stop_gradient(ops.mean(x, axis=0))  # distances do not see a shift
+    squares = ops.sum(ops.square(x), axis=1)
+    sums = squares[:, None] + squares[None, :]
+    distances = sums - 2.0 * ops.matmul(x, ops.transpose(x))
+    return ops.where(distances <= NOISE * _epsilon(x) * sums, 0.0, distances)
+
+
+def _angular(x):
+    squares = ops.sum(ops.square(x), axis=1, keepdims=True)
+    unit = x * ops.rsqrt(ops.where(squares > 0, squares, 1.0))
+    distances = 1.0 - ops.matmul(unit, ops.transpose(unit))
+    return ops.where(distances <= NOISE * _epsilon(x), 0.0, distances)
+
+
+def _epsilon(x):
+    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).eps)
+
+
+def is_traced(x):
+    """Whether `x` stands for values that are not known yet, as inside a graph."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.is_symbolic_tensor(x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+    return False

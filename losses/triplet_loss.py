@@ -1,0 +1,50 @@
+"""What the two triplet losses have in common."""
+
+import keras
+from keras import ops
+
+from . import pairwise
+
+
+class TripletLoss(keras.losses.Loss):
+    """Base of the triplet losses with online mining: checks, distances, pairs.
+
+    Args: see the losses.
+    """
+
+    def __init__(self, margin, distance_metric, degenerate, name, reduction):
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        if distance_metric not in pairwise.METRICS:
+            raise ValueError(
+                f"`distance_metric` must be one of {pairwise.METRICS}. "
+                f"Received: {distance_metric!r}"
+            )
+        if degenerate not in pairwise.RULES:
+            raise ValueError(
+                f"`degenerate` must be one of {pairwise.RULES}. Received: {degenerate!r}"
+            )
+        self.margin = margin
+        self.distance_metric = distance_metric
+        self.degenerate = degenerate
+
+    def call(self, y_true, y_pred):
+        x = pairwise.at_least_float32(y_pred)
+        pairwise.check_embeddings(x, self)
+        positive, negative = pairwise.pairs(pairwise.label_vector(y_true, self))
+        return self._values(pairwise.pairwise_distances(x, self.distance_metric), positive, negative)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "margin": self.margin,
+                "distance_metric": self.distance_metric,
+                "degenerate": self.degenerate,
+            }
+        )
+        return config
+
+
+def share_of(values, total):
+    """`values` (B,) scaled so that their mean over the batch is their sum over `total`."""
+    return values * (ops.cast(ops.shape(values)[0], values.dtype) / total)
