@@ -63,11 +63,11 @@ def run(config: Config, folder: Path) -> dict:
     results = run_folder.enter(folder, config)
     if results is None:
         device = import_tensorflow()
-        from experiments import classification
+        from experiments import classification, one_class
 
         print(f"{folder} on {device}", flush=True)
-        experiment = {Task.classification: classification.run}[config.task]
-        results = experiment(config, folder)
+        experiments = {Task.classification: classification, Task.one_class: one_class}
+        results = experiments[config.task].run(config, folder)
     print(report.final_table(results, folder), flush=True)
     return results
 

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import math
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -12,9 +13,13 @@ from errors import UserError
 
 class Task(enum.Enum):
     classification = "classification"
+    one_class = "one_class"
 
 
-HEADLINE = {Task.classification: "accuracy"}  # of each task's figures, the one that tells the most
+HEADLINE = {  # of each task's figures, the one that tells the most
+    Task.classification: "accuracy",
+    Task.one_class: "auroc",
+}
 
 
 class Solver(enum.Enum):
@@ -46,6 +51,7 @@ class CompactMethod(enum.Enum):
 
 class Loss(enum.Enum):
     softmax = "softmax"
+    compactness = "compactness"
 
 
 class Optimizer(enum.Enum):
@@ -114,6 +120,7 @@ class HeadConfig:
 class LossConfig:
     name: Loss = MISSING
     label_smoothing: float = 0.0
+    compactness_weight: float = 0.1  # lambda, of compactness beside cross-entropy
 
 
 @dataclasses.dataclass
@@ -150,17 +157,28 @@ class TrainerConfig:
 
 
 @dataclasses.dataclass
+class OneClassConfig:
+    target: Any = "all"  # a class, by name or number; several in turn: a list, or all
+    templates: int = 40  # training pictures that scorers compare with; all where there are fewer
+    neighbours: int = 1  # templates whose distance counts, the mean where there are several
+    rank: int = 64  # directions that the adapter of the frozen descriptors changes, at most
+    reference_aliens: bool = False  # the reference's test pictures are aliens too
+
+
+@dataclasses.dataclass
 class Config:
     seed: int = 0
     force: bool = False  # repeat a run that its folder holds already
     task: Task = Task.classification
     solver: Solver = Solver.sgd  # of stage 1; svm: linear, one against the rest, C = 1
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    reference: DataConfig | None = None  # task=one_class: the other stream; data@reference=NAME
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
 
 
 RANGES = {  # least and most, both allowed; what a builder checks itself is not here
@@ -181,6 +199,10 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "optimizer.accumulation_steps": (2, math.inf),
     "head.embedding": (1, math.inf),
     "loss.label_smoothing": (0, 1),
+    "loss.compactness_weight": (0, math.inf),
+    "one_class.templates": (1, math.inf),
+    "one_class.neighbours": (1, math.inf),
+    "one_class.rank": (1, math.inf),
 }
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -42,9 +42,9 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     if config.force:
-        for name in ("checkpoints", "tensorboard"):
+        for name in ("checkpoints", "tensorboard", "targets"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras"):
+        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json"):
             (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
@@ -102,9 +102,10 @@ def load_model(folder: Path):
     import keras
 
     import layers  # registers what the model is made of
+    import models.adapter
     import models.preprocessing
 
-    assert layers and models.preprocessing
+    assert layers and models.adapter and models.preprocessing
     path = folder / "model.keras"
     if not path.is_file():
         raise UserError(f"{folder}: has no model.keras; the run has not finished")

@@ -17,6 +17,7 @@ from training.checkpoints import Checkpoints
 from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+from training.two_streams import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Stage:
         objective: what is minimised and watched.
         faster: variables that learn `optimizer.classifier_factor` times faster.
         balance: of training batches, instead of chance and `batch_size`.
+        second: what the model's second input reads, where it has two.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Stage:
     objective: Objective
     faster: tuple = ()
     balance: Balance | None = None
+    second: Stream | None = None
 
 
 def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
@@ -76,6 +79,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     model.compile(
         optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
         loss=stage.objective.loss,
+        loss_weights=stage.objective.weights,
         metrics=list(stage.objective.metrics),
     )
     first_epoch = checkpoints.restore(model)
@@ -106,11 +110,16 @@ def _fit(
         validation = evaluation_batches(
             stage.inputs, dataset.labels, val, classes, stage.batch_size
         )
+    batches = training_batches(
+        stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed, first_epoch,
+        stage.balance,
+    )
+    if stage.second is not None:
+        batches = stage.second.beside(
+            batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
+        )
     model.fit(
-        training_batches(
-            stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed,
-            first_epoch, stage.balance,
-        ),
+        batches,
         validation_data=validation,
         initial_epoch=first_epoch,
         epochs=stage.first_epoch + stage.epochs,
