@@ -63,11 +63,14 @@ def run(config: Config, folder: Path) -> dict:
     results = run_folder.enter(folder, config)
     if results is None:
         device = import_tensorflow()
-        from experiments import classification
+        from experiments import classification, metric_learning
 
         print(f"{folder} on {device}", flush=True)
-        experiment = {Task.classification: classification.run}[config.task]
-        results = experiment(config, folder)
+        experiments = {
+            Task.classification: classification.run,
+            Task.metric_learning: metric_learning.run,
+        }
+        results = experiments[config.task](config, folder)
     print(report.final_table(results, folder), flush=True)
     return results
 

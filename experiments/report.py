@@ -4,7 +4,10 @@ from pathlib import Path
 
 from conf.schema import HEADLINE
 
-SHORT = {"top5_accuracy": "top-5"}  # names for a column; the others are their figures' own
+SHORT = {  # names for a column; the others are their figures' own
+    "top5_accuracy": "top-5", "recall_at_1": "R@1", "recall_at_2": "R@2", "recall_at_4": "R@4",
+    "recall_at_8": "R@8", "map_at_r": "MAP@R", "nmi": "NMI",
+}
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Aligned columns: the first to the left, the others to the right."""
@@ -36,6 +39,8 @@ def final_table(results: dict, folder: Path) -> str:
     """What a run found, where it lies, and how to look at it."""
     stages = results["stages"]
     named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
+    if "untrained" in results:
+        named["test, untrained descriptors"] = results["untrained"]
     last = list(stages.values())[-1]
     return "\n".join(
         [

@@ -123,3 +123,21 @@ def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: n
                 [dataset.pictures.name(row), label, dataset.class_names[best],
                  f"{chances[best]:.6f}"]
             )
+
+
+def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarray) -> None:
+    """One line a picture: its name, its class, its nearest other picture and that one's class.
+
+    Args:
+        nearest: the place in `split` of each picture's nearest other, (n,).
+    """
+    rows = dataset.splits[split]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "label", "nearest", "nearest_label"])
+        for row, found in zip(rows, rows[nearest], strict=True):
+            writer.writerow(
+                [text for each in (row, found) for text in (
+                    dataset.pictures.name(each), dataset.class_names[dataset.labels[each]]
+                )]
+            )

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import keras
 
-from conf.schema import HEADLINE, LossConfig, Task
+from conf.schema import HEADLINE, Loss, LossConfig, Task
+from losses import TripletHardLoss, TripletSemiHardLoss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +41,20 @@ def classification_objective(config: LossConfig, classes: int) -> Objective:
         ),
         HEADLINE[Task.classification],
     )
+
+
+def metric_objective(
+    config: LossConfig, validate: Callable[[keras.Model], dict[str, float]]
+) -> Objective:
+    """A triplet loss of integer labels and embeddings; the epoch that finds best is the best.
+
+    Args:
+        config: `name`, `margin`, `soft` and `distance_metric`.
+        validate: retrieval figures of the validation split.
+    """
+    options = {"margin": config.margin, "distance_metric": config.distance_metric.value}
+    if config.name is Loss.triplet_hard:
+        loss = TripletHardLoss(soft=config.soft, **options)
+    else:
+        loss = TripletSemiHardLoss(**options)
+    return Objective(loss, (), HEADLINE[Task.metric_learning], one_hot=False, validate=validate)
