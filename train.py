@@ -63,11 +63,15 @@ def run(config: Config, folder: Path) -> dict:
     results = run_folder.enter(folder, config)
     if results is None:
         device = import_tensorflow()
-        from experiments import classification, one_class
+        from experiments import classification, metric_learning, one_class
 
         print(f"{folder} on {device}", flush=True)
-        experiments = {Task.classification: classification, Task.one_class: one_class}
-        results = experiments[config.task].run(config, folder)
+        experiments = {
+            Task.classification: classification.run,
+            Task.metric_learning: metric_learning.run,
+            Task.one_class: one_class.run,
+        }
+        results = experiments[config.task](config, folder)
     print(report.final_table(results, folder), flush=True)
     return results
 

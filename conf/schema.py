@@ -13,11 +13,13 @@ from errors import UserError
 
 class Task(enum.Enum):
     classification = "classification"
+    metric_learning = "metric_learning"
     one_class = "one_class"
 
 
 HEADLINE = {  # of each task's figures, the one that tells the most
     Task.classification: "accuracy",
+    Task.metric_learning: "recall_at_1",
     Task.one_class: "auroc",
 }
 
@@ -49,9 +51,30 @@ class CompactMethod(enum.Enum):
     random_maclaurin = "random_maclaurin"
 
 
+class EmbeddingInit(enum.Enum):
+    random = "random"
+    pca = "pca"
+    whitening = "whitening"
+
+
 class Loss(enum.Enum):
     softmax = "softmax"
+    triplet_hard = "triplet_hard"
+    triplet_semi_hard = "triplet_semi_hard"
     compactness = "compactness"
+
+
+LOSSES = {  # of each task
+    Task.classification: (Loss.softmax,),
+    Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
+    Task.one_class: (Loss.compactness,),
+}
+
+
+class Distance(enum.Enum):
+    l2 = "L2"
+    squared_l2 = "squared-L2"
+    angular = "angular"  # 1 - cosine
 
 
 class Optimizer(enum.Enum):
@@ -113,14 +136,19 @@ class HeadConfig:
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
     standardize: bool = True  # frozen descriptors less their mean, over one scale
     dropout: float = 0.0  # of what embedding or classifier sees
-    embedding: int | None = None  # units of a trained linear layer before the classifier
+    embedding: int | None = None  # units of a trained linear layer before the classifier, if any
+    embedding_init: EmbeddingInit = EmbeddingInit.random  # others: of the training descriptors
+    embedding_l2: bool = True  # unit norm of embeddings, for task=metric_learning
 
 
 @dataclasses.dataclass
 class LossConfig:
     name: Loss = MISSING
-    label_smoothing: float = 0.0
-    compactness_weight: float = 0.1  # lambda, of compactness beside cross-entropy
+    label_smoothing: float = 0.0  # of softmax, and of compactness' cross-entropy
+    margin: float = 0.2  # of the triplet losses
+    soft: bool = False  # triplet_hard: softplus instead of a margin
+    distance_metric: Distance = Distance.l2  # of the triplet losses
+    compactness_weight: float = 0.1  # compactness: lambda, its factor beside cross-entropy
 
 
 @dataclasses.dataclass
@@ -203,6 +231,7 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "one_class.templates": (1, math.inf),
     "one_class.neighbours": (1, math.inf),
     "one_class.rank": (1, math.inf),
+    "loss.margin": (0, math.inf),
 }
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -213,7 +242,7 @@ def checked(config: DictConfig) -> Config:
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
-        UserError: a number outside its range.
+        UserError: a number outside its range; a loss that is not the task's.
     """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
@@ -223,4 +252,9 @@ def checked(config: DictConfig) -> Config:
         if value is not None and not least <= value <= most:
             upper = f" and at most {most:g}" if math.isfinite(most) else ""
             raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
+    losses = [loss.value for loss in LOSSES[config.task]]
+    if config.loss.name.value not in losses:
+        raise UserError(
+            f"loss={config.loss.name.value}: task={config.task.value} takes {' or '.join(losses)}"
+        )
     return config

@@ -35,7 +35,7 @@ def run(config: Config, folder: Path) -> dict:
     """
     started = time.perf_counter()
     dataset = open_dataset(config.data, config.seed)
-    print(_described(dataset), flush=True)
+    print(dataset.summary(), flush=True)
     config = settle_precision(config, dataset, folder)
     begin(config)
     classes = len(dataset.class_names)
@@ -138,9 +138,3 @@ def _log_to_tensorboard(
         tf.summary.image("test/confusion", matrix[None])
         tf.summary.image("test/worst mistakes", mistakes[None])
         tf.summary.graph(graph.graph)
-
-
-def _described(dataset: Dataset) -> str:
-    sizes = ", ".join(f"{len(rows)} {name}" for name, rows in dataset.splits.items())
-    left_out = f"; {len(dataset.damaged)} damaged left out" if dataset.damaged else ""
-    return f"{dataset.name}: {len(dataset.class_names)} classes, pictures: {sizes}{left_out}"

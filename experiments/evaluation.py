@@ -72,6 +72,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
                 "trainer.batch_size can change"
             )
     config = run_folder.read_config(folder, overrides)
+    run_folder.check_names_classes(folder, config)
     class_names = run_folder.read_classes(folder)
     model = run_folder.load_model(folder)
     dataset = open_dataset(config.data, config.seed)

@@ -89,6 +89,40 @@ def roc_curves(
     return _pixels(figure)
 
 
+def neighbours(
+    dataset: Dataset, split: str, nearest: np.ndarray, config: DataConfig, most: int = 8
+) -> np.ndarray:
+    """Some queries, spread over the classes, and what is nearest to each: framed green if it is of
+    the query's class, red if not.
+
+    Args:
+        nearest: places in `split` of each picture's nearest others, nearest first, (n, k).
+        most: queries.
+    """
+    rows = dataset.splits[split]
+    labels = dataset.labels[rows]
+    queries = np.linspace(0, len(rows) - 1, min(most, len(rows)) + 1).astype(int)[:-1]
+    columns = 1 + nearest.shape[1]
+    figure = Figure(figsize=(1.9 * columns, 2.2 * len(queries)), layout="constrained", dpi=80)
+    hits = np.mean(labels[nearest[:, 0]] == labels)
+    figure.suptitle(f"query, and its nearest (the first is right for {hits:.1%} of all)")
+    places = np.concatenate([queries[:, None], nearest[queries]], axis=1)
+    for axes, (line, column) in zip(
+        figure.subplots(len(queries), columns, squeeze=False).flat, np.ndindex(places.shape),
+        strict=True,
+    ):
+        place = places[line, column]
+        name = dataset.pictures.name(rows[place])
+        axes.imshow(evaluation_view(dataset.pictures.encoded(rows[place]), name, config))
+        axes.set_title(dataset.class_names[labels[place]], fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        right = labels[place] == labels[queries[line]]
+        frame = "black" if column == 0 else "green" if right else "red"
+        for side in axes.spines.values():
+            side.set(edgecolor=frame, linewidth=1 if column == 0 else 4)
+    return _pixels(figure)
+
+
 def _pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

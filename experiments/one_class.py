@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from conf.schema import Config, Loss, Solver
+from conf.schema import Config, Solver
 from data.datasets import Dataset, open_dataset
 from data.inputs import Inputs, PictureInputs
 from data.pipeline import evaluation_batches, user_errors
@@ -77,6 +77,10 @@ def run(config: Config, folder: Path) -> dict:
     dataset = open_dataset(config.data, config.seed)
     reference = open_reference(config)
     chosen = targets(config, dataset, reference)
+    print(f"{dataset.summary()}\nreference: {reference.summary()}", flush=True)
+    citations = "\n".join(filter(None, (dataset.citation, reference.citation)))
+    if citations:
+        (folder / "citation.bib").write_text(citations)
     config = settle_precision(config, dataset, folder)
     begin(config)
     parts = Parts(*build_parts(config, lambda shape: _features(config, shape, 1)))
@@ -106,10 +110,13 @@ def run(config: Config, folder: Path) -> dict:
 
 
 def _check(config: Config) -> None:
-    if config.loss.name is not Loss.compactness:
-        raise UserError(f"loss={config.loss.name.value}: task=one_class takes loss=compactness")
     if config.solver is not Solver.sgd:
         raise UserError(f"solver={config.solver.value}: task=one_class takes solver=sgd")
+    if config.head.embedding is not None:
+        raise UserError(
+            f"head.embedding={config.head.embedding}: task=one_class learns one_class.rank "
+            "directions of the descriptors instead; set it to null"
+        )
     if config.trainer.classes_per_batch is not None:
         raise UserError(
             f"trainer.classes_per_batch={config.trainer.classes_per_batch}: task=one_class reads "
@@ -129,12 +136,10 @@ def _source(config: Config, dataset: Dataset, parts: Parts) -> Source:
 
 
 def _features(config: Config, shape: tuple[int, ...], rank: int) -> keras.Model:
-    """Descriptor to feature: standardised, then embedded if asked for, else adapted."""
-    embedding = build_embedding(config.head, shape, config.seed)
-    if config.head.embedding is not None:
-        return embedding
-    adapted = LowRankAdapter(rank, name="adapter")(embedding.output)
-    return keras.Model(embedding.input, adapted, name="features")
+    """Descriptor to feature: standardised, then adapted."""
+    standardized = build_embedding(config.head, shape, config.seed)
+    adapted = LowRankAdapter(rank, name="adapter")(standardized.output)
+    return keras.Model(standardized.input, adapted, name="features")
 
 
 def _learn(
@@ -217,8 +222,7 @@ def _start(
     config: Config, target: Target, sources: tuple[Source, Source], parts: Parts,
     vectors: np.ndarray,
 ) -> keras.Model:
-    """Descriptor to feature, before anything is learned: the descriptors' own geometry, unless
-    `head.embedding` is set.
+    """Descriptor to feature, before anything is learned: the descriptors' own geometry.
 
     Args:
         vectors: the descriptors to train on, of the target.
@@ -233,8 +237,7 @@ def _start(
             features, reference.describe, reference.inputs, target.reference_train,
             config.trainer.batch_size, variance=float(shape[0]),
         )
-    if config.head.embedding is None:
-        set_directions(features.get_layer("adapter"), vectors)
+    set_directions(features.get_layer("adapter"), vectors)
     return features
 
 

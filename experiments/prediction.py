@@ -24,6 +24,7 @@ def predict_pictures(folder: Path, paths: list[Path], top: int) -> Iterator[Pred
         UserError: `folder` is not a finished run's, or a path does not exist or holds no picture.
     """
     config = run_folder.read_config(folder, [])
+    run_folder.check_names_classes(folder, config)
     class_names = run_folder.read_classes(folder)
     found = [picture for path in paths for picture in _found(path)]
     model = run_folder.load_model(folder)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from conf.schema import HEADLINE
 
-SHORT = {"top5_accuracy": "top-5"}  # names for a column; the others are their figures' own
-SCORERS = {
-    "k_nn": "k-NN", "one_class_svm": "SVM", "isolation_forest": "forest", "gaussian_mixture": "GMM"
+SHORT = {  # names for a column; the others are their figures' own
+    "top5_accuracy": "top-5", "recall_at_1": "R@1", "recall_at_2": "R@2", "recall_at_4": "R@4",
+    "recall_at_8": "R@8", "map_at_r": "MAP@R", "nmi": "NMI", "k_nn": "k-NN",
+    "one_class_svm": "SVM", "isolation_forest": "forest", "gaussian_mixture": "GMM",
 }
 
 
@@ -42,6 +43,8 @@ def final_table(results: dict, folder: Path) -> str:
         return f"\n{one_class_table(results)}\n\n{_where(folder)}"
     stages = results["stages"]
     named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
+    if "untrained" in results:
+        named["test, untrained descriptors"] = results["untrained"]
     last = list(stages.values())[-1]
     return "\n".join(
         [
@@ -64,7 +67,7 @@ def one_class_table(results: dict) -> str:
     for name, source in (("mean", results), ("std", results.get("std"))):
         if len(rows) > 1 and source:
             rows.append([name, *(f"{source[kind][scorer]:.3f}" for kind, scorer in columns)])
-    return table(["AUROC", *(f"{kind} {SCORERS[name]}" for kind, name in columns)], rows)
+    return table(["AUROC", *(f"{kind} {SHORT[name]}" for kind, name in columns)], rows)
 
 
 def _where(folder: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import Config, checked
+from conf.schema import Config, Task, checked
 from data.datasets import Dataset
 from errors import UserError
 
@@ -85,6 +85,19 @@ def read_config(folder: Path, overrides: list[str]) -> Config:
     return checked(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides)))
 
 
+def check_names_classes(folder: Path, config: Config) -> None:
+    """Tells that a run's model names no classes, where it was not trained to.
+
+    Raises:
+        UserError: the run is of another task than classification.
+    """
+    if config.task is not Task.classification:
+        raise UserError(
+            f"{folder}: is a run of task={config.task.value}, whose model gives features, not "
+            "classes; its figures are in metrics.json and predictions.csv"
+        )
+
+
 def read_classes(folder: Path) -> list[str]:
     """The class names of a run, in the order of its model's outputs."""
     path = folder / "classes.json"
@@ -123,4 +136,22 @@ def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: n
             writer.writerow(
                 [dataset.pictures.name(row), label, dataset.class_names[best],
                  f"{chances[best]:.6f}"]
+            )
+
+
+def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarray) -> None:
+    """One line a picture: its name, its class, its nearest other picture and that one's class.
+
+    Args:
+        nearest: the place in `split` of each picture's nearest other, (n,).
+    """
+    rows = dataset.splits[split]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "label", "nearest", "nearest_label"])
+        for row, found in zip(rows, rows[nearest], strict=True):
+            writer.writerow(
+                [text for each in (row, found) for text in (
+                    dataset.pictures.name(each), dataset.class_names[dataset.labels[each]]
+                )]
             )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import keras
 
-from conf.schema import HEADLINE, LossConfig, Task
-from losses import CompactnessLoss
+from conf.schema import HEADLINE, Loss, LossConfig, Task
+from losses import CompactnessLoss, TripletHardLoss, TripletSemiHardLoss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +55,20 @@ def compactness_objective(config: LossConfig, classes: int) -> Objective:
         HEADLINE[Task.one_class],
         weights=(1.0, config.compactness_weight),
     )
+
+
+def metric_objective(
+    config: LossConfig, validate: Callable[[keras.Model], dict[str, float]]
+) -> Objective:
+    """A triplet loss of integer labels and embeddings; the epoch that finds best is the best.
+
+    Args:
+        config: `name`, `margin`, `soft` and `distance_metric`.
+        validate: retrieval figures of the validation split.
+    """
+    options = {"margin": config.margin, "distance_metric": config.distance_metric.value}
+    if config.name is Loss.triplet_hard:
+        loss = TripletHardLoss(soft=config.soft, **options)
+    else:
+        loss = TripletSemiHardLoss(**options)
+    return Objective(loss, (), HEADLINE[Task.metric_learning], one_hot=False, validate=validate)
