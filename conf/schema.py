@@ -228,7 +228,7 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "head.embedding": (1, math.inf),
     "loss.label_smoothing": (0, 1),
     "loss.compactness_weight": (0, math.inf),
-    "one_class.templates": (1, math.inf),
+    "one_class.templates": (2, math.inf),
     "one_class.neighbours": (1, math.inf),
     "one_class.rank": (1, math.inf),
     "loss.margin": (0, math.inf),
