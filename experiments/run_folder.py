@@ -102,9 +102,10 @@ def load_model(folder: Path):
     import keras
 
     import layers  # registers what the model is made of
+    import models.inference_mode
     import models.preprocessing
 
-    assert layers and models.preprocessing
+    assert layers and models.inference_mode and models.preprocessing
     path = folder / "model.keras"
     if not path.is_file():
         raise UserError(f"{folder}: has no model.keras; the run has not finished")
