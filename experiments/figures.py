@@ -97,11 +97,12 @@ def neighbours(
 
     Args:
         nearest: places in `split` of each picture's nearest others, nearest first, (n, k).
-        most: queries.
+        most: queries at most.
     """
     rows = dataset.splits[split]
     labels = dataset.labels[rows]
-    queries = np.linspace(0, len(rows) - 1, min(most, len(rows)) + 1).astype(int)[:-1]
+    by_class = np.argsort(labels, kind="stable")
+    queries = by_class[:: -(-len(rows) // most)]
     columns = 1 + nearest.shape[1]
     figure = Figure(figsize=(1.9 * columns, 2.2 * len(queries)), layout="constrained", dpi=80)
     hits = np.mean(labels[nearest[:, 0]] == labels)

@@ -11,7 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import Config, Task, checked
+from conf.schema import Config, checked
 from data.datasets import Dataset
 from errors import UserError
 
@@ -85,19 +85,6 @@ def read_config(folder: Path, overrides: list[str]) -> Config:
     return checked(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides)))
 
 
-def check_names_classes(folder: Path, config: Config) -> None:
-    """Tells that a run's model names no classes, where it was not trained to.
-
-    Raises:
-        UserError: the run is of another task than classification.
-    """
-    if config.task is not Task.classification:
-        raise UserError(
-            f"{folder}: is a run of task={config.task.value}, whose model gives features, not "
-            "classes; its figures are in metrics.json and predictions.csv"
-        )
-
-
 def read_classes(folder: Path) -> list[str]:
     """The class names of a run, in the order of its model's outputs."""
     path = folder / "classes.json"
@@ -116,9 +103,10 @@ def load_model(folder: Path):
 
     import layers  # registers what the model is made of
     import models.adapter
+    import models.inference_mode
     import models.preprocessing
 
-    assert layers and models.adapter and models.preprocessing
+    assert layers and models.adapter and models.inference_mode and models.preprocessing
     path = folder / "model.keras"
     if not path.is_file():
         raise UserError(f"{folder}: has no model.keras; the run has not finished")

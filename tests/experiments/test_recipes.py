@@ -31,7 +31,8 @@ def made_source(builder, split, decoders=None, **_):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_runs(name, command, own_folder, tmp_path):
+def test_a_recipe_runs(name, command, own_folder, draw_pictures, tmp_path):
+    draw_pictures(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
     one_class = "task: one_class" in TEXTS[name]
     more = [f"reference.path={tmp_path / 'tfds'}", "one_class.target=0"] if one_class else []
