@@ -142,8 +142,14 @@ def test_fine_tuning_reads_both_streams_from_pictures(learn):
 
 @pytest.mark.parametrize(
     "override",
-    ["trainer.feature_store=false", "head.reduction=4", "trainer.descriptor_gib=0",
-     "head.standardize=false", "one_class.reference_aliens=true", "one_class.templates=2"],
+    [
+        "trainer.feature_store=false",
+        "head.reduction=4",
+        "one_class.reference_aliens=true",
+        pytest.param("trainer.descriptor_gib=0", marks=pytest.mark.slow),
+        pytest.param("head.standardize=false", marks=pytest.mark.slow),
+        pytest.param("one_class.templates=2", marks=pytest.mark.slow),
+    ],
 )
 def test_other_ways_to_feed_and_to_score(learn, override):
     outcome, folder = learn("one_class.target=red", "trainer.epochs=1", override)
@@ -223,7 +229,8 @@ def test_no_more_templates_than_asked(make):
 def test_a_reference_of_the_same_data_never_shows_the_target_nor_an_alien(make, own_folder):
     dataset, _, [target] = chosen(
         make(
-            f"reference.path={own_folder}", "one_class.target=red", "one_class.reference_aliens=true"
+            f"reference.path={own_folder}", "one_class.target=red",
+            "one_class.reference_aliens=true",
         )
     )
     for rows in (target.reference_train, target.reference_aliens):

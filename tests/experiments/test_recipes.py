@@ -17,7 +17,7 @@ SIZE = 32  # pixels, the least that every backbone takes
 def made_source(builder, split, decoders=None, **_):
     """Four small pictures of each class, in place of what TFDS would read."""
     label = builder.info.features["label"]
-    names = [key for key in ("id", "file_name", "image/filename") if key in builder.info.features]
+    names = [key for key in ("id", "file_name", "image/filename", "image/file_name") if key in builder.info.features]
     records = []
     for i in range(4 * label.num_classes):
         file = io.BytesIO()
@@ -35,7 +35,10 @@ def test_a_recipe_runs(name, command, own_folder, draw_pictures, tmp_path):
     draw_pictures(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
     one_class = "task: one_class" in TEXTS[name]
-    more = [f"reference.path={tmp_path / 'tfds'}", "one_class.target=0"] if one_class else []
+    more = [
+        f"reference.path={tmp_path / 'tfds'}", "reference.limit=2", "reference.limit_classes=3",
+        "one_class.target=0",
+    ] if one_class else []
     with tfds.testing.mock_data(as_data_source_fn=made_source):
         outcome = command(
             "train.py", f"experiment={name}", "debug=limit", f"data.path={where}",
