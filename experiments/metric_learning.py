@@ -40,8 +40,7 @@ def run(config: Config, folder: Path) -> dict:
         UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
     """
     started = time.perf_counter()
-    if config.solver is not Solver.sgd:
-        raise UserError(f"solver={config.solver.value}: task=metric_learning takes solver=sgd")
+    _check(config)
     dataset = open_dataset(config.data, config.seed, disjoint_classes=True)
     print(dataset.summary(), flush=True)
     config = settle_precision(config, dataset, folder)
@@ -91,18 +90,23 @@ def run(config: Config, folder: Path) -> dict:
     return results
 
 
+def _check(config: Config) -> None:
+    if config.solver is not Solver.sgd:
+        raise UserError(f"solver={config.solver.value}: task=metric_learning takes solver=sgd")
+    if config.head.reduction and config.head.embedding_init is not EmbeddingInit.random:
+        raise UserError(
+            f"head.embedding_init={config.head.embedding_init.value}: with head.reduction, which "
+            "is trained too, it takes random"
+        )
+
+
 def _begin(
     config: Config, dataset: Dataset, embedder: Parts, inputs: Inputs, describe: Callable
 ) -> None:
     """Sets from training descriptors what is not left to chance."""
-    train, size = dataset.splits["train"], config.trainer.batch_size
     if embedder.descriptor.trainable_weights:
-        if config.head.embedding_init is not EmbeddingInit.random:
-            raise UserError(
-                f"head.embedding_init={config.head.embedding_init.value}: with head.reduction, "
-                "which is trained too, it takes random"
-            )
         return
+    train, size = dataset.splits["train"], config.trainer.batch_size
     if config.head.standardize:
         standardize(embedder.linear, describe, inputs, train, size)
     views = 2 if config.data.mirror and isinstance(inputs, ArrayInputs) else 1
