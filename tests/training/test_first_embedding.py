@@ -99,3 +99,8 @@ def test_many_samples_are_thinned():
     inputs = Watched(np.arange(30), descriptors(30, 5))
     set_embedding(model, EmbeddingInit.pca, np.asarray, inputs, np.arange(30), 1, 8)
     assert asked == list(range(0, 30, 4))
+
+
+def test_a_classifier_s_embedding_may_begin_there_too(train):
+    outcome, _ = train("head.embedding=8", "head.embedding_init=whitening", "trainer.epochs=1")
+    assert outcome.status == 0, outcome.errors
