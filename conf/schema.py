@@ -59,16 +59,28 @@ class EmbeddingInit(enum.Enum):
 
 class Loss(enum.Enum):
     softmax = "softmax"
+    softmax_center = "softmax_center"
     triplet_hard = "triplet_hard"
     triplet_semi_hard = "triplet_semi_hard"
     compactness = "compactness"
 
 
 LOSSES = {  # of each task
-    Task.classification: (Loss.softmax,),
+    Task.classification: (Loss.softmax, Loss.softmax_center),
     Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
     Task.one_class: (Loss.compactness,),
 }
+
+
+class CenterRule(enum.Enum):
+    wen = "wen"
+    facenet = "facenet"
+
+
+class CenterNormalization(enum.Enum):
+    half_sum = "half_sum"
+    half_mean = "half_mean"
+    mean_elements = "mean_elements"
 
 
 class Distance(enum.Enum):
@@ -149,6 +161,10 @@ class LossConfig:
     soft: bool = False  # triplet_hard: softplus instead of a margin
     distance_metric: Distance = Distance.l2  # of the triplet losses
     compactness_weight: float = 0.1  # compactness: lambda, its factor beside cross-entropy
+    center_weight: float = 0.003  # softmax_center: of the center loss beside the softmax loss
+    center_rule: CenterRule = CenterRule.wen  # how centers follow; see losses/center_loss.py
+    center_alpha: float | None = None  # wen: rate, null for 0.5; facenet: share kept, for 0.95
+    center_normalization: CenterNormalization = CenterNormalization.half_mean
 
 
 @dataclasses.dataclass
@@ -232,6 +248,8 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "one_class.neighbours": (1, math.inf),
     "one_class.rank": (1, math.inf),
     "loss.margin": (0, math.inf),
+    "loss.center_weight": (0, math.inf),
+    "loss.center_alpha": (0, 1),
 }
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -79,7 +79,8 @@ ENTRIES = {
 }
 
 _IMAGE, _LABEL = "image", "label"
-_NAMES = ("id", "file_name", "image/filename", "image/file_name")  # features that name a picture, as sets have them
+# Features that name a picture, as sets have them.
+_NAMES = ("id", "file_name", "image/filename", "image/file_name")
 
 
 class Records:

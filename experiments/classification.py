@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,14 +13,16 @@ from data.datasets import Dataset, open_dataset
 from data.inputs import PictureInputs
 from experiments import figures, run_folder
 from experiments.evaluation import metrics, predict_split
+from losses import CenterLoss
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
+from training.first_embedding import begin_linear
 from training.frozen import head_inputs
 from training.objectives import classification_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
+from training.softmax_center import SoftmaxCenterModel, build_center_loss
 from training.stages import Stage, fit_stage
-from training.standardization import standardize
 from training.svm import check_svm, fit_svm
 
 
@@ -43,6 +46,7 @@ def run(config: Config, folder: Path) -> dict:
     classifier = build_classifier(config, classes)
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
+    center_loss = build_center_loss(config, classifier)
     run_folder.write_json(folder / "classes.json", dataset.class_names)
     if dataset.citation:
         (folder / "citation.bib").write_text(dataset.citation)
@@ -51,13 +55,12 @@ def run(config: Config, folder: Path) -> dict:
     records = {}
 
     model, inputs, describe = head_inputs(config, dataset, classifier)
-    if config.head.standardize and not classifier.descriptor.trainable_weights:
-        train = dataset.splits["train"]
-        standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
+    begin_linear(config, dataset, classifier, inputs, describe)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate, classification_objective(config.loss, classes),
         balance=balance,
+        fitted=_fitted(config, classifier, model, center_loss),
     )
     if config.solver is Solver.svm:
         records["head"] = fit_svm(model, inputs, dataset, config.data.mirror)
@@ -65,7 +68,7 @@ def run(config: Config, folder: Path) -> dict:
         records["head"] = fit_stage(stage, dataset, config, folder)
     records["head"]["val"] = _figures(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
-        stage = _fine_tuning(config, dataset, classifier, balance)
+        stage = _fine_tuning(config, dataset, classifier, balance, center_loss)
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
 
@@ -88,8 +91,19 @@ def run(config: Config, folder: Path) -> dict:
     return results
 
 
+def _fitted(
+    config: Config, classifier: Classifier, model: keras.Model, center_loss: CenterLoss | None
+) -> keras.Model | None:
+    """What is trained in place of `model`, one of the classifier's; None for `model` itself."""
+    if center_loss is None:
+        return None
+    network = classifier.with_embedding(model)
+    return SoftmaxCenterModel(network, center_loss, config.loss.center_weight)
+
+
 def _fine_tuning(
-    config: Config, dataset: Dataset, classifier: Classifier, balance: Balance | None
+    config: Config, dataset: Dataset, classifier: Classifier, balance: Balance | None,
+    center_loss: CenterLoss | None,
 ) -> Stage:
     """Everything learns, from pictures."""
     classifier.unfreeze()
@@ -104,6 +118,7 @@ def _fine_tuning(
         classification_objective(config.loss, len(dataset.class_names)),
         tuple(classifier.linear.trainable_variables),
         balance,
+        _fitted(config, classifier, classifier.from_pictures, center_loss),
     )
 
 

@@ -8,22 +8,21 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from conf.schema import HEADLINE, Config, EmbeddingInit, Solver, Task
+from conf.schema import HEADLINE, Config, Solver, Task
 from data.balanced_batches import Balance, balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import ArrayInputs, Inputs, PictureInputs
+from data.inputs import Inputs, PictureInputs
 from errors import UserError
 from experiments import figures, projector, retrieval, run_folder
 from models.backbones import weights_digest
 from models.embedder import build_embedder
 from models.parts import Parts
-from training.first_embedding import set_embedding
+from training.first_embedding import begin_linear
 from training.frozen import head_inputs
 from training.objectives import Objective, metric_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
-from training.standardization import standardize
 
 SHOWN = 5  # neighbours of a query in the picture
 
@@ -59,7 +58,7 @@ def run(config: Config, folder: Path) -> dict:
     model, inputs, describe = head_inputs(config, dataset, embedder)
     untrained = retrieval.unit(_vectors(config, describe, inputs, dataset, "test"))
     untrained = _figures(config, untrained, dataset, "test")
-    _begin(config, dataset, embedder, inputs, describe)
+    begin_linear(config, dataset, embedder, inputs, describe)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate, _objective(config, dataset, inputs), balance=balance,
@@ -89,26 +88,6 @@ def run(config: Config, folder: Path) -> dict:
     _show(config, folder, dataset, vectors)
     run_folder.write_json(folder / "metrics.json", results)
     return results
-
-
-def _begin(
-    config: Config, dataset: Dataset, embedder: Parts, inputs: Inputs, describe: Callable
-) -> None:
-    """Sets from training descriptors what is not left to chance."""
-    train, size = dataset.splits["train"], config.trainer.batch_size
-    if embedder.descriptor.trainable_weights:
-        if config.head.embedding_init is not EmbeddingInit.random:
-            raise UserError(
-                f"head.embedding_init={config.head.embedding_init.value}: with head.reduction, "
-                "which is trained too, it takes random"
-            )
-        return
-    if config.head.standardize:
-        standardize(embedder.linear, describe, inputs, train, size)
-    views = 2 if config.data.mirror and isinstance(inputs, ArrayInputs) else 1
-    set_embedding(
-        embedder.linear, config.head.embedding_init, describe, inputs, train, views, size
-    )
 
 
 def _fine_tuning(

@@ -94,9 +94,9 @@ class CenterLoss(keras.layers.Layer):
         if self._most_samples() <= FEW_PLACES:
             self._warn(f"as soon as a class has {self._most_samples():.4g} samples in a batch")
 
-    def build(self, input_shape):
-        pairwise.check_embeddings(keras.KerasTensor(input_shape), self)
-        shape = (self.num_classes, input_shape[-1])
+    def build(self, embeddings_shape, labels_shape=None):
+        pairwise.check_embeddings(embeddings_shape, self)
+        shape = (self.num_classes, embeddings_shape[-1])
         self.centers = self._state("centers", shape)
         # Of each class the sum of c - x, and in a last column the number of its samples.
         totals = (shape[0], shape[1] + 1)
@@ -155,8 +155,8 @@ class CenterLoss(keras.layers.Layer):
     def reset_accumulation(self):
         """Forget the batches that were gathered since the centers last moved."""
         if self.accumulation_steps:
-            self.gathered_totals.assign(ops.zeros_like(self.gathered_totals))
-            self.batches.assign(ops.zeros_like(self.batches))
+            self.gathered_totals.assign(ops.zeros(self.gathered_totals.shape))
+            self.batches.assign(0.0)
 
     def _most_samples(self):
         """The samples of a class in a batch from which on its center swings ever wider."""
@@ -169,7 +169,7 @@ class CenterLoss(keras.layers.Layer):
             stacklevel=3,
         )
 
-    def compute_output_shape(self, embeddings_shape, labels_shape):
+    def compute_output_shape(self, embeddings_shape, labels_shape=None):
         return (embeddings_shape[0],)
 
     def get_config(self):

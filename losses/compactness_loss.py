@@ -43,7 +43,7 @@ class CompactnessLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         x = pairwise.at_least_float32(y_pred)
-        pairwise.check_embeddings(x, self)
+        pairwise.check_embeddings(x.shape, self)
         if x.shape[0] == 1 and not pairwise.is_traced(x):
             raise ValueError(
                 "CompactnessLoss compares each sample with the others, and needs at least two. "
@@ -51,5 +51,6 @@ class CompactnessLoss(keras.losses.Loss):
             )
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
-        z = factor * (x - ops.mean(x, axis=0))
-        return ops.mean(ops.square(z), axis=1)
+        # Sums: on JAX, ops.mean takes float64 for float32.
+        z = factor * (x - ops.sum(x, axis=0) / n)
+        return ops.sum(ops.square(z), axis=1) / x.shape[1]

@@ -26,12 +26,12 @@ def wide_dtype():
     return "float64"
 
 
-def check_embeddings(x, loss):
-    """Raise unless `x` is (batch, dimensions)."""
-    if len(x.shape) != 2:
+def check_embeddings(shape, loss):
+    """Raise unless `shape` is (batch, dimensions)."""
+    if len(shape) != 2:
         raise ValueError(
             f"{loss.__class__.__name__} takes embeddings of shape (batch, dimensions). Received: "
-            f"shape={tuple(x.shape)}"
+            f"shape={tuple(shape)}"
         )
 
 
@@ -72,8 +72,8 @@ def pairwise_distances(x, metric):
     wide = ops.cast(x, wide_dtype())
     distances = _angular(wide) if metric == "angular" else _squared(wide)
     if metric == "L2":
-        apart = distances > 0
-        distances = ops.where(apart, ops.sqrt(ops.where(apart, distances, 1.0)), 0.0)
+        equal = distances == 0
+        distances = ops.where(equal, 0.0, ops.sqrt(ops.where(equal, 1.0, distances)))
     return ops.cast(distances, x.dtype)
 
 

@@ -29,9 +29,10 @@ class TripletLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         x = pairwise.at_least_float32(y_pred)
-        pairwise.check_embeddings(x, self)
+        pairwise.check_embeddings(x.shape, self)
         positive, negative = pairwise.pairs(pairwise.label_vector(y_true, self))
-        return self._values(pairwise.pairwise_distances(x, self.distance_metric), positive, negative)
+        distances = pairwise.pairwise_distances(x, self.distance_metric)
+        return self._values(distances, positive, negative)
 
     def get_config(self):
         config = super().get_config()

@@ -40,8 +40,8 @@ class TripletSemiHardLoss(TripletLoss):
     Example:
 
     >>> embeddings = np.array([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [0.0, 1.0]], "float32")
-    >>> float(TripletSemiHardLoss(margin=0.5)(np.array([0, 0, 1, 1]), embeddings).numpy().round(4))
-    0.7744
+    >>> round(float(TripletSemiHardLoss(margin=0.5)(np.array([0, 0, 1, 1]), embeddings)), 4)
+    1.4942
 
     Raises:
         ValueError: an unknown `distance_metric` or `degenerate`, or inputs of another shape.
@@ -78,19 +78,21 @@ class TripletSemiHardLoss(TripletLoss):
 def _mined_weights(distances, positive, negative, margin):
     """How often each distance (B, B) is, in a triplet above 0, that of the positive, and that of
     the negative: two integer matrices (B, B)."""
-    order = ops.argsort(_negatives_first(distances, negative), axis=1)
-    negatives = ops.argsort(ops.where(negative, distances, float("inf")), axis=1)
-    in_order = [ops.take_along_axis(x, order, axis=1) for x in (distances, positive, negative)]
-    distance, is_positive, is_negative = in_order
-    # So many negatives are no farther than the k-th nearest sample: the next one is its semi-hard
-    # negative, and the last one is where there is no next.
-    nearer = ops.cumsum(ops.cast(is_negative, "int32"), axis=1)
+    size = ops.shape(distances)[0]
+    rows = ops.expand_dims(ops.arange(size, dtype="int32"), 1) * size
+    # Places in the flat matrix: of the samples of each row, the nearest first, ...
+    nearest = rows + ops.cast(ops.argsort(_negatives_first(distances, negative), axis=1), "int32")
+    is_negative = ops.cast(_taken(negative, nearest), "int32")
+    # ... and of its negatives alone. So many of them are no farther than the k-th nearest sample:
+    # the next one is its semi-hard negative, and the last one is where there is no next.
+    nearer = ops.cumsum(is_negative, axis=1)
     last = nearer[:, -1:] - 1
-    chosen = ops.take_along_axis(negatives, ops.maximum(ops.minimum(nearer, last), 0), axis=1)
-    chosen = ops.where(last >= 0, chosen, order[:, :1])
-    difference = distance - ops.take_along_axis(distances, chosen, axis=1)
-    counts = ops.cast(ops.logical_and(is_positive, difference + margin > 0), "int32")
-    return _counts_at(order, counts), _counts_at(chosen, counts)
+    negatives = _summed(nearest * is_negative, rows + ops.maximum(nearer - 1, 0))
+    chosen = _taken(negatives, rows + ops.maximum(ops.minimum(nearer, last), 0))
+    chosen = ops.where(last >= 0, chosen, nearest[:, :1])
+    above = _taken(distances, nearest) - _taken(distances, chosen) + margin > 0
+    counts = ops.cast(ops.logical_and(_taken(positive, nearest), above), "int32")
+    return _summed(counts, nearest), _summed(counts, chosen)
 
 
 def _negatives_first(distances, negative):
@@ -107,10 +109,13 @@ def _negatives_first(distances, negative):
     return ops.where(negative, keys, keys * (1.0 + step) + float(limits.tiny))
 
 
-def _counts_at(columns, counts):
-    """Sums counts (B, B) at the columns (B, B) of their row."""
-    size = ops.shape(columns)[0]
-    rows = ops.expand_dims(ops.arange(size, dtype="int32"), 1)
-    flat = ops.reshape(rows * size + ops.cast(columns, "int32"), (-1,))
-    sums = ops.segment_sum(ops.reshape(counts, (-1,)), flat, num_segments=size * size)
-    return ops.reshape(sums, (size, size))
+def _taken(matrix, places):
+    """The entries (B, B) of a matrix (B, B) at places in its flat form."""
+    return ops.take(ops.reshape(matrix, (-1,)), places, axis=0)
+
+
+def _summed(values, places):
+    """A matrix (B, B) with the sum of the values (B, B) that belong to each of its places."""
+    size = ops.shape(values)[0]
+    flat = ops.reshape(values, (-1,)), ops.reshape(places, (-1,))
+    return ops.reshape(ops.segment_sum(*flat, num_segments=size * size), (size, size))

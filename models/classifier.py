@@ -19,6 +19,16 @@ class Classifier(Parts):
         """RGB in 0...255 to probabilities: what a run saves as `model.keras`."""
         return with_probabilities(self.from_pictures)
 
+    def with_embedding(self, model: keras.Model) -> keras.Model:
+        """`model`, one of this classifier's, with the output of its layer "embedding" as a second
+        one; the weights are shared."""
+        embedding = self.linear.get_layer("embedding").output
+        linear = keras.Model(self.linear.input, [self.linear.output, embedding], name="linear")
+        twin = dataclasses.replace(self, linear=linear)
+        parts = ("linear", "head", "from_pictures")
+        (part,) = (part for part in parts if getattr(self, part) is model)
+        return getattr(twin, part)
+
 
 def with_probabilities(logits: keras.Model) -> keras.Model:
     """The same model with a softmax, in float32, behind it; the weights are shared."""

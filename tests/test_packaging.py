@@ -1,4 +1,4 @@
-"""`pip install .` gives another project the layers as `fgvc.layers`, and no package `layers`."""
+"""`pip install .` gives another project `fgvc.layers` and `fgvc.losses`, and nothing else."""
 
 import shutil
 import subprocess
@@ -18,12 +18,16 @@ import importlib.util
 import keras
 import numpy as np
 from fgvc.layers import SecondOrderPooling, SignedSquareRoot
+from fgvc.losses import CompactnessLoss, TripletSemiHardLoss
 
 assert importlib.util.find_spec("layers") is None
+assert importlib.util.find_spec("losses") is None
+assert float(CompactnessLoss()(np.zeros(2), np.array([[0.0], [1.0]]))) == 1.0
 inputs = keras.Input((4, 4, 6))
 x = SecondOrderPooling(root="exact")(inputs)
 x = SignedSquareRoot(normalize=True)(x)
 model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+model.compile("sgd", TripletSemiHardLoss(margin=0.3))
 x = np.random.default_rng(0).normal(size=(3, 4, 4, 6)).astype("float32")
 np.save("x.npy", x)
 np.save("before.npy", model.predict(x, verbose=0))
@@ -34,9 +38,11 @@ LOADED_THERE = """
 import keras
 import numpy as np
 import fgvc.layers
+import fgvc.losses
 
 model = keras.saving.load_model("model.keras")
 assert model.layers[1].__class__ is fgvc.layers.SecondOrderPooling
+assert model.loss.__class__ is fgvc.losses.TripletSemiHardLoss and model.loss.margin == 0.3
 np.save("after.npy", model.predict(np.load("x.npy"), verbose=0))
 """
 
@@ -45,6 +51,7 @@ import sys
 import keras
 import numpy as np
 import layers
+import losses
 
 model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 np.save(sys.argv[1] + "/here.npy", model.predict(np.load(sys.argv[1] + "/x.npy"), verbose=0))
@@ -92,7 +99,7 @@ def foreign(tmp_path_factory, wheel):
 def test_only_one_top_level_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"fgvc"}
-    assert "fgvc/layers/second_order_pooling.py" in names
+    assert {"fgvc/layers/second_order_pooling.py", "fgvc/losses/center_loss.py"} <= set(names)
 
 
 def test_a_foreign_model_is_saved_and_loaded_with_it(foreign):

@@ -10,12 +10,39 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from conf.schema import EmbeddingInit
+from conf.schema import Config, EmbeddingInit
+from data.datasets import Dataset
 from data.inputs import Inputs
-from training.standardization import mean_and_deviation
+from models.parts import Parts
+from training.standardization import mean_and_deviation, standardize
 
 SMALLEST = 1e-6  # of a principal variance, relative to the largest: below it is rounding
 PIECE = 4096  # dimensions whose inner products are taken at a time
+
+
+def begin_linear(
+    config: Config, dataset: Dataset, parts: Parts, inputs: Inputs, describe: Callable
+) -> None:
+    """Sets from training descriptors what `parts.linear` does not leave to chance: "standardize"
+    and "embedding". Descriptors that are trained too have no statistics yet, and set nothing.
+
+    Args:
+        config: `head.standardize`, `head.embedding_init`, `data.mirror`.
+        dataset: whose training split is read.
+        parts: the model's.
+        inputs: stage 1's.
+        describe: from a batch of `inputs` to descriptors.
+    """
+    if parts.descriptor.trainable_weights:
+        return
+    train, size = dataset.splits["train"], config.trainer.batch_size
+    if config.head.standardize:
+        standardize(parts.linear, describe, inputs, train, size)
+    if config.head.embedding is not None:
+        views = 2 if config.data.mirror else 1
+        set_embedding(
+            parts.linear, config.head.embedding_init, describe, inputs, train, views, size
+        )
 
 
 def set_embedding(

@@ -37,6 +37,8 @@ class Stage:
         faster: variables that learn `optimizer.classifier_factor` times faster.
         balance: of training batches, instead of chance and `batch_size`.
         second: what the model's second input reads, where it has two.
+        fitted: trained in place of `model`, whose weights it shares, where a loss needs more than
+            logits.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Stage:
     faster: tuple = ()
     balance: Balance | None = None
     second: Stream | None = None
+    fitted: keras.Model | None = None
 
 
 def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
@@ -72,7 +75,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         stage.objective.monitor,
     )
     # The same layers under another model: what is compiled here stays out of the saved model.
-    model = keras.Model(stage.model.inputs, stage.model.outputs)
+    model = stage.fitted or keras.Model(stage.model.inputs, stage.model.outputs)
     if record := checkpoints.finished():
         model.load_weights(checkpoints.weights)
         return record

@@ -17,7 +17,8 @@ SIZE = 32  # pixels, the least that every backbone takes
 def made_source(builder, split, decoders=None, **_):
     """Four small pictures of each class, in place of what TFDS would read."""
     label = builder.info.features["label"]
-    names = [key for key in ("id", "file_name", "image/filename", "image/file_name") if key in builder.info.features]
+    known = ("id", "file_name", "image/filename", "image/file_name")
+    names = [key for key in known if key in builder.info.features]
     records = []
     for i in range(4 * label.num_classes):
         file = io.BytesIO()

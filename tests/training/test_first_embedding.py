@@ -42,7 +42,7 @@ sizes = pytest.mark.parametrize(("count", "size"), [(8, 5), (6, 40)], ids=["tall
 def test_principal_axes_are_those_of_a_singular_value_decomposition(count, size):
     samples = descriptors(count, size)[0]
     found = embedded(begun("pca", descriptors(count, size)), samples)
-    _, values, axes = np.linalg.svd(samples.astype(np.float64), full_matrices=False)
+    _, _, axes = np.linalg.svd(samples.astype(np.float64), full_matrices=False)
     signs = np.sign((found * (samples @ axes[:UNITS].T)).sum(axis=0))
     np.testing.assert_allclose(found * signs, samples @ axes[:UNITS].T, atol=2e-5)
 
@@ -99,3 +99,8 @@ def test_many_samples_are_thinned():
     inputs = Watched(np.arange(30), descriptors(30, 5))
     set_embedding(model, EmbeddingInit.pca, np.asarray, inputs, np.arange(30), 1, 8)
     assert asked == list(range(0, 30, 4))
+
+
+def test_a_classifier_s_embedding_may_begin_there_too(train):
+    outcome, _ = train("head.embedding=8", "head.embedding_init=whitening", "trainer.epochs=1")
+    assert outcome.status == 0, outcome.errors

@@ -1,0 +1,260 @@
+"""Both triplet losses: TensorFlow Addons' values, plain loops, and batches that break others."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layer_references import HAS_FLOAT64, compiled, value_and_gradient
+from loss_references import triplet_hard, triplet_semi_hard
+
+from losses import TripletHardLoss, TripletSemiHardLoss
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+RECORDED = json.loads((GOLDEN / "triplet.json").read_text())
+ARRAYS = np.load(GOLDEN / "triplet.npz")
+CASES = [
+    (batch, case)
+    for batch, cases in RECORDED["cases"].items()
+    for case in cases
+    if case.startswith("tfa")
+]
+METRICS = ("L2", "squared-L2", "angular")
+LOSSES = {
+    "hard": TripletHardLoss,
+    "soft": lambda **options: TripletHardLoss(soft=True, **options),
+    "semi-hard": TripletSemiHardLoss,
+}
+LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+
+
+def recorded_loss(record, **options):
+    options |= {key: record[key] for key in ("margin", "soft", "distance_metric") if key in record}
+    return {"TripletHardLoss": TripletHardLoss, "TripletSemiHardLoss": TripletSemiHardLoss}[
+        record["cls"]
+    ](**options)
+
+
+def vectors(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def loss_and_gradient(loss, labels, x):
+    return value_and_gradient(lambda x: loss(labels, x), x, np.ones((), "float32"))
+
+
+# The values of TensorFlow Addons
+
+
+@pytest.mark.parametrize("batch, case", CASES)
+def test_golden_values_under_both_rules(batch, case):
+    record = RECORDED["cases"][batch][case]
+    labels, x = ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"]
+    for degenerate, key in (("original", "oracle64"), ("skip", "valid_only64")):
+        loss = recorded_loss(record, degenerate=degenerate)
+        value, gradient = loss_and_gradient(loss, labels, x)
+        np.testing.assert_allclose(value, float(record[key]), rtol=1e-5)
+        if degenerate == "skip":
+            assert np.isfinite(value) and np.isfinite(gradient).all()
+        elif not RECORDED["batches"][batch]["degenerate"]:
+            np.testing.assert_allclose(gradient, ARRAYS[f"{batch}/{case}/grad"], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", ["all_same_class", "all_diff_class", "batch_of_1"])
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_without_triplets_loss_and_gradient_are_zero(metric, kind, batch):
+    labels, x = ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"]
+    value, gradient = loss_and_gradient(LOSSES[kind](distance_metric=metric), labels, x)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+# Plain loops
+
+
+@settings(max_examples=30)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=10),
+    dimensions=st.integers(1, 4),
+    metric=st.sampled_from(METRICS),
+    margin=st.sampled_from([0.0, 0.3, 1.0]),
+    grid=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_any_batch_against_plain_loops(labels, dimensions, metric, margin, grid, seed):
+    """On a grid there are duplicates and exact ties."""
+    rng = np.random.default_rng(seed)
+    shape = (len(labels), dimensions)
+    x = rng.integers(-2, 3, shape) if grid else rng.normal(size=shape)
+    x, labels = x.astype("float32"), np.array(labels)
+    hard = triplet_hard(labels, x, margin, False, metric)
+    soft = triplet_hard(labels, x, margin, True, metric)
+    semi_hard = triplet_semi_hard(labels, x, margin, metric)
+    for loss, expected in [
+        (TripletHardLoss(margin, distance_metric=metric), hard),
+        (TripletHardLoss(soft=True, distance_metric=metric), soft),
+        (TripletSemiHardLoss(margin, metric), semi_hard),
+    ]:
+        value, gradient = loss_and_gradient(loss, labels, x)
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.skipif(not HAS_FLOAT64, reason="this backend computes in float32")
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", LOSSES)
+def test_gradient_by_finite_differences(kind, metric):
+    loss = LOSSES[kind](distance_metric=metric, reduction=None)
+    x, direction = np.random.default_rng(3).normal(size=(2, 8, 5))
+    upstream = np.arange(1.0, 9.0)
+    function = lambda x: loss.call(LABELS, x)  # noqa: E731  in float64: __call__ would cast
+    value, gradient = value_and_gradient(function, x, upstream)
+    assert value.dtype == "float64"
+    ahead, behind = (np.asarray(function(x + sign * 1e-6 * direction)) for sign in (1, -1))
+    expected = np.sum(upstream * (ahead - behind)) / 2e-6
+    np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6)
+
+
+def test_larger_batches_of_two_classes_agree_too():
+    """Many positives an anchor, so that sums cancel."""
+    x, labels = 100 * vectors(48, 16), np.arange(48) % 2
+    value = TripletSemiHardLoss()(labels, x)
+    np.testing.assert_allclose(value, triplet_semi_hard(labels, x), rtol=1e-5)
+
+
+# Numbers that break other implementations
+
+
+@pytest.mark.skipif(not HAS_FLOAT64, reason="float32 resolves less of it")
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_large_common_offset_does_not_cancel(kind):
+    x = (vectors(8, 6) + np.float32(1000)).astype("float32")
+    moved = x.astype("float64") - 1000  # exact: the offset took its bits away before
+    loss = LOSSES[kind]()
+    value, gradient = loss_and_gradient(loss, LABELS, x)
+    expected, expected_gradient = loss_and_gradient(loss, LABELS, moved.astype("float32"))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_duplicates_have_distance_0_and_gradient_0(kind, scale):
+    x = scale * vectors(1, 6).repeat(8, axis=0)
+    value, gradient = loss_and_gradient(LOSSES[kind](), LABELS, x)
+    np.testing.assert_allclose(value, np.log(2) if kind == "soft" else 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_near_duplicates_keep_a_sane_gradient():
+    x = vectors(1, 6).repeat(8, axis=0)
+    x[:, 0] *= 1 + 1e-4 * np.arange(8, dtype="float32")
+    _, gradient = loss_and_gradient(TripletHardLoss(), LABELS, x)
+    assert np.linalg.norm(gradient, axis=1).max() < 2
+
+
+def test_the_soft_margin_does_not_overflow():
+    x = 280 * vectors(8, 6)
+    value, gradient = loss_and_gradient(TripletHardLoss(soft=True), LABELS, x)
+    np.testing.assert_allclose(value, triplet_hard(LABELS, x, soft=True), rtol=1e-5)
+    assert value > 100 and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_an_embedding_that_is_not_finite_is_not_hidden(kind):
+    x = vectors(8, 6)
+    x[3, 2] = np.nan
+    assert np.isnan(loss_and_gradient(LOSSES[kind](), LABELS, x)[0])
+
+
+def test_anchors_left_out_do_not_dilute_the_mean():
+    x = vectors(8, 6)
+    far = np.concatenate([x, 100 + vectors(3, 6, seed=1)])  # three more, each of a class of its own
+    labels = np.concatenate([LABELS, [7, 8, 9]])
+    for soft in (False, True):
+        loss = TripletHardLoss(soft=soft)
+        np.testing.assert_allclose(loss(labels, far), loss(LABELS, x), rtol=1e-6)
+
+
+# Drop-in use
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_labels_of_either_shape_and_any_integer_type(kind):
+    loss, x = LOSSES[kind](), vectors(8, 6)
+    expected = loss(LABELS, x)
+    for dtype in ("int32", "int64", "uint8", "float32"):
+        np.testing.assert_array_equal(loss(LABELS.astype(dtype)[:, None], x), expected)
+    with pytest.raises(ValueError, match=r"one-hot.*\(8, 3\)"):
+        loss(np.eye(3)[LABELS], x)
+    with pytest.raises(ValueError, match=r"Received: shape=\(8, 6, 1\)"):
+        loss(LABELS, x[:, :, None])
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_sample_weights_weigh_anchors(kind):
+    x, weight = vectors(8, 6), np.linspace(0, 1, 8).astype("float32")
+    values = np.asarray(LOSSES[kind](reduction=None)(LABELS, x))
+    assert values.shape == (8,)
+    np.testing.assert_allclose(LOSSES[kind]()(LABELS, x), values.mean(), rtol=1e-6)
+    weighed = LOSSES[kind]()(LABELS, x, sample_weight=weight)
+    np.testing.assert_allclose(weighed, (values * weight).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_half_precision_is_computed_in_float32(kind, dtype):
+    x = keras.ops.cast(vectors(8, 6), dtype)
+    value, gradient = loss_and_gradient(LOSSES[kind](), LABELS, x)
+    exact, _ = loss_and_gradient(LOSSES[kind](), LABELS, keras.ops.cast(x, "float32"))
+    assert value.dtype == "float32" and keras.backend.standardize_dtype(gradient.dtype) == dtype
+    np.testing.assert_array_equal(value, exact)
+    assert keras.backend.standardize_dtype(LOSSES[kind]().call(LABELS, x).dtype) == "float32"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", LOSSES)
+def test_xla_gives_the_same(kind, metric):
+    loss, x = LOSSES[kind](distance_metric=metric), vectors(8, 6)
+    value, gradient = value_and_gradient(
+        compiled(lambda x: loss(LABELS, x)), x, np.ones((), "float32")
+    )
+    expected, expected_gradient = loss_and_gradient(loss, LABELS, x)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_it_trains_a_model_with_batches_of_any_size(kind, policy):
+    rng = np.random.default_rng(0)
+    labels = np.arange(45) % 3
+    x = (np.eye(3)[labels] + rng.normal(0, 0.3, (45, 3))).astype("float32")
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense(
+        4, kernel_initializer=keras.initializers.GlorotUniform(0), dtype=policy
+    )
+    model = keras.Model(inputs, dense(inputs))
+    model.compile(keras.optimizers.Adam(0.05), LOSSES[kind](margin=0.5))
+    history = model.fit(x, labels, batch_size=16, epochs=6, verbose=0, shuffle=False)
+    curve = history.history["loss"]
+    assert np.isfinite(curve).all() and curve[-1] < 0.9 * curve[0]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_config_round_trip(kind):
+    loss = LOSSES[kind](margin=0.3, distance_metric="angular", degenerate="original", name="mine")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is type(loss) and again.get_config() == loss.get_config()
+    assert again.get_config()["margin"] == 0.3
+
+
+@pytest.mark.parametrize("option", [{"distance_metric": "l2"}, {"degenerate": "drop"}])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_an_unknown_option_names_the_known(kind, option):
+    with pytest.raises(ValueError, match="must be one of"):
+        LOSSES[kind](**option)
