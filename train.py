@@ -69,11 +69,15 @@ def run(config: Config, folder: Path) -> dict:
     if results is None:
         share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
         device = import_tensorflow()
-        from experiments import classification, hparams
+        from experiments import classification, hparams, metric_learning, one_class
 
         print(f"{folder} on {device}", flush=True)
-        experiment = {Task.classification: classification.run}[config.task]
-        results = experiment(config, folder)
+        experiments = {
+            Task.classification: classification.run,
+            Task.metric_learning: metric_learning.run,
+            Task.one_class: one_class.run,
+        }
+        results = experiments[config.task](config, folder)
         hparams.log_hparams(folder, config, results)
     print(report.final_table(results, folder), flush=True)
     return results

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import math
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -12,6 +13,15 @@ from errors import UserError
 
 class Task(enum.Enum):
     classification = "classification"
+    metric_learning = "metric_learning"
+    one_class = "one_class"
+
+
+HEADLINE = {  # of each task's figures, the one that tells the most
+    Task.classification: "accuracy",
+    Task.metric_learning: "recall_at_1",
+    Task.one_class: "auroc",
+}
 
 
 HEADLINE = {Task.classification: "accuracy"}  # of each task's figures, the one that tells the most
@@ -44,9 +54,25 @@ class CompactMethod(enum.Enum):
     random_maclaurin = "random_maclaurin"
 
 
+class EmbeddingInit(enum.Enum):
+    random = "random"
+    pca = "pca"
+    whitening = "whitening"
+
+
 class Loss(enum.Enum):
     softmax = "softmax"
     softmax_center = "softmax_center"
+    triplet_hard = "triplet_hard"
+    triplet_semi_hard = "triplet_semi_hard"
+    compactness = "compactness"
+
+
+LOSSES = {  # of each task
+    Task.classification: (Loss.softmax, Loss.softmax_center),
+    Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
+    Task.one_class: (Loss.compactness,),
+}
 
 
 class CenterRule(enum.Enum):
@@ -58,6 +84,12 @@ class CenterNormalization(enum.Enum):
     half_sum = "half_sum"
     half_mean = "half_mean"
     mean_elements = "mean_elements"
+
+
+class Distance(enum.Enum):
+    l2 = "L2"
+    squared_l2 = "squared-L2"
+    angular = "angular"  # 1 - cosine
 
 
 class Optimizer(enum.Enum):
@@ -119,13 +151,19 @@ class HeadConfig:
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
     standardize: bool = True  # frozen descriptors less their mean, over one scale
     dropout: float = 0.0  # of what embedding or classifier sees
-    embedding: int | None = None  # units of a trained linear layer before the classifier
+    embedding: int | None = None  # units of a trained linear layer before the classifier, if any
+    embedding_init: EmbeddingInit = EmbeddingInit.random  # others: of the training descriptors
+    embedding_l2: bool = True  # unit norm of embeddings, for task=metric_learning
 
 
 @dataclasses.dataclass
 class LossConfig:
     name: Loss = MISSING
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # of softmax, and of compactness' cross-entropy
+    margin: float = 0.2  # of the triplet losses
+    soft: bool = False  # triplet_hard: softplus instead of a margin
+    distance_metric: Distance = Distance.l2  # of the triplet losses
+    compactness_weight: float = 0.1  # compactness: lambda, its factor beside cross-entropy
     center_weight: float = 0.003  # softmax_center: of the center loss beside the softmax loss
     center_rule: CenterRule = CenterRule.wen  # how centers follow; see losses/center_loss.py
     center_alpha: float | None = None  # wen: rate, null for 0.5; facenet: share kept, for 0.95
@@ -152,6 +190,8 @@ class OptimizerConfig:
 @dataclasses.dataclass
 class TrainerConfig:
     batch_size: int = 32
+    classes_per_batch: int | None = None  # balances training batches, which then have as many
+    pictures_per_class: int = 4  # samples as these two say, in both stages
     epochs: int = 50  # stage 1: the head on the frozen backbone
     fine_tune_epochs: int = 0  # stage 2: everything, from pictures
     fine_tune_batch_size: int = 16
@@ -166,22 +206,35 @@ class TrainerConfig:
 
 
 @dataclasses.dataclass
+class OneClassConfig:
+    target: Any = "all"  # a class, by name or number; several in turn: a list, or all
+    templates: int = 40  # training pictures that scorers compare with; all where there are fewer
+    neighbours: int = 1  # templates whose distance counts, the mean where there are several
+    rank: int = 64  # directions that the adapter of the frozen descriptors changes, at most
+    reference_aliens: bool = False  # the reference's test pictures are aliens too
+
+
+@dataclasses.dataclass
 class Config:
     seed: int = 0
     force: bool = False  # repeat a run that its folder holds already
     task: Task = Task.classification
     solver: Solver = Solver.sgd  # of stage 1; svm: linear, one against the rest, C = 1
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    reference: DataConfig | None = None  # task=one_class: the other stream; data@reference=NAME
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
 
 
 RANGES = {  # least and most, both allowed; what a builder checks itself is not here
     "seed": (0, 2**32 - 1),
     "trainer.batch_size": (1, math.inf),
+    "trainer.classes_per_batch": (1, math.inf),
+    "trainer.pictures_per_class": (1, math.inf),
     "trainer.epochs": (1, math.inf),
     "trainer.fine_tune_epochs": (0, math.inf),
     "trainer.fine_tune_batch_size": (1, math.inf),
@@ -196,6 +249,11 @@ RANGES = {  # least and most, both allowed; what a builder checks itself is not 
     "optimizer.accumulation_steps": (2, math.inf),
     "head.embedding": (1, math.inf),
     "loss.label_smoothing": (0, 1),
+    "loss.compactness_weight": (0, math.inf),
+    "one_class.templates": (2, math.inf),
+    "one_class.neighbours": (1, math.inf),
+    "one_class.rank": (1, math.inf),
+    "loss.margin": (0, math.inf),
     "loss.center_weight": (0, math.inf),
     "loss.center_alpha": (0, 1),
 }
@@ -208,7 +266,7 @@ def checked(config: DictConfig) -> Config:
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
-        UserError: a number outside its range.
+        UserError: a number outside its range; a loss that is not the task's.
     """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
@@ -218,6 +276,11 @@ def checked(config: DictConfig) -> Config:
         if value is not None and not least <= value <= most:
             upper = f" and at most {most:g}" if math.isfinite(most) else ""
             raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
+    losses = [loss.value for loss in LOSSES[config.task]]
+    if config.loss.name.value not in losses:
+        raise UserError(
+            f"loss={config.loss.name.value}: task={config.task.value} takes {' or '.join(losses)}"
+        )
     return config
 
 

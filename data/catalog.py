@@ -63,6 +63,8 @@ ENTRIES = {
         # TFDS calls the authors' test split, 250 a class, "validation". 2.1.0 is the version that
         # keeps the pictures' names.
         Entry("food101", "food101:2.1.0", 101, test="validation"),
+        # 3,059 to train, 6,085 to test. TFDS has no Caltech-256.
+        Entry("caltech101", "caltech101", 102, needs=("scipy",)),
         # The first of the authors' ten folds, the only one in TFDS: 40 a class in each split.
         Entry("dtd", "dtd", 47, validation="validation"),
         # 3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.
@@ -77,7 +79,8 @@ ENTRIES = {
 }
 
 _IMAGE, _LABEL = "image", "label"
-_NAMES = ("id", "file_name", "image/filename")  # features that name a picture, as sets have them
+# Features that name a picture, as sets have them.
+_NAMES = ("id", "file_name", "image/filename", "image/file_name")
 
 
 class Records:

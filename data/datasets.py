@@ -76,6 +76,12 @@ class Dataset:
         """Every picture that some split uses, sorted."""
         return np.sort(np.concatenate(list(self.splits.values())))
 
+    def summary(self) -> str:
+        """One line: the name, and how many classes and pictures."""
+        sizes = ", ".join(f"{len(rows)} {name}" for name, rows in self.splits.items())
+        left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
+        return f"{self.name}: {len(self.class_names)} classes, pictures: {sizes}{left_out}"
+
     def fingerprint(self) -> str:
         """Identifies the pictures that are used; the same pictures split otherwise share it."""
         digest = hashlib.blake2b(self.pictures.fingerprint().encode(), digest_size=16)
@@ -83,11 +89,17 @@ class Dataset:
         return digest.hexdigest()
 
 
-def open_dataset(config: DataConfig, seed: int) -> Dataset:
+def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) -> Dataset:
     """Opens `config.name`, downloading or generating it first where that is needed.
 
     A split that the data set does not define is carved from another, stratified and by `seed`:
     the test split from everything, the validation split from training.
+
+    Args:
+        config: which data, and how it is divided.
+        seed: of the division.
+        disjoint_classes: divide by classes instead, see `data/splits.py`; official splits are then
+            passed over.
 
     Raises:
         UserError: the folder or the data set cannot be read; a class is too small to be split;
@@ -110,7 +122,11 @@ def open_dataset(config: DataConfig, seed: int) -> Dataset:
         )
     damaged = _damaged(lot, parts) if config.skip_damaged else []
     parts = {name: np.setdiff1d(rows, damaged) for name, rows in parts.items()}
-    parts = _complete(parts, lot.labels, class_names, config, seed)
+    if disjoint_classes:
+        rows = np.sort(np.concatenate(list(parts.values())))
+        parts = splits.disjoint_classes(rows, lot.labels, config.val_fraction, seed, class_names)
+    else:
+        parts = _complete(parts, lot.labels, class_names, config, seed)
     if config.limit is not None:
         parts = {name: _limit(rows, lot.labels, config.limit) for name, rows in parts.items()}
     names = tuple(lot.name(index) for index in damaged)

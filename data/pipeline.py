@@ -7,21 +7,33 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
+from data.balanced_batches import Balance
 from data.inputs import Inputs
 from errors import UserError
 
 
 def training_batches(
-    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int, batch_size: int,
-    seed: int, first_epoch: int = 0,
+    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
+    seed: int, first_epoch: int = 0, balance: Balance | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of (sample, one-hot label); an epoch is `steps(rows, batch_size)` of them.
+    """Endless batches of (sample, label); an epoch is `steps(rows, batch_size, balance)` of them.
 
     Order and augmentation depend on (seed, epoch, row) alone, so that a stream begun at
     `first_epoch` gives what an earlier one would have given from there on.
+
+    Args:
+        classes: the length of one-hot labels; `None` gives the labels as they are.
+        balance: makes up each batch, instead of chance and `batch_size`.
     """
 
+    def balanced(epoch):
+        return balance.batches(rows, labels, seed, int(epoch))
+
     def one_epoch(epoch):
+        if balance is not None:
+            order = tf.numpy_function(balanced, [epoch], tf.int64, stateful=False)
+            order.set_shape((None, balance.classes * balance.pictures))
+            return tf.data.Dataset.from_tensor_slices(order).map(lambda batch: (batch, epoch))
         order = tf.random.experimental.stateless_shuffle(rows, [seed, epoch])
         batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return batches.map(lambda batch: (batch, epoch))
@@ -34,10 +46,10 @@ def training_batches(
 
 
 def evaluation_batches(
-    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int, batch_size: int,
+    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
     mirrored: bool = False,
 ) -> tf.data.Dataset:
-    """Finite batches of (sample, one-hot label), in the order of `rows`."""
+    """Finite batches of (sample, label), in the order of `rows`; see `training_batches`."""
 
     def read(inputs, batch, _):
         return inputs.evaluation(batch, mirrored)
@@ -47,8 +59,10 @@ def evaluation_batches(
                  classes)
 
 
-def steps(rows: np.ndarray, batch_size: int) -> int:
-    """Batches in an epoch; the last may be smaller."""
+def steps(rows: np.ndarray, batch_size: int, balance: Balance | None = None) -> int:
+    """Batches in an epoch; without balance the last may be smaller."""
+    if balance is not None:
+        return balance.steps(rows)
     return -(-len(rows) // batch_size)
 
 
@@ -65,7 +79,7 @@ def user_errors():
         raise UserError(found.group(1)) from error
 
 
-def _load(order, read, inputs: Inputs, labels, classes: int) -> tf.data.Dataset:
+def _load(order, read, inputs: Inputs, labels, classes: int | None) -> tf.data.Dataset:
     dtype, shape = tf.as_dtype(inputs.dtype), (None, *inputs.shape)
     # TensorFlow keeps each function of numpy_function for as long as the process lives. It may keep
     # this one; all the descriptors of each run of a sweep it may not.
@@ -78,7 +92,8 @@ def _load(order, read, inputs: Inputs, labels, classes: int) -> tf.data.Dataset:
         # Not stateful: the same arguments give the same batch, so calls may run in parallel.
         sample = tf.numpy_function(fetch, [batch, epoch], dtype, stateful=False)
         sample.set_shape(shape)
-        return sample, tf.one_hot(tf.gather(labels, batch), classes)
+        label = tf.gather(labels, batch)
+        return sample, label if classes is None else tf.one_hot(label, classes)
 
     batches = order.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     batches.inputs = inputs  # lives as long as its batches

@@ -1,28 +1,28 @@
 """task=classification: train a head on a frozen backbone, fine-tune if asked, test once."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from conf.schema import Config, Solver
+from data.balanced_batches import Balance, balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import Inputs, PictureInputs
+from data.inputs import PictureInputs
 from experiments import run_folder
 from experiments.board import log_classification
 from experiments.evaluation import metrics, predict_split
 from losses import CenterLoss
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
-from training.frozen import descriptors, fits_in_memory, stored_features
+from training.first_embedding import begin_linear
+from training.frozen import head_inputs
 from training.objectives import classification_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
 from training.stages import Stage, fit_stage
-from training.standardization import standardize
 from training.svm import check_svm, fit_svm
 
 
@@ -38,10 +38,11 @@ def run(config: Config, folder: Path) -> dict:
     """
     started = time.perf_counter()
     dataset = open_dataset(config.data, config.seed)
-    print(_described(dataset), flush=True)
+    print(dataset.summary(), flush=True)
     config = settle_precision(config, dataset, folder)
     begin(config)
     classes = len(dataset.class_names)
+    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     classifier = build_classifier(config, classes)
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
@@ -53,13 +54,12 @@ def run(config: Config, folder: Path) -> dict:
     print(f"{config.backbone.name}, {config.head.name}: {size} numbers a picture", flush=True)
     records = {}
 
-    model, inputs, describe = _head_inputs(config, dataset, classifier)
-    if config.head.standardize and not classifier.descriptor.trainable_weights:
-        train = dataset.splits["train"]
-        standardize(classifier.linear, describe, inputs, train, config.trainer.batch_size)
+    model, inputs, describe = head_inputs(config, dataset, classifier)
+    begin_linear(config, dataset, classifier, inputs, describe)
     stage = Stage(
         "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
         config.optimizer.learning_rate, classification_objective(config.loss, classes),
+        balance=balance,
         fitted=_fitted(config, classifier, model, center_loss),
     )
     if config.solver is Solver.svm:
@@ -68,7 +68,7 @@ def run(config: Config, folder: Path) -> dict:
         records["head"] = fit_stage(stage, dataset, config, folder)
     records["head"]["val"] = _figures(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
-        stage = _fine_tuning(config, dataset, classifier, center_loss)
+        stage = _fine_tuning(config, dataset, classifier, balance, center_loss)
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
 
@@ -91,21 +91,6 @@ def run(config: Config, folder: Path) -> dict:
     return results
 
 
-def _head_inputs(
-    config: Config, dataset: Dataset, classifier: Classifier
-) -> tuple[keras.Model, Inputs, Callable]:
-    """The smallest model that still holds all that stage 1 trains, what it reads, and how that
-    becomes descriptors."""
-    descriptor, backbone = classifier.descriptor, classifier.backbone
-    if not config.trainer.feature_store:
-        pictures = PictureInputs(dataset.pictures, config.data)
-        return classifier.from_pictures, pictures, lambda batch: descriptor(backbone(batch))
-    features = stored_features(config, dataset, backbone)
-    if not descriptor.trainable_weights and fits_in_memory(config, dataset, descriptor):
-        return classifier.linear, descriptors(config, features, descriptor), lambda batch: batch
-    return classifier.head, features, descriptor
-
-
 def _fitted(
     config: Config, classifier: Classifier, model: keras.Model, center_loss: CenterLoss | None
 ) -> keras.Model | None:
@@ -117,13 +102,11 @@ def _fitted(
 
 
 def _fine_tuning(
-    config: Config, dataset: Dataset, classifier: Classifier, center_loss: CenterLoss | None
+    config: Config, dataset: Dataset, classifier: Classifier, balance: Balance | None,
+    center_loss: CenterLoss | None,
 ) -> Stage:
-    """Everything learns, from pictures; batch norm keeps the statistics it has."""
-    classifier.backbone.trainable = True
-    for layer in classifier.descriptor.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    """Everything learns, from pictures."""
+    classifier.unfreeze()
     return Stage(
         "fine_tune",
         classifier.from_pictures,
@@ -134,6 +117,7 @@ def _fine_tuning(
         config.optimizer.fine_tune_learning_rate,
         classification_objective(config.loss, len(dataset.class_names)),
         tuple(classifier.linear.trainable_variables),
+        balance,
         _fitted(config, classifier, classifier.from_pictures, center_loss),
     )
 
@@ -153,7 +137,3 @@ def _figures(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict
     )
 
 
-def _described(dataset: Dataset) -> str:
-    sizes = ", ".join(f"{len(rows)} {name}" for name, rows in dataset.splits.items())
-    left_out = f"; {len(dataset.damaged)} damaged left out" if dataset.damaged else ""
-    return f"{dataset.name}: {len(dataset.class_names)} classes, pictures: {sizes}{left_out}"

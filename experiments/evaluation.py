@@ -6,11 +6,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from conf.schema import Task
 from data.datasets import Dataset, open_dataset
 from data.inputs import Inputs, PictureInputs
 from data.pipeline import evaluation_batches, user_errors
 from errors import UserError
-from experiments import run_folder
+from experiments import retrieval, run_folder
 
 SMALLEST = 1e-12  # a probability, before its logarithm
 
@@ -55,6 +56,9 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, float]:
     """The figures of a finished run's saved model on `split` of its own or of other data.
 
+    A classifier's data must have the run's classes. An embedding's may have any: `split` is one of
+    their division by classes, and retrieval is within it.
+
     Args:
         folder: the run's.
         overrides: `key=value` changes to its configuration.
@@ -72,10 +76,16 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
                 "trainer.batch_size can change"
             )
     config = run_folder.read_config(folder, overrides)
+    if config.task is Task.one_class:
+        raise UserError(
+            f"{folder}: a run of task=one_class, whose scores need its templates; its figures are "
+            "in metrics.json"
+        )
     class_names = run_folder.read_classes(folder)
     model = run_folder.load_model(folder)
-    dataset = open_dataset(config.data, config.seed)
-    if dataset.class_names != class_names:
+    retrieving = config.task is Task.metric_learning
+    dataset = open_dataset(config.data, config.seed, disjoint_classes=retrieving)
+    if dataset.class_names != class_names and not retrieving:
         unknown = sorted(set(dataset.class_names) ^ set(class_names))
         how = f"they differ in {unknown[:5]}" if unknown else "their order differs"
         raise UserError(f"{folder}: was trained on other classes; {how}")
@@ -83,8 +93,10 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         dataset = dataclasses.replace(dataset, splits={"all": dataset.rows})
     if not len(dataset.splits[split]):
         raise UserError(f"the {split} split is empty")
-    probabilities = predict_split(
-        model, PictureInputs(dataset.pictures, config.data), dataset, split,
-        config.trainer.batch_size, config.data.average_mirror,
-    )
-    return metrics(probabilities, dataset.labels[dataset.splits[split]])
+    labels = dataset.labels[dataset.splits[split]]
+    inputs = PictureInputs(dataset.pictures, config.data)
+    how = (inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror)
+    if retrieving:
+        vectors = retrieval.vectors_of(model.predict_on_batch, *how)
+        return retrieval.figures(vectors, labels, config.seed)
+    return metrics(predict_split(model, *how), labels)

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
@@ -59,6 +60,67 @@ def worst_mistakes(
         axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
         said, true = dataset.class_names[predictions[i]], dataset.class_names[labels[i]]
         axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=10)
+    return pixels(figure)
+
+
+def roc_curves(
+    truth: np.ndarray, scores: dict[str, dict[str, np.ndarray]], title: str
+) -> np.ndarray:
+    """The curves of each kind of features (one line style each) by each scorer (one colour each).
+
+    Args:
+        truth: whether each sample is of the target, (n,).
+        scores: by kind and scorer, (n,); larger is more like the target.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained", dpi=100)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
+    for style, (kind, by_scorer) in zip(("--", "-"), scores.items(), strict=True):
+        for number, (name, values) in enumerate(by_scorer.items()):
+            false, true, _ = roc_curve(truth, values)
+            label = f"{kind}, {name}: {roc_auc_score(truth, values):.3f}"
+            axes.plot(false, true, style, color=f"C{number}", label=label)
+    axes.set(
+        xlabel="aliens taken for the target", ylabel="targets recognised", title=title,
+        xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal",
+    )
+    axes.legend(title="AUROC", loc="lower right", fontsize=8)
+    return pixels(figure)
+
+
+def neighbours(
+    dataset: Dataset, split: str, nearest: np.ndarray, config: DataConfig, most: int = 8
+) -> np.ndarray:
+    """Some queries, spread over the classes, and what is nearest to each: framed green if it is of
+    the query's class, red if not.
+
+    Args:
+        nearest: places in `split` of each picture's nearest others, nearest first, (n, k).
+        most: queries at most.
+    """
+    rows = dataset.splits[split]
+    labels = dataset.labels[rows]
+    by_class = np.argsort(labels, kind="stable")
+    queries = by_class[:: -(-len(rows) // most)]
+    columns = 1 + nearest.shape[1]
+    figure = Figure(figsize=(1.9 * columns, 2.2 * len(queries)), layout="constrained", dpi=80)
+    hits = np.mean(labels[nearest[:, 0]] == labels)
+    figure.suptitle(f"query, and its nearest (the first is right for {hits:.1%} of all)")
+    places = np.concatenate([queries[:, None], nearest[queries]], axis=1)
+    for axes, (line, column) in zip(
+        figure.subplots(len(queries), columns, squeeze=False).flat, np.ndindex(places.shape),
+        strict=True,
+    ):
+        place = places[line, column]
+        name = dataset.pictures.name(rows[place])
+        axes.imshow(evaluation_view(dataset.pictures.encoded(rows[place]), name, config))
+        axes.set_title(dataset.class_names[labels[place]], fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        right = labels[place] == labels[queries[line]]
+        frame = "black" if column == 0 else "green" if right else "red"
+        for side in axes.spines.values():
+            side.set(edgecolor=frame, linewidth=1 if column == 0 else 4)
     return pixels(figure)
 
 

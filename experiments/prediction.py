@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conf.schema import Task
 from data.image_folder import find_pictures
 from data.pictures import evaluation_view
 from errors import UserError
@@ -21,9 +22,15 @@ def predict_pictures(folder: Path, paths: list[Path], top: int) -> Iterator[Pred
     A picture that cannot be read comes with no classes and the reason as the third item.
 
     Raises:
-        UserError: `folder` is not a finished run's, or a path does not exist or holds no picture.
+        UserError: `folder` is not the run of a finished classifier, or a path does not exist or
+            holds no picture.
     """
     config = run_folder.read_config(folder, [])
+    if config.task is not Task.classification:
+        raise UserError(
+            f"{folder}: a run of task={config.task.value}, which names no classes; its "
+            "figures are in metrics.json"
+        )
     class_names = run_folder.read_classes(folder)
     found = [picture for path in paths for picture in _found(path)]
     model = run_folder.load_model(folder)

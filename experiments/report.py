@@ -4,7 +4,12 @@ from pathlib import Path
 
 from conf.schema import HEADLINE
 
-SHORT = {"top5_accuracy": "top-5"}  # names for a column; the others are their figures' own
+SHORT = {  # names for a column; the others are their figures' own
+    "top5_accuracy": "top-5", "recall_at_1": "R@1", "recall_at_2": "R@2", "recall_at_4": "R@4",
+    "recall_at_8": "R@8", "map_at_r": "MAP@R", "nmi": "NMI", "k_nn": "k-NN",
+    "one_class_svm": "SVM", "isolation_forest": "forest", "gaussian_mixture": "GMM",
+}
+
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Aligned columns: the first to the left, the others to the right."""
@@ -34,8 +39,12 @@ def figures_table(named: dict[str, dict | None]) -> str:
 
 def final_table(results: dict, folder: Path) -> str:
     """What a run found, where it lies, and how to look at it."""
+    if "classes" in results:
+        return f"\n{one_class_table(results)}\n\n{_where(folder)}"
     stages = results["stages"]
     named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
+    if "untrained" in results:
+        named["test, untrained descriptors"] = results["untrained"]
     last = list(stages.values())[-1]
     return "\n".join(
         [
@@ -43,10 +52,26 @@ def final_table(results: dict, folder: Path) -> str:
             figures_table(named | {"test": results["test"]}),
             "",
             f"epoch      {last['chosen_epoch']}, chosen by {last['chosen_by']}",
-            f"folder     {folder}",
-            f"curves     tensorboard --logdir {folder}",
+            _where(folder),
         ]
     )
+
+
+def one_class_table(results: dict) -> str:
+    """AUROC of each target, in frozen and learned features by each scorer; several, their mean."""
+    columns = [(kind, name) for kind in ("frozen", "learned") for name in results[kind]]
+    rows = [
+        [name, *(f"{record[kind][scorer]:.3f}" for kind, scorer in columns)]
+        for name, record in results["classes"].items()
+    ]
+    for name, source in (("mean", results), ("std", results.get("std"))):
+        if len(rows) > 1 and source:
+            rows.append([name, *(f"{source[kind][scorer]:.3f}" for kind, scorer in columns)])
+    return table(["AUROC", *(f"{kind} {SHORT[name]}" for kind, name in columns)], rows)
+
+
+def _where(folder: Path) -> str:
+    return f"folder     {folder}\ncurves     tensorboard --logdir {folder}"
 
 
 def _cells(figures: dict | None, names: list[str]) -> list[str]:

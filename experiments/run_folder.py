@@ -42,9 +42,9 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     if config.force:
-        for name in ("checkpoints", "dynamics", "tensorboard"):
+        for name in ("checkpoints", "dynamics", "tensorboard", "targets"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras"):
+        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json"):
             (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
@@ -102,9 +102,11 @@ def load_model(folder: Path):
     import keras
 
     import layers  # registers what the model is made of
+    import models.adapter
+    import models.inference_mode
     import models.preprocessing
 
-    assert layers and models.preprocessing
+    assert layers and models.adapter and models.inference_mode and models.preprocessing
     path = folder / "model.keras"
     if not path.is_file():
         raise UserError(f"{folder}: has no model.keras; the run has not finished")
@@ -122,4 +124,22 @@ def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: n
             writer.writerow(
                 [dataset.pictures.name(row), label, dataset.class_names[best],
                  f"{chances[best]:.6f}"]
+            )
+
+
+def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarray) -> None:
+    """One line a picture: its name, its class, its nearest other picture and that one's class.
+
+    Args:
+        nearest: the place in `split` of each picture's nearest other, (n,).
+    """
+    rows = dataset.splits[split]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "label", "nearest", "nearest_label"])
+        for row, found in zip(rows, rows[nearest], strict=True):
+            writer.writerow(
+                [text for each in (row, found) for text in (
+                    dataset.pictures.name(each), dataset.class_names[dataset.labels[each]]
+                )]
             )

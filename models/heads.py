@@ -2,7 +2,7 @@
 
 import keras
 
-from conf.schema import HeadConfig, Pooling
+from conf.schema import EmbeddingInit, HeadConfig, Pooling
 from errors import UserError
 from layers import CompactBilinearPooling, SecondOrderPooling, SignedSquareRoot
 
@@ -51,6 +51,11 @@ def _check(config: HeadConfig) -> None:
         raise UserError(f"head.epsilon={config.epsilon}: must be at least 0")
     if config.reduction is not None and config.reduction < 1:
         raise UserError(f"head.reduction={config.reduction}: must be at least 1 channel, or null")
+    if config.reduction and config.embedding_init is not EmbeddingInit.random:
+        raise UserError(
+            f"head.embedding_init={config.embedding_init.value}: with head.reduction, which is "
+            "trained too, it takes random"
+        )
     if not 0 <= config.dropout < 1:
         raise UserError(f"head.dropout={config.dropout}: must be at least 0 and below 1")
 

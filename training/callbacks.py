@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -44,6 +45,21 @@ class MetricsLog(keras.callbacks.Callback):
         line["learning_rate"] = float(self.model.optimizer.learning_rate)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+class ValidationFigures(keras.callbacks.Callback):
+    """Adds figures of the whole validation split to each epoch's curves, as `val_NAME`.
+
+    Args:
+        figures: from the model to names and values.
+    """
+
+    def __init__(self, figures: Callable[[keras.Model], dict[str, float]]):
+        super().__init__()
+        self.figures = figures
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({f"val_{name}": value for name, value in self.figures(self.model).items()})
 
 
 class StopOnDivergence(keras.callbacks.Callback):

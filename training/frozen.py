@@ -1,6 +1,6 @@
 """Stage 1's shortcut: what is frozen is computed once, and read from then on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -10,12 +10,28 @@ import tensorflow as tf
 from conf.schema import Config
 from data.datasets import Dataset
 from data.feature_store import FeatureStore
-from data.inputs import ArrayInputs, MemoryInputs, PictureInputs
+from data.inputs import ArrayInputs, Inputs, MemoryInputs, PictureInputs
 from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
 from models.backbones import weights_digest
+from models.parts import Parts
 
 EXTRACTION_BATCH = 32  # pictures; it does not change the features, so it is no configuration
+
+
+def head_inputs(
+    config: Config, dataset: Dataset, parts: Parts
+) -> tuple[keras.Model, Inputs, Callable]:
+    """The smallest model that still holds all that stage 1 trains, what it reads, and how that
+    becomes descriptors."""
+    descriptor, backbone = parts.descriptor, parts.backbone
+    if not config.trainer.feature_store:
+        pictures = PictureInputs(dataset.pictures, config.data)
+        return parts.from_pictures, pictures, lambda batch: descriptor(backbone(batch))
+    features = stored_features(config, dataset, backbone)
+    if not descriptor.trainable_weights and fits_in_memory(config, dataset, descriptor):
+        return parts.linear, descriptors(config, features, descriptor), lambda batch: batch
+    return parts.head, features, descriptor
 
 
 def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> ArrayInputs:

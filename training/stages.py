@@ -8,15 +8,17 @@ from pathlib import Path
 import keras
 
 from conf.schema import Config
+from data.balanced_batches import Balance
 from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
-from training.callbacks import MetricsLog, StopOnDivergence
+from training.callbacks import MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
 from training.dynamics import Dynamics
 from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+from training.two_streams import Stream
 
 PROFILED = (10, 20)  # batches of a stage that trainer.profile records: past the warming up
 
@@ -27,7 +29,8 @@ class Stage:
 
     Attributes:
         name: "head" or "fine_tune".
-        model: from a sample of `inputs` to logits; its trainable weights are what learns.
+        model: from a sample of `inputs` to what the objective is of; its trainable weights are
+            what learns.
         inputs: see `data/inputs.py`.
         epochs: how many.
         first_epoch: epochs of earlier stages; curves and random orders go on from there.
@@ -35,6 +38,8 @@ class Stage:
         learning_rate: before the schedule.
         objective: what is minimised and watched.
         faster: variables that learn `optimizer.classifier_factor` times faster.
+        balance: of training batches, instead of chance and `batch_size`.
+        second: what the model's second input reads, where it has two.
         fitted: trained in place of `model`, whose weights it shares, where a loss needs more than
             logits.
     """
@@ -48,6 +53,8 @@ class Stage:
     learning_rate: float
     objective: Objective
     faster: tuple = ()
+    balance: Balance | None = None
+    second: Stream | None = None
     fitted: keras.Model | None = None
 
 
@@ -79,6 +86,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     model.compile(
         optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
         loss=stage.objective.loss,
+        loss_weights=stage.objective.weights,
         metrics=list(stage.objective.metrics),
     )
     first_epoch = checkpoints.restore(model)
@@ -100,22 +108,31 @@ def _fit(
     checkpoints: Checkpoints, first_epoch: int,
 ) -> None:
     train, val = dataset.splits["train"], dataset.splits["val"]
-    classes = len(dataset.class_names)
-    steps_per_epoch = steps(train, stage.batch_size)
-    validation = None
-    if len(val):
+    classes = len(dataset.class_names) if stage.objective.one_hot else None
+    steps_per_epoch = steps(train, stage.batch_size, stage.balance)
+    validation, figures = None, []
+    if len(val) and stage.objective.validate:
+        figures = [ValidationFigures(stage.objective.validate)]
+    elif len(val):
         validation = evaluation_batches(
             stage.inputs, dataset.labels, val, classes, stage.batch_size
         )
+    batches = training_batches(
+        stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed, first_epoch,
+        stage.balance,
+    )
+    if stage.second is not None:
+        batches = stage.second.beside(
+            batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
+        )
     model.fit(
-        training_batches(
-            stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed, first_epoch
-        ),
+        batches,
         validation_data=validation,
         initial_epoch=first_epoch,
         epochs=stage.first_epoch + stage.epochs,
         steps_per_epoch=steps_per_epoch,
         callbacks=[
+            *figures,  # first: the others read what it adds
             LearningRateSchedule(
                 config.optimizer, stage.learning_rate, steps_per_epoch, stage.first_epoch,
                 stage.epochs, checkpoints.history,

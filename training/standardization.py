@@ -17,7 +17,8 @@ MOST_SAMPLES = 1024  # enough for a mean
 
 
 def standardize(
-    linear: keras.Model, describe: Callable, inputs: Inputs, rows: np.ndarray, batch_size: int
+    linear: keras.Model, describe: Callable, inputs: Inputs, rows: np.ndarray, batch_size: int,
+    variance: float = 1.0,
 ) -> None:
     """Sets the "standardize" layer of `linear` from descriptors of training samples.
 
@@ -26,6 +27,7 @@ def standardize(
         describe: from a batch of `inputs` to descriptors of shape (b, D).
         inputs: see `data/inputs.py`.
         rows: training samples; at most `MOST_SAMPLES`, evenly spaced, are read.
+        variance: what the descriptors then have, over all their dimensions. Default: 1.
     """
     rows = rows[:: -(-len(rows) // MOST_SAMPLES)]
     total, squares = 0.0, 0.0
@@ -34,10 +36,10 @@ def standardize(
         vectors = np.asarray(describe(batch), np.float64)
         total, squares = total + vectors.sum(axis=0), squares + np.square(vectors).sum(axis=0)
     mean = total / len(rows)
-    variance = np.mean(squares / len(rows) - mean**2)
+    spread = np.sum(squares / len(rows) - mean**2)
     layer = linear.get_layer("standardize")
     layer.adapt_mean.assign(mean)
-    layer.adapt_variance.assign(np.full_like(mean, max(variance * len(mean), 1e-12)))
+    layer.adapt_variance.assign(np.full_like(mean, max(spread / variance, 1e-12)))
     layer.finalize_state()
 
 

@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import Config, Schedule, checked
+from conf.schema import LOSSES, Config, Loss, Schedule, checked
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
@@ -25,6 +25,8 @@ def test_every_file_composes(file):
     overrides = [f"{file.parent}={file.stem}"]
     if "data: image_folder" in (CONF / file).read_text() or file.stem == "image_folder":
         overrides.append("data.path=somewhere")
+    if file.parent.name == "loss":
+        overrides += [f"task={task.name}" for task, own in LOSSES.items() if Loss(file.stem) in own]
     assert isinstance(composed(*overrides), Config)
 
 

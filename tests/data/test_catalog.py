@@ -25,7 +25,8 @@ def fake_source(builder, split, decoders=None, **_):
     assert isinstance(decoders["image"], tfds.decode.SkipDecoding)
     file = io.BytesIO()
     Image.new("RGB", (48, 40), (90, 140, 60)).save(file, "JPEG")
-    names = [key for key in ("id", "file_name", "image/filename") if key in features]
+    known = ("id", "file_name", "image/filename", "image/file_name")
+    names = [key for key in known if key in features]
     classes = features["label"].num_classes
     return [
         {"image": file.getvalue(), "label": i % classes, **dict.fromkeys(names, b"%d.jpg" % i)}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.splits import carve
+from data.splits import carve, disjoint_classes
 from errors import UserError
 
 CLASSES = ["ant", "bee", "cat", "dog"]
@@ -82,3 +82,25 @@ def test_a_class_with_one_picture_cannot_be_split():
 def test_a_class_that_would_lose_all_its_pictures_cannot_be_split():
     with pytest.raises(UserError, match=r"'ant' has too few pictures \(2\)"):
         carved(np.array([0, 0, 1, 1, 1, 1]), 0.8, 0)
+
+
+# Metric learning's split
+
+
+@given(st.lists(st.integers(4, 12), min_size=4, max_size=9), seeds)
+def test_the_first_half_of_the_classes_trains_and_the_others_test(counts, seed):
+    labels, names = labels_of(counts), [str(number) for number in range(len(counts))]
+    parts = disjoint_classes(np.arange(len(labels)), labels, 0.1, seed, names)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(list(parts.values()))), np.arange(len(labels))
+    )
+    half = (len(counts) + 1) // 2  # of 17: 9 train, 8 test
+    assert set(labels[parts["train"]]) == set(labels[parts["val"]]) == set(range(half))
+    assert set(labels[parts["test"]]) == set(range(half, len(counts)))
+    assert np.bincount(labels[parts["val"]]).min() == 2, "one to ask, one to be found"
+
+
+def test_too_few_classes_to_train_and_to_test_on_are_an_error():
+    labels = np.arange(30) % 3
+    with pytest.raises(UserError, match="takes at least 4; there are 3"):
+        disjoint_classes(np.arange(30), labels, 0.2, 0, CLASSES[:3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.datasets import Dataset, open_dataset
-from experiments.figures import confusion_matrix, worst_mistakes
+from experiments.figures import confusion_matrix, neighbours, worst_mistakes
 
 CLASSES = ["ant", "bee", "cat"]
 
@@ -75,3 +75,15 @@ def test_only_the_surest_mistakes_are_shown(opened):
     watched = Dataset("made", Watched(), dataset.class_names, dataset.splits, "")
     assert_picture(worst_mistakes(watched, "test", probabilities, config, most=2))
     assert shown == [rows[4], rows[1]]
+
+
+@pytest.mark.parametrize("most", [1, 4, 50])
+def test_neighbours_are_framed_by_whether_they_are_right(opened, most):
+    dataset, config = opened
+    places = np.arange(len(dataset.splits["test"]))
+    own = neighbours(dataset, "test", np.stack([places, places], axis=1), config, most)
+    other = neighbours(dataset, "test", np.stack([places, places[::-1]], axis=1), config, most)
+    green, red = (0, 128, 0), (255, 0, 0)
+    assert_picture(own)
+    assert (own == green).all(axis=2).any() and not (own == red).all(axis=2).any()
+    assert (other == red).all(axis=2).any()

@@ -17,7 +17,8 @@ SIZE = 32  # pixels, the least that every backbone takes
 def made_source(builder, split, decoders=None, **_):
     """Four small pictures of each class, in place of what TFDS would read."""
     label = builder.info.features["label"]
-    names = [key for key in ("id", "file_name", "image/filename") if key in builder.info.features]
+    known = ("id", "file_name", "image/filename", "image/file_name")
+    names = [key for key in known if key in builder.info.features]
     records = []
     for i in range(4 * label.num_classes):
         file = io.BytesIO()
@@ -31,15 +32,22 @@ def made_source(builder, split, decoders=None, **_):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_runs(name, command, own_folder, tmp_path):
+def test_a_recipe_runs(name, command, own_folder, draw_pictures, tmp_path):
+    draw_pictures(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
+    one_class = "task: one_class" in TEXTS[name]
+    more = [
+        f"reference.path={tmp_path / 'tfds'}", "reference.limit=2", "reference.limit_classes=3",
+        "one_class.target=0",
+    ] if one_class else []
     with tfds.testing.mock_data(as_data_source_fn=made_source):
         outcome = command(
             "train.py", f"experiment={name}", "debug=limit", f"data.path={where}",
             f"data.image_size={SIZE}", "backbone.weights=random", "data.limit=2",
             "trainer.epochs=1", f"trainer.feature_dir={tmp_path / 'features'}",
-            f"hydra.run.dir={tmp_path / 'run'}",
+            f"hydra.run.dir={tmp_path / 'run'}", *more,
         )
     assert outcome.status == 0, outcome.errors
-    stages = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]
-    assert list(stages) == ["head", "fine_tune"]
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for record in results["classes"].values() if one_class else [results]:
+        assert list(record["stages"]) == ["head", "fine_tune"]

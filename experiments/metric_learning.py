@@ -1,0 +1,153 @@
+"""task=metric_learning: train an embedding on some classes, retrieve pictures of the others."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from conf.schema import HEADLINE, Config, Solver, Task
+from data.balanced_batches import Balance, balance_of
+from data.datasets import Dataset, open_dataset
+from data.inputs import Inputs, PictureInputs
+from errors import UserError
+from experiments import figures, projector, retrieval, run_folder
+from models.backbones import weights_digest
+from models.embedder import build_embedder
+from models.parts import Parts
+from training.first_embedding import begin_linear
+from training.frozen import head_inputs
+from training.objectives import Objective, metric_objective
+from training.precision import settle_precision
+from training.reproducibility import begin
+from training.stages import Stage, fit_stage
+
+SHOWN = 5  # neighbours of a query in the picture
+
+
+def run(config: Config, folder: Path) -> dict:
+    """Runs the experiment that `config` describes, and fills its folder.
+
+    Returns:
+        What `metrics.json` holds: retrieval figures of the final embeddings as "val" and "test", of
+        the untrained descriptors of the same test pictures as "untrained", "stages" with a record
+        of each, and the data set's and the model's sizes.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
+    """
+    started = time.perf_counter()
+    if config.solver is not Solver.sgd:
+        raise UserError(f"solver={config.solver.value}: task=metric_learning takes solver=sgd")
+    dataset = open_dataset(config.data, config.seed, disjoint_classes=True)
+    print(dataset.summary(), flush=True)
+    config = settle_precision(config, dataset, folder)
+    begin(config)
+    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
+    embedder = build_embedder(config)
+    run_folder.write_json(folder / "classes.json", dataset.class_names)
+    if dataset.citation:
+        (folder / "citation.bib").write_text(dataset.citation)
+    print(
+        f"{config.backbone.name}, {config.head.name}: {embedder.descriptor.output.shape[-1]} "
+        f"numbers a picture, embedded in {config.head.embedding}", flush=True,
+    )
+
+    model, inputs, describe = head_inputs(config, dataset, embedder)
+    untrained = retrieval.unit(_vectors(config, describe, inputs, dataset, "test"))
+    untrained = _figures(config, untrained, dataset, "test")
+    begin_linear(config, dataset, embedder, inputs, describe)
+    stage = Stage(
+        "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
+        config.optimizer.learning_rate, _objective(config, dataset, inputs), balance=balance,
+    )
+    records = {"head": fit_stage(stage, dataset, config, folder)}
+    records["head"]["val"] = _val_figures(config, stage, dataset)
+    if config.trainer.fine_tune_epochs:
+        stage = _fine_tuning(config, dataset, embedder, balance)
+        records["fine_tune"] = fit_stage(stage, dataset, config, folder)
+        records["fine_tune"]["val"] = _val_figures(config, stage, dataset)
+
+    run_folder.save_model(folder, embedder.from_pictures)
+    vectors = _vectors(config, stage.model.predict_on_batch, stage.inputs, dataset, "test")
+    results = {
+        "val": records[stage.name]["val"],
+        "test": _figures(config, vectors, dataset, "test"),
+        "untrained": untrained,
+        "stages": records,
+        "data": {name: len(rows) for name, rows in dataset.splits.items()}
+        | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
+        "descriptor_size": embedder.descriptor.output.shape[-1],
+        "embedding_size": config.head.embedding,
+        "backbone_digest": weights_digest(embedder.backbone),
+        "precision": config.trainer.precision.value,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    _show(config, folder, dataset, vectors)
+    run_folder.write_json(folder / "metrics.json", results)
+    return results
+
+
+def _fine_tuning(
+    config: Config, dataset: Dataset, embedder: Parts, balance: Balance | None
+) -> Stage:
+    """Everything learns, from pictures."""
+    embedder.unfreeze()
+    inputs = PictureInputs(dataset.pictures, config.data)
+    return Stage(
+        "fine_tune",
+        embedder.from_pictures,
+        inputs,
+        config.trainer.fine_tune_epochs,
+        config.trainer.epochs,
+        config.trainer.fine_tune_batch_size,
+        config.optimizer.fine_tune_learning_rate,
+        _objective(config, dataset, inputs),
+        tuple(embedder.linear.trainable_variables),
+        balance,
+    )
+
+
+def _objective(config: Config, dataset: Dataset, inputs: Inputs) -> Objective:
+    labels = dataset.labels[dataset.splits["val"]]
+
+    def validate(model):
+        vectors = _vectors(config, model.predict_on_batch, inputs, dataset, "val")
+        return {HEADLINE[Task.metric_learning]: retrieval.recall_at_1(vectors, labels)}
+
+    return metric_objective(config.loss, validate)
+
+
+def _vectors(
+    config: Config, forward: Callable, inputs: Inputs, dataset: Dataset, split: str
+) -> np.ndarray:
+    return retrieval.vectors_of(
+        forward, inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror
+    )
+
+
+def _val_figures(config: Config, stage: Stage, dataset: Dataset) -> dict | None:
+    if not len(dataset.splits["val"]):
+        return None
+    vectors = _vectors(config, stage.model.predict_on_batch, stage.inputs, dataset, "val")
+    return _figures(config, vectors, dataset, "val")
+
+
+def _figures(config: Config, vectors: np.ndarray, dataset: Dataset, split: str) -> dict:
+    return retrieval.figures(vectors, dataset.labels[dataset.splits[split]], config.seed)
+
+
+def _show(config: Config, folder: Path, dataset: Dataset, vectors: np.ndarray) -> None:
+    """Leaves the test pictures' embeddings and neighbours, in the folder and in TensorBoard."""
+    neighbours = retrieval.nearest(vectors, SHOWN)
+    run_folder.write_neighbours(folder / "predictions.csv", dataset, "test", neighbours[:, 0])
+    shown = figures.neighbours(dataset, "test", neighbours, config.data)
+    Image.fromarray(shown).save(folder / "neighbours.png")
+    logs = folder / "tensorboard"
+    projector.write(logs, "test", vectors, dataset, "test", config.data)
+    with tf.summary.create_file_writer(str(logs)).as_default(step=0):
+        text = (folder / "config.yaml").read_text()
+        tf.summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
+        tf.summary.image("test/neighbours", shown[None])

@@ -1,0 +1,91 @@
+"""Batches of P classes times K pictures."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conf.schema import TrainerConfig
+from data.balanced_batches import Balance, balance_of
+from data.pipeline import steps, training_batches
+from errors import UserError
+
+
+@st.composite
+def balanced(draw):
+    """A balance, rows of uneven classes, and the classes of all pictures."""
+    sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = np.arange(0, len(labels))
+    return Balance(draw(st.integers(1, len(sizes))), draw(st.integers(1, 5))), rows, labels
+
+
+@given(balanced(), st.integers(0, 99))
+def test_every_batch_has_p_classes_and_k_pictures_of_each(case, epoch):
+    balance, rows, labels = case
+    batches = balance.batches(rows, labels, 1, epoch)
+    assert batches.shape == (balance.steps(rows), balance.classes * balance.pictures)
+    for batch in batches:
+        classes, counts = np.unique(labels[batch], return_counts=True)
+        assert len(classes) == balance.classes
+        assert set(counts) == {balance.pictures}
+        for label in classes:  # repeated only where there are too few
+            of_class = np.count_nonzero(labels[rows] == label)
+            distinct = np.unique(batch[labels[batch] == label])
+            assert len(distinct) == min(of_class, balance.pictures)
+
+
+def test_an_epoch_covers_even_classes_once():
+    labels = np.arange(60) % 5
+    batches = Balance(5, 4).batches(np.arange(60), labels, 0, 0)
+    np.testing.assert_array_equal(np.sort(batches, axis=None), np.arange(60))
+
+
+def test_a_large_class_is_read_more_often_than_a_small_one():
+    labels = np.repeat([0, 1, 2, 3], [40, 8, 8, 8])
+    batches = Balance(2, 4).batches(np.arange(64), labels, 0, 0)
+    counts = np.bincount(labels[batches.ravel()])
+    assert counts[0] == 32 and counts[1:].min() >= 8  # once in each of the eight batches
+
+
+def test_batches_change_with_seed_and_epoch_and_with_nothing_else():
+    labels = np.arange(60) % 5
+    first = Balance(3, 2).batches(np.arange(60), labels, 0, 0)
+    np.testing.assert_array_equal(first, Balance(3, 2).batches(np.arange(60), labels, 0, 0))
+    for seed, epoch in ((0, 1), (1, 0)):
+        assert (first != Balance(3, 2).batches(np.arange(60), labels, seed, epoch)).any()
+
+
+class Told:
+    """Inputs whose samples tell what they were asked for: row and epoch."""
+
+    shape, dtype = (2,), np.dtype(np.int64)
+
+    def training(self, rows, seed, epoch):
+        return np.stack([rows, np.full(len(rows), epoch)], axis=-1)
+
+
+@pytest.mark.parametrize("first_epoch", [0, 2])
+def test_the_pipeline_reads_them_from_any_epoch_on(first_epoch):
+    labels, rows, balance = np.arange(30) % 3, np.arange(0, 30, 2), Balance(2, 3)
+    stream = training_batches(Told(), labels, rows, None, 99, 7, first_epoch, balance)
+    count = steps(rows, 99, balance)
+    found = list(itertools.islice(stream.as_numpy_iterator(), 2 * count))
+    for number, epoch in enumerate((first_epoch, first_epoch + 1)):
+        expected = balance.batches(rows, labels, 7, epoch)
+        for (sample, label), batch in zip(
+            found[number * count : (number + 1) * count], expected, strict=True
+        ):
+            np.testing.assert_array_equal(sample, np.stack([batch, 0 * batch + epoch], axis=-1))
+            np.testing.assert_array_equal(label, labels[batch])
+
+
+def test_more_classes_than_there_are_is_an_error():
+    labels = np.arange(30) % 3
+    config = TrainerConfig(classes_per_batch=3, pictures_per_class=5)
+    assert balance_of(config, np.arange(30), labels) == Balance(3, 5)
+    assert balance_of(TrainerConfig(), np.arange(30), labels) is None
+    with pytest.raises(UserError, match=r"classes_per_batch=3: there are only 2 classes"):
+        balance_of(config, np.flatnonzero(labels < 2), labels)

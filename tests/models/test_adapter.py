@@ -1,0 +1,58 @@
+"""A change of low rank, which begins as none."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.adapter import LowRankAdapter, set_directions
+
+
+def vectors(count: int, size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
+
+
+def adapter(rank: int, size: int) -> LowRankAdapter:
+    layer = LowRankAdapter(rank)
+    layer.build((None, size))
+    return layer
+
+
+@given(st.integers(1, 6), st.integers(1, 8))
+def test_it_begins_as_the_identity_and_is_linear_afterwards(rank, size):
+    x, layer = vectors(5, size), adapter(rank, size)
+    layer.down.assign(vectors(size, rank, 1))
+    np.testing.assert_array_equal(layer(x), x)
+    layer.up.assign(vectors(rank, size, 2))
+    np.testing.assert_allclose(layer(x), x + x @ layer.down @ layer.up, rtol=1e-4, atol=1e-4)
+
+
+def test_its_directions_are_those_in_which_vectors_vary_most():
+    x = vectors(7, 20) * np.linspace(3, 0.1, 20, dtype=np.float32)
+    layer = adapter(3, 20)
+    set_directions(layer, x)
+    _, _, reference = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    found = np.array(layer.down).T
+    np.testing.assert_allclose(np.abs(found @ reference[:3].T), np.eye(3), atol=1e-4)
+
+
+def test_vectors_that_do_not_vary_give_finite_directions():
+    layer = adapter(2, 4)
+    set_directions(layer, np.ones((3, 4), np.float32))
+    assert np.isfinite(np.array(layer.down)).all()
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    sample = keras.Input((4,))
+    model = keras.Model(sample, LowRankAdapter(2, name="adapter")(sample))
+    model.get_layer("adapter").set_weights([vectors(4, 2), vectors(2, 4)])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(vectors(3, 4)), model(vectors(3, 4)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_stays_half(dtype):
+    layer = LowRankAdapter(1, dtype=dtype)
+    assert layer(keras.ops.ones((2, 3), dtype)).dtype == dtype
