@@ -39,7 +39,13 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
 def flat(config: Config) -> dict[str, bool | int | float | str]:
     """`{"seed": 0, "head.name": "average", ...}`, without null and what changes no result."""
     return {
-        key: value.value if isinstance(value, enum.Enum) else value
+        key: _plain(value)
         for key, value in dotted(dataclasses.asdict(config)).items()
         if value is not None and key != "force"
     }
+
+
+def _plain(value):
+    if isinstance(value, enum.Enum):
+        return value.value
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
