@@ -59,7 +59,8 @@ def test_inner_products_survive(channels):
     weight=st.sampled_from([1.0, ROOT2, 2.0]),
 )
 def test_the_product_is_the_whole_one_folded(positions, channels, weight):
-    a, rows, ridge = random(3, 2, positions, channels), random(4, 2, positions), random(5, 2, 1)
+    shapes = (2, positions, channels), (2, positions), (2, 1)
+    a, rows, ridge = (ops.convert_to_tensor(random(3, *shape)) for shape in shapes)
     folded = FoldedTriangle(weight)
     expected = folded.fold(matrices.product(a, a, rows, ridge))
     np.testing.assert_allclose(folded.product(a, a, rows, ridge), expected, rtol=1e-4, atol=1e-5)
@@ -71,6 +72,7 @@ def test_the_gradient_product_is_that_of_the_whole(channels, weight):
     folded = FoldedTriangle(weight)
     p, g = random(6, 2, 4, channels), random(7, 2, size(channels))
     _, whole = value_and_gradient(folded.fold, symmetric(8, channels), g)
+    p, g, whole = (ops.convert_to_tensor(array) for array in (p, g, whole))
     expected, expected_trace = matrices.gradient_product(p, whole)
     product, trace = folded.gradient_product(p, g)
     np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-4)
