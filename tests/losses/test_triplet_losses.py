@@ -119,11 +119,37 @@ def test_gradient_by_finite_differences(kind, metric):
     np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6)
 
 
-def test_larger_batches_of_two_classes_agree_too():
+def test_large_classes_agree_too():
     """Many positives an anchor, so that sums cancel."""
-    x, labels = 100 * vectors(48, 16), np.arange(48) % 2
+    x, labels = 100 * vectors(80, 16), np.arange(80) % 2
     value = TripletSemiHardLoss()(labels, x)
     np.testing.assert_allclose(value, triplet_semi_hard(labels, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("largest", [4, 33, 34, 50])  # up to 33 are mined without sorting
+def test_classes_of_any_size_against_plain_loops(largest, metric):
+    """On a coarse grid, with duplicates and exact ties; in no order."""
+    rng = np.random.default_rng(largest)
+    sizes = [largest, 1, 2, 3, 8]
+    labels = rng.permutation(np.repeat([5, 3, 9, 0, 7], sizes))
+    for x in (rng.integers(-2, 3, (len(labels), 3)), rng.normal(size=(len(labels), 3))):
+        x = x.astype("float32")
+        value, gradient = loss_and_gradient(TripletSemiHardLoss(0.3, metric), labels, x)
+        expected = triplet_semi_hard(labels, x, 0.3, metric)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("kind", ["all alike", "all different"])
+@pytest.mark.parametrize("degenerate", ["skip", "original"])
+def test_large_degenerate_batches(degenerate, kind):
+    """As small ones: only the original rule counts pairs without negatives, at the margin."""
+    x, labels = vectors(40, 6), np.zeros(40) if kind == "all alike" else np.arange(40)
+    value = TripletSemiHardLoss(0.3, degenerate=degenerate)(labels, x)
+    distances = np.linalg.norm(x[:, None].astype("float64") - x, axis=2)
+    original = np.nan if kind == "all different" else distances.sum() / (40 * 39) + 0.3
+    np.testing.assert_allclose(value, 0 if degenerate == "skip" else original, rtol=1e-5)
 
 
 # Numbers that break other implementations
