@@ -136,3 +136,22 @@ def is_traced(x):
 
         return isinstance(x, jax.core.Tracer)
     return False
+
+
+# Outside of a graph JAX would compile a condition and a loop anew at every call.
+
+
+def either(condition, true_function, false_function):
+    """What one of two functions returns."""
+    if is_traced(condition):
+        return ops.cond(condition, true_function, false_function)
+    return true_function() if condition else false_function()
+
+
+def repeated(times, function, value):
+    """`value = function(value, step)`, for `times` steps from 0."""
+    if is_traced(times):
+        return ops.fori_loop(0, times, lambda step, value: function(value, step), value)
+    for step in range(int(times)):
+        value = function(value, step)
+    return value

@@ -69,7 +69,7 @@ class TripletSemiHardLoss(TripletLoss):
         number = ops.sum(ops.cast(positive, "int32"), axis=1)  # of positives of each anchor
         if self.degenerate == "skip":
             number = ops.where(number < ops.shape(labels)[0] - 1, number, 0)
-        weights, counts = ops.cond(
+        weights, counts = pairwise.either(
             ops.max(number) <= FEW,
             lambda: _compared(mined, labels, negative, number, self.margin),
             lambda: _sorted(mined, positive, negative, self.margin),
@@ -95,15 +95,13 @@ def _compared(distances, labels, negative, number, margin):
     negatives = ops.where(negative, distances, float("inf"))
     steps = ops.arange(FEW, dtype="int32")
 
-    def compare(step, chosen):
+    def compare(chosen, step):
         nearer = ops.take(nearest, step, axis=1)[:, None]
         farther = ops.where(negatives > nearer, negatives, float("inf"))
         found = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
-        return step + 1, ops.where(steps == step, found, chosen)
+        return ops.where(steps == step, found, chosen)
 
-    chosen = ops.zeros_like(partners)
-    most = ops.max(number)
-    _, chosen = ops.while_loop(lambda step, _: step < most, compare, (0, chosen))
+    chosen = pairwise.repeated(ops.max(number), compare, ops.zeros_like(partners))
     # Where no negative is farther, what was found is none of them, or one that is not.
     found = _taken(negatives, rows + chosen)
     found = ops.logical_and(found > nearest, found < float("inf"))

@@ -242,14 +242,18 @@ def test_half_precision_is_computed_in_float32(kind, dtype):
     assert keras.backend.standardize_dtype(LOSSES[kind]().call(LABELS, x).dtype) == "float32"
 
 
+@pytest.mark.parametrize("labels", [LABELS, np.arange(70) % 2], ids=["small", "large"])
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", LOSSES)
-def test_xla_gives_the_same(kind, metric):
-    loss, x = LOSSES[kind](distance_metric=metric), vectors(8, 6)
-    value, gradient = value_and_gradient(
-        compiled(lambda x: loss(LABELS, x)), x, np.ones((), "float32")
-    )
-    expected, expected_gradient = loss_and_gradient(loss, LABELS, x)
+def test_xla_gives_the_same(metric, labels):
+    x, losses = vectors(len(labels), 6), [LOSSES[kind](distance_metric=metric) for kind in LOSSES]
+
+    def all_losses(labels, x):
+        return keras.ops.stack([loss(labels, x) for loss in losses])
+
+    upstream = np.array([1.0, 0.5, 2.0], "float32")
+    one_graph = compiled(all_losses)  # in which labels are not known yet
+    value, gradient = value_and_gradient(lambda x: one_graph(labels, x), x, upstream)
+    expected, expected_gradient = value_and_gradient(lambda x: all_losses(labels, x), x, upstream)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
