@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from . import pairwise
 from .triplet_loss import TripletLoss, share_of
 
 
@@ -57,7 +58,9 @@ class TripletHardLoss(TripletLoss):
         super().__init__(margin, distance_metric, degenerate, name, reduction)
         self.soft = soft
 
-    def _values(self, distances, positive, negative):
+    def _values(self, distances, labels, dtype):
+        distances = ops.cast(distances, dtype)
+        positive, negative = pairwise.pairs(labels)
         has_positive = ops.any(positive, axis=1)
         has_negative = ops.any(negative, axis=1)
         farthest = ops.max(ops.where(positive, distances, -1.0), axis=1)

@@ -30,9 +30,9 @@ class TripletLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         x = pairwise.at_least_float32(y_pred)
         pairwise.check_embeddings(x.shape, self)
-        positive, negative = pairwise.pairs(pairwise.label_vector(y_true, self))
+        labels = pairwise.label_vector(y_true, self)
         distances = pairwise.pairwise_distances(x, self.distance_metric)
-        return self._values(distances, positive, negative)
+        return self._values(distances, labels, x.dtype)
 
     def get_config(self):
         config = super().get_config()

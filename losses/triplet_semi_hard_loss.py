@@ -7,6 +7,8 @@ from keras import ops
 from . import pairwise
 from .triplet_loss import TripletLoss, share_of
 
+FEW = 32  # positives of an anchor up to which comparing them all is faster than sorting
+
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class TripletSemiHardLoss(TripletLoss):
@@ -17,8 +19,10 @@ class TripletSemiHardLoss(TripletLoss):
 
         loss = sum over (a, p) of max(d(a, p) - d(a, n) + margin, 0) / number of pairs (a, p)
 
-    Drop-in for TensorFlow Addons' class of this name. That compares every pair with every sample,
-    in O(B^3) memory; here each row of distances is sorted, in O(B^2) memory and O(B^2 log B) time.
+    Drop-in for TensorFlow Addons' class of this name. That compares every pair with every sample at
+    once, in O(B^3) memory; here in O(B^2). Where classes are small, as in a balanced batch, one
+    positive of every anchor is compared after the other; else each row of distances is sorted, in
+    O(B^2 log B) time.
 
     Args:
         margin: Float, the margin. Defaults to `1.0`.
@@ -57,42 +61,103 @@ class TripletSemiHardLoss(TripletLoss):
     ):
         super().__init__(margin, distance_metric, degenerate, name, reduction)
 
-    def _values(self, distances, positive, negative):
-        if self.degenerate == "skip":
-            positive = ops.logical_and(positive, ops.any(negative, axis=1, keepdims=True))
+    def _values(self, distances, labels, dtype):
         # The loss is linear in the distances, with weights that mining chooses and that have no
-        # gradient of their own: none flows back through sorting.
-        mined = ops.stop_gradient(distances)
-        positives, negatives = _mined_weights(mined, positive, negative, self.margin)
-        wide = pairwise.wide_dtype()  # a sum of differences cancels
-        linear = ops.sum(
-            ops.cast(positives - negatives, wide) * ops.cast(distances, wide), axis=1
-        )
-        values = linear + self.margin * ops.cast(ops.sum(positives, axis=1), wide)
-        number = ops.cast(ops.sum(ops.cast(positive, "int32")), distances.dtype)
+        # gradient of their own: none flows back through it.
+        mined = ops.cast(ops.stop_gradient(distances), dtype)
+        positive, negative = pairwise.pairs(labels)
+        number = ops.sum(ops.cast(positive, "int32"), axis=1)  # of positives of each anchor
         if self.degenerate == "skip":
-            number = ops.maximum(number, 1.0)
-        return share_of(ops.cast(values, distances.dtype), number)
+            number = ops.where(number < ops.shape(labels)[0] - 1, number, 0)
+        weights, counts = pairwise.either(
+            ops.max(number) <= FEW,
+            lambda: _compared(mined, labels, negative, number, self.margin),
+            lambda: _sorted(mined, positive, negative, self.margin),
+        )
+        linear = ops.sum(ops.cast(weights, distances.dtype) * distances, axis=1)
+        values = linear + self.margin * ops.cast(counts, distances.dtype)
+        total = ops.cast(ops.sum(number), dtype)
+        if self.degenerate == "skip":
+            total = ops.maximum(total, 1.0)
+        return share_of(ops.cast(values, dtype), total)
 
 
-def _mined_weights(distances, positive, negative, margin):
-    """How often each distance (B, B) is, in a triplet above 0, that of the positive, and that of
-    the negative: two integer matrices (B, B)."""
-    size = ops.shape(distances)[0]
-    rows = ops.expand_dims(ops.arange(size, dtype="int32"), 1) * size
+def _compared(distances, labels, negative, number, margin):
+    """The weights by comparing the positives of all anchors with their negatives, in turn.
+
+    Returns:
+        How often each distance (B, B) is, in a triplet above 0, that of the positive, minus how
+        often that of the negative; and the triplets above 0 of each anchor (B,).
+    """
+    partners = _partners(labels)
+    rows = _row_starts(distances)
+    nearest = _taken(distances, rows + partners)  # (B, FEW)
+    negatives = ops.where(negative, distances, float("inf"))
+    steps = ops.arange(FEW, dtype="int32")
+
+    def compare(chosen, step):
+        nearer = ops.take(nearest, step, axis=1)[:, None]
+        farther = ops.where(negatives > nearer, negatives, float("inf"))
+        found = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
+        return ops.where(steps == step, found, chosen)
+
+    chosen = pairwise.repeated(ops.max(number), compare, ops.zeros_like(partners))
+    # Where no negative is farther, what was found is none of them, or one that is not.
+    found = _taken(negatives, rows + chosen)
+    found = ops.logical_and(found > nearest, found < float("inf"))
+    chosen = ops.where(found, chosen, _farthest(distances, negative))
+    counted = steps < number[:, None]
+    return _weights(distances, rows + partners, rows + chosen, counted, margin)
+
+
+def _partners(labels):
+    """Of each sample (B, FEW) others of its class, in turn; they repeat where there are fewer."""
+    order = ops.cast(ops.argsort(labels), "int32")
+    grouped = ops.take(labels, order)
+    first = ops.cast(ops.searchsorted(grouped, labels), "int32")
+    size = ops.cast(ops.searchsorted(grouped, labels, side="right"), "int32") - first
+    place = ops.cast(ops.argsort(order), "int32")
+    shifts = ops.arange(1, FEW + 1, dtype="int32")
+    shifted = (place - first)[:, None] + shifts
+    return ops.take(order, first[:, None] + ops.mod(shifted, size[:, None]))
+
+
+def _sorted(distances, positive, negative, margin):
+    """What `_compared` returns, by sorting each row."""
+    rows = _row_starts(distances)
     # Places in the flat matrix: of the samples of each row, the nearest first, ...
     nearest = rows + ops.cast(ops.argsort(_negatives_first(distances, negative), axis=1), "int32")
     is_negative = ops.cast(_taken(negative, nearest), "int32")
     # ... and of its negatives alone. So many of them are no farther than the k-th nearest sample:
-    # the next one is its semi-hard negative, and the last one is where there is no next.
+    # the next one is its semi-hard negative.
     nearer = ops.cumsum(is_negative, axis=1)
-    last = nearer[:, -1:] - 1
     negatives = _summed(nearest * is_negative, rows + ops.maximum(nearer - 1, 0))
+    last = nearer[:, -1:] - 1
     chosen = _taken(negatives, rows + ops.maximum(ops.minimum(nearer, last), 0))
-    chosen = ops.where(last >= 0, chosen, nearest[:, :1])
-    above = _taken(distances, nearest) - _taken(distances, chosen) + margin > 0
-    counts = ops.cast(ops.logical_and(_taken(positive, nearest), above), "int32")
-    return _summed(counts, nearest), _summed(counts, chosen)
+    chosen = ops.where(nearer <= last, chosen, rows + _farthest(distances, negative))
+    return _weights(distances, nearest, chosen, _taken(positive, nearest), margin)
+
+
+def _weights(distances, positives, negatives, counted, margin):
+    """What `_compared` returns, for triplets by the places of their positives and negatives."""
+    above = _taken(distances, positives) - _taken(distances, negatives) + margin > 0
+    counts = ops.cast(ops.logical_and(counted, above), "int32")
+    weights = _summed(
+        ops.concatenate([counts, -counts], axis=1), ops.concatenate([positives, negatives], axis=1)
+    )
+    return weights, ops.sum(counts, axis=1)
+
+
+def _farthest(distances, negative):
+    """The column (B, 1) of each row's farthest negative, or without any of its smallest."""
+    keys = ops.where(negative, distances, -distances)
+    return ops.cast(ops.argmax(keys, axis=1), "int32")[:, None]
+
+
+def _row_starts(matrix):
+    """The places (B, 1) in the flat form of a matrix (B, B) at which its rows begin."""
+    size = ops.shape(matrix)[0]
+    return ops.arange(size, dtype="int32")[:, None] * size
 
 
 def _negatives_first(distances, negative):
@@ -110,12 +175,12 @@ def _negatives_first(distances, negative):
 
 
 def _taken(matrix, places):
-    """The entries (B, B) of a matrix (B, B) at places in its flat form."""
+    """The entries of a matrix (B, B) at places (B, N) in its flat form."""
     return ops.take(ops.reshape(matrix, (-1,)), places, axis=0)
 
 
 def _summed(values, places):
-    """A matrix (B, B) with the sum of the values (B, B) that belong to each of its places."""
+    """A matrix (B, B) with the sum of the values (B, N) that belong to each of its places."""
     size = ops.shape(values)[0]
     flat = ops.reshape(values, (-1,)), ops.reshape(places, (-1,))
     return ops.reshape(ops.segment_sum(*flat, num_segments=size * size), (size, size))

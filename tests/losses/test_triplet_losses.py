@@ -119,11 +119,37 @@ def test_gradient_by_finite_differences(kind, metric):
     np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6)
 
 
-def test_larger_batches_of_two_classes_agree_too():
+def test_large_classes_agree_too():
     """Many positives an anchor, so that sums cancel."""
-    x, labels = 100 * vectors(48, 16), np.arange(48) % 2
+    x, labels = 100 * vectors(80, 16), np.arange(80) % 2
     value = TripletSemiHardLoss()(labels, x)
     np.testing.assert_allclose(value, triplet_semi_hard(labels, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("largest", [4, 33, 34, 50])  # up to 33 are mined without sorting
+def test_classes_of_any_size_against_plain_loops(largest, metric):
+    """On a coarse grid, with duplicates and exact ties; in no order."""
+    rng = np.random.default_rng(largest)
+    sizes = [largest, 1, 2, 3, 8]
+    labels = rng.permutation(np.repeat([5, 3, 9, 0, 7], sizes))
+    for x in (rng.integers(-2, 3, (len(labels), 3)), rng.normal(size=(len(labels), 3))):
+        x = x.astype("float32")
+        value, gradient = loss_and_gradient(TripletSemiHardLoss(0.3, metric), labels, x)
+        expected = triplet_semi_hard(labels, x, 0.3, metric)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("kind", ["all alike", "all different"])
+@pytest.mark.parametrize("degenerate", ["skip", "original"])
+def test_large_degenerate_batches(degenerate, kind):
+    """As small ones: only the original rule counts pairs without negatives, at the margin."""
+    x, labels = vectors(40, 6), np.zeros(40) if kind == "all alike" else np.arange(40)
+    value = TripletSemiHardLoss(0.3, degenerate=degenerate)(labels, x)
+    distances = np.linalg.norm(x[:, None].astype("float64") - x, axis=2)
+    original = np.nan if kind == "all different" else distances.sum() / (40 * 39) + 0.3
+    np.testing.assert_allclose(value, 0 if degenerate == "skip" else original, rtol=1e-5)
 
 
 # Numbers that break other implementations
@@ -216,20 +242,32 @@ def test_half_precision_is_computed_in_float32(kind, dtype):
     assert keras.backend.standardize_dtype(LOSSES[kind]().call(LABELS, x).dtype) == "float32"
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", LOSSES)
-def test_xla_gives_the_same(kind, metric):
-    loss, x = LOSSES[kind](distance_metric=metric), vectors(8, 6)
-    value, gradient = value_and_gradient(
-        compiled(lambda x: loss(LABELS, x)), x, np.ones((), "float32")
-    )
-    expected, expected_gradient = loss_and_gradient(loss, LABELS, x)
+@pytest.mark.parametrize(
+    "metric, labels", [*[(metric, LABELS) for metric in METRICS], ("L2", np.arange(70) % 2)]
+)
+def test_xla_gives_the_same(metric, labels):
+    x, losses = vectors(len(labels), 6), [LOSSES[kind](distance_metric=metric) for kind in LOSSES]
+
+    def all_losses(labels, x):
+        return keras.ops.stack([loss(labels, x) for loss in losses])
+
+    upstream = np.array([1.0, 0.5, 2.0], "float32")
+    one_graph = compiled(all_losses)  # in which labels are not known yet
+    value, gradient = value_and_gradient(lambda x: one_graph(labels, x), x, upstream)
+    expected, expected_gradient = value_and_gradient(lambda x: all_losses(labels, x), x, upstream)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize(
+    "kind, policy",
+    [
+        ("hard", "float32"),
+        ("soft", "mixed_bfloat16"),
+        ("semi-hard", "float32"),
+        ("semi-hard", "mixed_bfloat16"),
+    ],
+)
 def test_it_trains_a_model_with_batches_of_any_size(kind, policy):
     rng = np.random.default_rng(0)
     labels = np.arange(45) % 3
