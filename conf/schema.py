@@ -24,9 +24,6 @@ HEADLINE = {  # of each task's figures, the one that tells the most
 }
 
 
-HEADLINE = {Task.classification: "accuracy"}  # of each task's figures, the one that tells the most
-
-
 class Solver(enum.Enum):
     sgd = "sgd"
     svm = "svm"
