@@ -157,13 +157,6 @@ def test_what_may_be_chosen_trains(embed, overrides):
     assert np.isfinite(json.loads(line)["loss"])
 
 
-def test_a_sweep_tables_recall_at_1(embed):
-    outcome, folder = embed("-m", "seed=0,1", "trainer.epochs=1")
-    assert outcome.status == 0, outcome.errors
-    [row] = csv.DictReader((folder / "summary.csv").open())
-    assert float(row["test_mean"]) == 1.0
-
-
 # ---------------------------------------------------------------- resumed
 
 
