@@ -117,8 +117,8 @@ def _fine_tuning(
         config.optimizer.fine_tune_learning_rate,
         classification_objective(config.loss, len(dataset.class_names)),
         tuple(classifier.linear.trainable_variables),
-        balance,
-        _fitted(config, classifier, classifier.from_pictures, center_loss),
+        balance=balance,
+        fitted=_fitted(config, classifier, classifier.from_pictures, center_loss),
     )
 
 
