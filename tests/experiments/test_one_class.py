@@ -7,7 +7,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import COLOURS, SMALL
 from sklearn.metrics import roc_auc_score
 
 from errors import UserError
@@ -21,30 +21,73 @@ TASK = (
 )
 
 
-@pytest.fixture
-def other_folder(tmp_path, draw_pictures):
+# Both stages; two targets, and the second by itself. A state to resume from follows each epoch.
+STAGES = (
+    "trainer.epochs=2", "trainer.fine_tune_epochs=1", "optimizer.fine_tune_learning_rate=1e-4",
+    "head.dropout=0.2", "trainer.checkpoint_seconds=0",
+)
+PAIR = (*STAGES, "one_class.target=[red,blue]")
+ALONE = (*STAGES, "one_class.target=0")
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory, draw_pictures):
+    """Three classes, for all tests of this file: not to be changed."""
+    root = tmp_path_factory.mktemp("own")
+    for name, colour in COLOURS.items():
+        draw_pictures(root / name, 10, colour)
+    return root
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory, draw_pictures):
     """The reference: two classes that are none of `own_folder`'s."""
+    root = tmp_path_factory.mktemp("reference")
     for name, colour in {"grey": (90, 90, 90), "white": (220, 220, 220)}.items():
-        draw_pictures(tmp_path / "reference" / name, 10, colour)
-    return tmp_path / "reference"
+        draw_pictures(root / name, 10, colour)
+    return root
+
+
+@pytest.fixture(scope="module")
+def learnt() -> dict:
+    """The runs that tests of this file share, by their overrides."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def paths(own_folder, other_folder, tmp_path_factory) -> tuple[str, ...]:
+    features = tmp_path_factory.mktemp("features")
+    return f"reference.path={other_folder}", f"trainer.feature_dir={features}"
 
 
 @pytest.fixture
-def learn(train, other_folder):
+def learn(train, paths):
     """Runs `train.py task=one_class` on `own_folder` beside `other_folder`."""
 
     def run(*overrides: str, name: str = "run"):
-        return train(*TASK, f"reference.path={other_folder}", *overrides, name=name)
+        return train(*TASK, *paths, *overrides, name=name)
 
     return run
 
 
 @pytest.fixture
-def make(make_config, own_folder, other_folder):
+def learn_once(learn, learnt):
+    """Like `learn`, but the first test that asks runs it for all: they leave the folder as it is.
+    """
+
+    def run(*overrides: str):
+        if overrides not in learnt:
+            learnt[overrides] = learn(*overrides, name=f"shared{len(learnt)}")
+        return learnt[overrides]
+
+    return run
+
+
+@pytest.fixture
+def make(make_config, own_folder, paths):
     def config(*overrides: str):
         return make_config(
-            "data=image_folder", f"data.path={own_folder}", *SMALL, *TASK,
-            f"reference.path={other_folder}", *overrides,
+            "data=image_folder", f"data.path={own_folder}", *SMALL, *TASK, *paths, *overrides
         )
 
     return config
@@ -66,8 +109,8 @@ def timeless(folder) -> dict:
 # ---------------------------------------------------------------- a run
 
 
-def test_one_target_fills_the_run_s_folder(learn):
-    outcome, folder = learn("one_class.target=red")
+def test_one_target_fills_the_run_s_folder(learn_once):
+    outcome, folder = learn_once(*ALONE)
     assert outcome.status == 0, outcome.errors
     found = metrics(folder)
     assert found["test"]["auroc"] == found["learned"]["k_nn"] == 1.0  # colours are easy
@@ -75,41 +118,44 @@ def test_one_target_fills_the_run_s_folder(learn):
     assert list(found["frozen"]) == list(found["learned"]) == [
         "k_nn", "one_class_svm", "isolation_forest", "gaussian_mixture"
     ]
-    assert list(found["classes"]) == ["red"] and "std" not in found
-    assert found["classes"]["red"]["stages"]["head"]["chosen_by"] == "last epoch"
+    assert list(found["classes"]) == ["blue"] and "std" not in found
+    assert found["classes"]["blue"]["stages"]["head"]["chosen_by"] == "last epoch"
     assert (folder / "roc.png").exists() and (folder / "tensorboard").is_dir()
     assert "learned k-NN" in outcome.output
 
 
-def test_the_scores_in_the_predictions_are_those_of_the_figures(learn):
-    _, folder = learn("one_class.target=1")
+def test_the_scores_in_the_predictions_are_those_of_the_figures(learn_once):
+    _, folder = learn_once(*ALONE)
     lines = list(csv.DictReader((folder / "predictions.csv").open()))
-    assert {line["target"] for line in lines} == {"green"}
-    truth = [line["label"] == "green" for line in lines]
-    scores = [float(line["learned/k_nn"]) for line in lines]
-    assert roc_auc_score(truth, scores) == metrics(folder)["test"]["auroc"]
+    assert {line["target"] for line in lines} == {"blue"}
+    truth = [line["label"] == "blue" for line in lines]
+    for scorer, auroc in metrics(folder)["learned"].items():
+        scores = [float(line[f"learned/{scorer}"]) for line in lines]
+        assert roc_auc_score(truth, scores) == auroc
     assert len(lines) == metrics(folder)["test"]["pictures"] == 6
 
 
-def test_training_compacts_the_target_and_tells_the_reference_apart(learn):
-    _, folder = learn(
+def test_training_compacts_the_target_and_tells_the_reference_apart(make, tmp_path):
+    config = make(
         "one_class.target=red", "trainer.epochs=40", "optimizer.learning_rate=0.01",
         "loss.compactness_weight=1000",
     )
-    first, *_, last = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    run_folder.enter(tmp_path, config)
+    assert one_class.run(config, tmp_path)["test"]["auroc"] == 1.0
+    first, *_, last = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert last["features_loss"] < 0.5 * first["features_loss"]
     assert last["classifier_accuracy"] == 1.0
 
 
-def test_the_saved_model_gives_features(learn):
-    _, folder = learn("one_class.target=red")
+def test_the_saved_model_gives_features(learn_once):
+    _, folder = learn_once(*ALONE)
     model = run_folder.load_model(folder)
     assert model(np.zeros((2, 32, 32, 3))).shape == (2, metrics(folder)["descriptor_size"])
     assert isinstance(model, keras.Model)
 
 
-def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn):
-    outcome, folder = learn("one_class.target=[red,blue]")
+def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn_once):
+    outcome, folder = learn_once(*PAIR)
     assert outcome.status == 0, outcome.errors
     found = metrics(folder)
     assert list(found["classes"]) == ["red", "blue"]
@@ -124,47 +170,41 @@ def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn):
     assert "mean" in outcome.output and "std" in outcome.output
 
 
-def test_fine_tuning_reads_both_streams_from_pictures(learn):
-    outcome, folder = learn(
-        "one_class.target=[red,blue]", "trainer.fine_tune_epochs=1", "trainer.epochs=1",
-        "optimizer.fine_tune_learning_rate=1e-4",
-    )
-    assert outcome.status == 0, outcome.errors
-    records = metrics(folder)["classes"]
+def test_the_second_target_is_fine_tuned_as_if_it_were_the_only_one(learn_once):
+    records = metrics(learn_once(*PAIR)[1])["classes"]
     assert all(list(record["stages"]) == ["head", "fine_tune"] for record in records.values())
-    alone = metrics(learn(
-        "one_class.target=blue", "trainer.fine_tune_epochs=1", "trainer.epochs=1",
-        "optimizer.fine_tune_learning_rate=1e-4", name="alone",
-    )[1])
-    assert alone["classes"]["blue"]["learned"] == records["blue"]["learned"]
-    assert alone["classes"]["blue"]["backbone_digest"] == records["blue"]["backbone_digest"]
+    alone = metrics(learn_once(*ALONE)[1])["classes"]["blue"]
+    assert alone["learned"] == records["blue"]["learned"]
+    assert alone["backbone_digest"] == records["blue"]["backbone_digest"]
 
 
 @pytest.mark.parametrize(
-    "override",
+    "overrides",
     [
-        "trainer.feature_store=false",
-        "head.reduction=4",
-        "one_class.reference_aliens=true",
-        pytest.param("trainer.descriptor_gib=0", marks=pytest.mark.slow),
-        pytest.param("head.standardize=false", marks=pytest.mark.slow),
-        pytest.param("one_class.templates=2", marks=pytest.mark.slow),
+        ["trainer.feature_store=false", "one_class.reference_aliens=true"],
+        ["head.reduction=4"],
+        pytest.param(["trainer.descriptor_gib=0"], marks=pytest.mark.slow),
+        pytest.param(["head.standardize=false"], marks=pytest.mark.slow),
+        pytest.param(["one_class.templates=2"], marks=pytest.mark.slow),
     ],
+    ids=" ".join,
 )
-def test_other_ways_to_feed_and_to_score(learn, override):
-    outcome, folder = learn("one_class.target=red", "trainer.epochs=1", override)
+def test_other_ways_to_feed_and_to_score(learn, overrides):
+    outcome, folder = learn("one_class.target=red", "trainer.epochs=1", *overrides)
     assert outcome.status == 0, outcome.errors
     assert np.isfinite(metrics(folder)["test"]["auroc"])
 
 
-# ---------------------------------------------------------------- interrupted
+# ---------------------------------------------------------------- repeated, interrupted, finished
 
 
-def test_a_killed_run_goes_on_at_its_target(learn, monkeypatch):
+def test_force_repeats_every_target_and_a_killed_run_goes_on_at_its_own(
+    learn, learn_once, monkeypatch, tmp_path
+):
     from training.callbacks import MetricsLog
 
-    both = ("one_class.target=[red,blue]", "trainer.checkpoint_seconds=0", "head.dropout=0.2")
-    _, whole = learn(*both, name="whole")
+    _, whole = learn_once(*PAIR)
+    shutil.copytree(whole, tmp_path / "run")
     on_epoch_end, ends = MetricsLog.on_epoch_end, []
 
     class Killed(BaseException):
@@ -179,20 +219,27 @@ def test_a_killed_run_goes_on_at_its_target(learn, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(MetricsLog, "on_epoch_end", interrupt)
         with pytest.raises(Killed):
-            learn(*both)
-    outcome, folder = learn(*both)
+            learn(*PAIR, "force=true")
+    assert ends == [0, 1, 2, 0, 1]
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    outcome, folder = learn(*PAIR)
     assert outcome.status == 0, outcome.errors
     assert "target red" not in outcome.output and "target blue" in outcome.output
     assert "Epoch 1/" not in outcome.output and "Epoch 3/" in outcome.output
     assert timeless(folder) == timeless(whole)
 
 
-def test_force_repeats_every_target(learn):
-    _, folder = learn("one_class.target=[red,blue]")
-    before = timeless(folder)
-    outcome, _ = learn("one_class.target=[red,blue]", "force=true")
-    assert outcome.output.count("Epoch 1/") == 2
-    assert timeless(folder) == before
+def test_a_finished_run_is_reported_from_its_metrics(learn, learn_once, tmp_path):
+    shutil.copytree(learn_once(*PAIR)[1], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "targets")
+    again, _ = learn(*PAIR)
+    assert "is finished" in again.output and "mean" in again.output
+
+
+def test_predict_and_evaluate_say_that_there_are_no_classes(learn_once, command, own_folder):
+    _, folder = learn_once(*ALONE)
+    assert "task=one_class" in command("evaluate.py", folder).error
+    assert "task=one_class" in command("predict.py", folder, own_folder).error
 
 
 # ---------------------------------------------------------------- which pictures are what
@@ -283,27 +330,9 @@ def test_a_reference_that_is_left_with_one_class(learn, own_folder):
     assert "leaves the reference with one class" in outcome.error
 
 
-def test_a_target_with_one_picture_to_train_on(learn, own_folder):
-    for picture in sorted((own_folder / "red").iterdir())[3:]:
+def test_a_target_with_one_picture_to_train_on(learn, own_folder, tmp_path):
+    shutil.copytree(own_folder, tmp_path / "few")
+    for picture in sorted((tmp_path / "few" / "red").iterdir())[3:]:
         picture.unlink()
-    outcome, _ = learn("one_class.target=red")
+    outcome, _ = learn(f"data.path={tmp_path / 'few'}", "one_class.target=red")
     assert "'red'" in outcome.error or "one_class.target=red" in outcome.error
-
-
-def test_predict_and_evaluate_say_that_there_are_no_classes(learn, command, own_folder):
-    _, folder = learn("one_class.target=red", "trainer.epochs=1")
-    assert "task=one_class" in command("evaluate.py", folder).error
-    assert "task=one_class" in command("predict.py", folder, own_folder).error
-
-
-def test_a_finished_run_is_reported_from_its_metrics(learn):
-    _, folder = learn("one_class.target=[red,blue]")
-    shutil.rmtree(folder / "targets")
-    again, _ = learn("one_class.target=[red,blue]")
-    assert "is finished" in again.output and "mean" in again.output
-
-
-def test_the_experiment_is_train_py_s(make, tmp_path):
-    config = make("one_class.target=red", f"trainer.feature_dir={tmp_path / 'f'}")
-    run_folder.enter(tmp_path, config)
-    assert one_class.run(config, tmp_path)["test"]["auroc"] == 1.0
