@@ -101,7 +101,9 @@ def _compared(distances, labels, negative, number, margin):
         found = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
         return ops.where(steps == step, found, chosen)
 
-    chosen = pairwise.repeated(ops.max(number), compare, ops.zeros_like(partners))
+    # The distances' shape: the labels' static one may be known where the loop's is not.
+    start = ops.zeros_like(nearest, dtype="int32")
+    chosen = pairwise.repeated(ops.max(number), compare, start)
     # Where no negative is farther, what was found is none of them, or one that is not.
     found = _taken(negatives, rows + chosen)
     found = ops.logical_and(found > nearest, found < float("inf"))
