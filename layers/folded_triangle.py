@@ -22,7 +22,7 @@ import math
 import numpy as np
 from keras import ops
 
-from .matrices import diagonal, transpose, with_diagonal
+from .matrices import diagonal, matmul, transpose, with_diagonal
 
 
 class FoldedTriangle:
@@ -46,7 +46,7 @@ class FoldedTriangle:
         a, b = _even(a * scale, 2), _even(b, 2)
         (a1, a2), (b1, b2) = _halves(a), _halves(b)
         a1, a2 = transpose(a1), transpose(a2)
-        s, t1, t2 = ops.matmul(a1, b2), ops.matmul(a1, b1), ops.matmul(a2, b2)
+        s, t1, t2 = matmul(a1, b2), matmul(a1, b1), matmul(a2, b2)
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1) / self.weight
         if ridge is not None:  # none for the zero that makes C even
             values = values + ridge * ops.cast(np.arange(a.shape[2]) < channels, a.dtype)
@@ -63,8 +63,8 @@ class FoldedTriangle:
         # G + G' is weight * g off the diagonal and 2 g on it. The weight goes into P, the smaller.
         s, t1, t2 = _split(g, 2.0 / self.weight)
         p1, p2 = _halves(_even(p * self.weight, 2))
-        left = ops.matmul(p1, t1) + ops.matmul(p2, transpose(s))
-        right = ops.matmul(p1, s) + ops.matmul(p2, t2)
+        left = matmul(p1, t1) + matmul(p2, transpose(s))
+        right = matmul(p1, s) + matmul(p2, t2)
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1)[:, :channels]
         product = ops.concatenate([left, right], axis=2)[:, :, :channels]
         return product, self.weight * ops.sum(values, axis=1)

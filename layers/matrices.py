@@ -6,18 +6,23 @@
 from keras import ops
 
 
+def matmul(a, b):
+    """Return AB. Keras' PyTorch backend computes `ops.matmul` of float64 in float32."""
+    return a @ b
+
+
 def product(a, b, rows=None, ridge=None):
     """Return A' diag(rows) B plus a ridge. (B, N, C), (B, N, C), (B, N), (B, 1) -> (B, C, C)."""
     if rows is not None:
         a = a * ops.expand_dims(rows, 2)
-    matrix = ops.matmul(transpose(a), b)
+    matrix = matmul(transpose(a), b)
     return matrix if ridge is None else with_diagonal(matrix, diagonal(matrix) + ridge)
 
 
 def gradient_product(p, g):
     """Return P (G + G') and the trace of G + G'. (B, N, C), (B, C, C) -> (B, N, C), (B,)."""
     g = g + transpose(g)
-    return ops.matmul(p, g), ops.sum(diagonal(g), axis=1)
+    return matmul(p, g), ops.sum(diagonal(g), axis=1)
 
 
 def transpose(matrix):

@@ -51,7 +51,7 @@ import keras
 from keras import ops
 
 from . import matrices
-from .matrices import diagonal, transpose
+from .matrices import diagonal, matmul, transpose
 
 ROUNDING = 1e-13  # of tr: eigenvalues below are not known in float32
 FEW = 128  # rows of K up to which float64 is cheap
@@ -141,7 +141,7 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
     m, trace = form.gradient_product(p, g)  # (B, N, C)
-    d = ops.matmul(m, transpose(p))  # (B, N, N)
+    d = matmul(m, transpose(p))  # (B, N, N)
     # (3) times epsilon, which keeps it finite for epsilon = 0.
     along_modes = ops.sum(diagonal(d) * w * _reciprocal(a), axis=1)
     through_trace = 0.5 * s * (trace - along_modes)
@@ -151,14 +151,14 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     inner = d / _outer_sum(ops.where(a == 0, 1.0, a)) * w
     ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
     inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
-    return ops.matmul(u * w, m - ops.matmul(inner, p))
+    return matmul(u * w, m - matmul(inner, p))
 
 
 def _channels_forward(y, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
     few = y.shape[2] <= FEW or not _decomposes_in_float32()
     wide = _widest(y) if few else y
-    k = ops.matmul(transpose(wide), wide)
+    k = matmul(transpose(wide), wide)
     refined = _is_float32(k) and (few or y.shape[2] > MOST_SINGLE)
     v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), k, refined)  # P (B, C, N)
     modes = transpose(v)
@@ -169,10 +169,10 @@ def _channels_forward(y, epsilon, form):
 def _channels_backward(y, epsilon, form, g, v, p, eigenvalues, safe_scale):
     """(4), from an upstream gradient that need not be symmetric: twice it, so G + G'."""
     a = ops.sqrt(eigenvalues + epsilon)
-    h = ops.matmul(form.gradient_product(transpose(v), g)[0], v)
-    inner = ops.matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+    h = matmul(form.gradient_product(transpose(v), g)[0], v)
+    inner = matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
     through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-    return ops.matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * y
+    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * y
 
 
 def matrix_root(a, epsilon):
@@ -184,14 +184,14 @@ def matrix_root(a, epsilon):
         eigenvalues, v, scale, safe_scale = _eigh(_widest(matrix), matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
-        result = ops.matmul(q, transpose(q))
+        result = matmul(q, transpose(q))
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            h = 0.5 * ops.matmul(transpose(v), ops.matmul(g + transpose(g), v))
-            inner = ops.matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+            h = 0.5 * matmul(transpose(v), matmul(g + transpose(g), v))
+            inner = matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
             through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-            product = ops.matmul(v, inner)
+            product = matmul(v, inner)
             ridge = diagonal(product) + through_trace[:, None]
             return matrices.with_diagonal(product, ridge) / safe_scale
 
@@ -202,10 +202,10 @@ def matrix_root(a, epsilon):
 
 def _newton_schulz_on_positions(y, iterations, form):
     """(6): (B, N, C) -> (B, C, C)."""
-    k = ops.matmul(y, transpose(y))  # (B, N, N)
+    k = matmul(y, transpose(y))  # (B, N, N)
     trace = _safe_trace(k)
     _, z = newton_schulz_iteration(k / trace, iterations)
-    return form.product(y, ops.matmul(z, y) * ops.rsqrt(trace))
+    return form.product(y, matmul(z, y) * ops.rsqrt(trace))
 
 
 def matrix_newton_schulz(a, iterations):
@@ -219,10 +219,10 @@ def newton_schulz_iteration(a, iterations):
     """Iterate (5) and return (Y_k, Z_k)."""
     three = 3.0 * ops.eye(a.shape[-1] or ops.shape(a)[-1], dtype=a.dtype)
     z = 0.5 * (three - a)  # the first step, where Z_0 = I
-    y = ops.matmul(a, z)
+    y = matmul(a, z)
     for _ in range(iterations - 1):
-        t = 0.5 * (three - ops.matmul(z, y))
-        y, z = ops.matmul(y, t), ops.matmul(t, z)
+        t = 0.5 * (three - matmul(z, y))
+        y, z = matmul(y, t), matmul(t, z)
     return y, z
 
 
@@ -241,8 +241,8 @@ def _modes(y, k, refined):
     """
     _, u, scale, safe_scale = _eigh(k, y.dtype)
     if refined:
-        u = 1.5 * u - 0.5 * ops.matmul(u, ops.matmul(transpose(u), u))
-    p = ops.matmul(transpose(u) / safe_scale, y)
+        u = 1.5 * u - 0.5 * matmul(u, matmul(transpose(u), u))
+    p = matmul(transpose(u) / safe_scale, y)
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
 
 
@@ -250,10 +250,10 @@ def _gram(y):
     """YY', in float32 summed from four parts of the columns: that halves its rounding errors."""
     columns = y.shape[2]
     if columns < MANY_COLUMNS or not _is_float32(y):
-        return ops.matmul(y, transpose(y))
+        return matmul(y, transpose(y))
     edges = [columns * part // 4 for part in range(5)]
     parts = [y[:, :, start:stop] for start, stop in itertools.pairwise(edges)]
-    return sum(ops.matmul(part, transpose(part)) for part in parts)
+    return sum(matmul(part, transpose(part)) for part in parts)
 
 
 def _at_most(size, limit):
@@ -270,8 +270,8 @@ def _is_float32(matrix):
 
 
 def _decomposes_in_float32():
-    """JAX's float32 eigendecomposition is ten times less accurate than TensorFlow's."""
-    return keras.backend.backend() != "jax"
+    """Float32 eigendecompositions of JAX and PyTorch are up to ten times less accurate."""
+    return keras.backend.backend() == "tensorflow"
 
 
 def _has_float64():
@@ -292,7 +292,7 @@ def _eigh(matrix, dtype):
     trace = _trace(matrix)
     usable = ops.logical_and(ops.isfinite(trace), trace > 0)
     eigenvalues, vectors = ops.linalg.eigh(ops.where(usable, matrix, 0.0))
-    eigenvalues = ops.maximum(eigenvalues, 0.0) / ops.where(usable, trace, 1.0)[:, 0]
+    eigenvalues = ops.relu(eigenvalues) / ops.where(usable, trace, 1.0)[:, 0]
     scale = ops.sqrt(trace)
     parts = eigenvalues, vectors, scale, ops.where(trace == 0, 1.0, scale)
     return tuple(ops.cast(part, dtype) for part in parts)
