@@ -107,7 +107,8 @@ def methods():
 def ours(triangular=True, **options):
     """One triangle, weighted so that after the signed root inner products are the matrices'."""
     pooling = SecondOrderPooling(triangular=triangular, off_diagonal=2.0, **options)
-    return pooling, SignedSquareRoot(normalize=True), True
+    normalize = SignedSquareRoot(normalize=True)
+    return pooling, lambda x: normalize(tf.reshape(x, (tf.shape(x)[0], -1))), True
 
 
 def plain_normalization(matrix):
@@ -128,7 +129,8 @@ def steps(root, normalization, traced, xla):
         with tf.GradientTape() as tape:
             tape.watch(x)
             z = normalization(root(x))
-        return tape.gradient(z, x, tf.reshape(upstream, tf.shape(z)))
+        flat = tf.reshape(upstream, (tf.shape(x)[0], -1))[:, : z.shape[1]]  # a triangle needs fewer
+        return tape.gradient(z, x, flat)
 
     if not traced:
         return forward, both
