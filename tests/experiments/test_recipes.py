@@ -34,7 +34,10 @@ def made_source(builder, split, decoders=None, **_):
     return records
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * ("resnet50" in name)) for name in RECIPES],
+)
 def test_a_recipe_runs(name, command, own_folder, draw_pictures, tmp_path):
     draw_pictures(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
