@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from experiments.commands import import_tensorflow, one_line_errors
+from experiments.commands import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,5 +35,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_command(main)

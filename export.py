@@ -13,7 +13,7 @@ root is iterated there. Tensor Sketch has to stay with keras and savedmodel.
 import argparse
 from pathlib import Path
 
-from experiments.commands import import_tensorflow, one_line_errors
+from experiments.commands import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,5 +39,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_command(main)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from errors import UserError
-from experiments.commands import import_tensorflow, one_line_errors
+from experiments.commands import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,5 +49,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_command(main)

@@ -27,7 +27,7 @@ from experiments.commands import (
     exit_when_terminated,
     exit_with,
     import_tensorflow,
-    one_line_errors,
+    run_command,
     share_cores,
 )
 
@@ -84,5 +84,5 @@ def run(config: Config, folder: Path) -> dict:
 
 
 if __name__ == "__main__":
-    with one_line_errors(), exit_when_terminated():
-        main()
+    with exit_when_terminated():
+        run_command(main)

@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import difflib
+import gc
 import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from hydra.errors import HydraException
@@ -19,22 +21,33 @@ MISTAKE = 2  # exit status
 TERMINATED = 75  # exit status after SIGTERM: start again to go on (sysexits' "temporary failure")
 
 
-@contextlib.contextmanager
-def one_line_errors():
-    """Prints a mistake in the command, the configuration or the data as `error: ...`, and exits
-    with status 2. Anything else is a defect of the program, and keeps its traceback; so does
-    everything with HYDRA_FULL_ERROR=1 in the environment.
+def run_command(main: Callable[[], object]) -> NoReturn:
+    """Runs a command and ends the process: a mistake in the command, the configuration or the data
+    is printed as `error: ...`, with status 2. Anything else is a defect of the program, and keeps
+    its traceback; so does everything with HYDRA_FULL_ERROR=1 in the environment.
     """
+    status = _status(main)
+    # The exception is gone, and with it go the input pipelines of the frames that it held: a thread
+    # that still calls Python while the interpreter takes itself down crashes the process.
+    gc.collect()
+    sys.exit(status)
+
+
+def _status(main: Callable[[], object]) -> int | str | None:
     debugging = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, where it would print and exit
     try:
-        yield
+        main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if debugging:
             raise
-        exit_with(error)
+        print_error(error)
+        return MISTAKE
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        return "interrupted"
+    except SystemExit as exit:
+        return exit.code
+    return 0
 
 
 @contextlib.contextmanager
@@ -55,8 +68,13 @@ def exit_when_terminated():
 
 def exit_with(error: Exception) -> NoReturn:
     """Prints a mistake in one line, and exits."""
-    print(f"error: {described(error)}", file=sys.stderr, flush=True)
+    print_error(error)
     sys.exit(MISTAKE)
+
+
+def print_error(error: Exception) -> None:
+    """Prints a mistake in one line."""
+    print(f"error: {described(error)}", file=sys.stderr, flush=True)
 
 
 def share_cores(jobs: int) -> None:

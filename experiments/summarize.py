@@ -18,7 +18,7 @@ from pathlib import Path
 from hydra.experimental.callback import Callback
 
 from errors import UserError
-from experiments.commands import one_line_errors
+from experiments.commands import run_command
 from experiments.finished_runs import FinishedRun, read_failures, read_runs, what_varied
 from experiments.report import headline, table
 from experiments.seed_statistics import estimate, paired_difference
@@ -246,5 +246,4 @@ def _settings(text: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_command(main)
