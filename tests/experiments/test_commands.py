@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 TERMINATED_WHILE_READING = """
 import os, signal, threading, time
@@ -34,6 +35,7 @@ with exit_when_terminated():
 def test_the_threads_that_read_pictures_do_not_outlive_the_interpreter():
     """They made it hang at its end, or crash."""
     process = subprocess.run(
-        [sys.executable, "-c", TERMINATED_WHILE_READING], capture_output=True, timeout=60
+        [sys.executable, "-c", TERMINATED_WHILE_READING], capture_output=True, timeout=60,
+        cwd=Path(__file__).parents[2],
     )
     assert process.returncode == 75, process.stderr
