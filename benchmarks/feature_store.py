@@ -69,8 +69,9 @@ def extraction(options, folder: Path) -> list[tuple[str, str]]:
     import tensorflow as tf
 
     from data.datasets import open_dataset
+    from data.feature_store import EXTRACTION_BATCH
     from models.backbones import build_backbone
-    from training.frozen import EXTRACTION_BATCH, stored_features
+    from training.frozen import stored_features
 
     config = configuration(folder, f"data.limit={max(1, options.pictures // 3)}")
     backbone = build_backbone(config.backbone, config.data.image_size)

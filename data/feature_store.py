@@ -5,10 +5,13 @@ A store is a folder named by the digest of all that its features depend on. It h
     key.json                what they depend on, to read
     00000-1a2b3c4d.bin      shards: bare numbers of shape (pictures, views, *map), each named with
                             the CRC-32 of all its bytes
+    00001.part              a shard that is being made, locked by the process that makes it
     complete                written last: without it, the store is still being made
 
-A shard is written under another name and renamed, so that it is whole or absent; extraction goes on
-at the first missing one. A file lock lets one of several jobs extract while the others wait.
+A shard is renamed when it is whole, so that it is whole or absent. Any number of processes that
+share the file system fill one store together: each claims some of the missing shards, and none
+makes what another one has claimed. The claim of a process that ends, however it ends, ends with it,
+and the others take over. All who use a store hold the file KEY.lock beside it.
 
     python -m data.feature_store list
     python -m data.feature_store prune [KEY ...]
@@ -16,17 +19,21 @@ at the first missing one. A file lock lets one of several jobs extract while the
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
 import os
 import shutil
 import sys
+import time
+import uuid
+import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-import filelock
 import numpy as np
 
 from data.inputs import ArrayInputs
@@ -35,6 +42,10 @@ from errors import UserError
 
 SHARD_BYTES = 64 * 2**20  # large enough to read at the disk's full rate, small enough to redo
 SPARE_BYTES = 256 * 2**20  # left free on the disk
+PIECE_BYTES = 2**20  # read at a time to check a shard
+EXTRACTION_BATCH = 32  # pictures that a backbone sees at once
+MOST_CLAIMED = 16  # shards, by one process at a time
+WAIT_SECONDS = 0.5  # until a process that found nothing to claim looks again
 
 
 class FeatureStore:
@@ -54,85 +65,146 @@ class FeatureStore:
         views: int,
     ):
         self.rows, self.shape, self.dtype, self.views = rows, shape, np.dtype(dtype), views
-        self.key = {**key, "shape": list(shape), "dtype": str(self.dtype), "views": views}
+        self.row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
+        # Whole batches, so that a picture is computed among the same others whoever makes a shard:
+        # the last bits of a feature may depend on them.
+        batches = max(1, SHARD_BYTES // (self.row_bytes * EXTRACTION_BATCH))
+        self.shard_rows = batches * EXTRACTION_BATCH
+        self.key = {
+            **key, "shape": list(shape), "dtype": str(self.dtype), "views": views,
+            "shard_rows": self.shard_rows,
+        }
         text = json.dumps(self.key, sort_keys=True)
         self.folder = Path(root) / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
-        self.shard_rows = max(1, SHARD_BYTES // row_bytes)
-        self.row_bytes = row_bytes
-        self._shards: list[Path] = []
+        self._shards: dict[int, Path] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all shards were made; they may have been damaged since."""
+        return (self.folder / "complete").exists()
 
     def open(self, features_of: Callable[[np.ndarray], Iterator[np.ndarray]]) -> ArrayInputs:
         """Makes what is missing or damaged, and opens the store for reading.
 
+        While others make some of it too, it is shared out, and each waits for all.
+
         Args:
-            features_of: computes features: from rows of shape (n,), arrays of shape
-                (b, views, *shape) that together cover them in their order.
+            features_of: computes features: from rows of shape (n,), the members of some shards,
+                arrays of shape (b, views, *shape) that together cover them in their order.
 
         Raises:
-            UserError: the disk has no room.
+            UserError: the folder cannot be written, or the disk has no room.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            in_use = _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH)
+            self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"trainer.feature_dir={self.folder.parent}: cannot be written ({error.strerror})"
+                f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
+                f"locks ({error.strerror})"
             ) from error
-        with self._locked():
+        with contextlib.ExitStack() as held:
+            held.enter_context(in_use)
             self._fill(features_of)
-        self._shards = [self._find(shard) for shard in range(self._shard_count())]
-        return ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
+            self._shards = self._found()
+            inputs = ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
+            weakref.finalize(inputs, held.pop_all().close)
+        return inputs
+
+    def _fill(self, features_of) -> None:
+        missing = self._missing(range(-(-len(self.rows) // self.shard_rows)))
+        if missing:
+            (self.folder / "complete").unlink(missing_ok=True)
+            self._check_room(missing)
+            self._write_key()
+            self._extract(missing, features_of)
+        (self.folder / "complete").touch()
+
+    def _extract(self, missing: list[int], features_of) -> None:
+        """Makes the missing shards, each unless another process does; returns when all are made."""
+        waits = False
+        with progress(self._count(missing), "extracting features") as bar:
+            while missing:
+                with self._claim(missing) as claimed:
+                    if claimed:
+                        rows = np.concatenate([self._members(shard) for shard in claimed])
+                        pictures = itertools.chain.from_iterable(features_of(rows))
+                    for shard, file in claimed.items():
+                        self._write(shard, file, pictures, bar)
+                if not claimed:
+                    if not waits:
+                        print(f"others are filling {self.folder}; waiting for them", flush=True)
+                    waits = True
+                    time.sleep(WAIT_SECONDS)
+                others = [shard for shard in missing if shard not in claimed]
+                missing = self._missing(others)
+                bar.update(self._count(others) - self._count(missing))
 
     @contextlib.contextmanager
-    def _locked(self):
-        lock = filelock.FileLock(self.folder.with_suffix(".lock"))
+    def _claim(self, missing: list[int]) -> Iterator[dict[int, BinaryIO]]:
+        """The unfinished files of some missing shards, locked: a quarter of those, so that others
+        find some too. Empty where others have claimed them all."""
+        most = min(MOST_CLAIMED, -(-len(missing) // 4))
+        claimed = {}
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"another run is filling {self.folder}; waiting for it", flush=True)
-            lock.acquire()
-        try:
-            yield
+            for shard in missing:
+                if len(claimed) == most:
+                    break
+                file = _locked(self._unfinished(shard), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if file is None:
+                    continue
+                claimed[shard] = file
+                if self._missing([shard]):
+                    self._remove_damaged(shard)
+                else:  # somebody made it just before
+                    self._leave(shard, claimed.pop(shard))
+            yield claimed
         finally:
-            lock.release()
+            for shard, file in claimed.items():
+                self._leave(shard, file)
 
-    def _shard_count(self) -> int:
-        return -(-len(self.rows) // self.shard_rows)
+    def _unfinished(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.part"
+
+    def _leave(self, shard: int, file: BinaryIO) -> None:
+        """Ends the claim of a shard that was renamed, or that was not finished."""
+        if _names(self._unfinished(shard), file):
+            self._unfinished(shard).unlink()
+        file.close()
 
     def _members(self, shard: int) -> np.ndarray:
         return self.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
 
-    def _find(self, shard: int) -> Path | None:
-        return next(self.folder.glob(f"{shard:05d}-*.bin"), None)
+    def _count(self, shards: Iterable[int]) -> int:
+        return sum(len(self._members(shard)) for shard in shards)
 
-    def _fill(self, features_of) -> None:
-        missing = [i for i in range(self._shard_count()) if not self._is_sound(i)]
-        if missing:
-            (self.folder / "complete").unlink(missing_ok=True)
-            self._check_room(len(missing))
-            (self.folder / "key.json").write_text(json.dumps(self.key, indent=2) + "\n")
-            rows = np.concatenate([self._members(shard) for shard in missing])
-            pictures = itertools.chain.from_iterable(features_of(rows))
-            with progress(len(rows), "extracting features") as bar:
-                for shard in missing:
-                    self._write(shard, pictures, bar)
-        (self.folder / "complete").touch()
+    def _found(self) -> dict[int, Path]:
+        return {int(path.name.split("-")[0]): path for path in self.folder.glob("*-*.bin")}
 
-    def _is_sound(self, shard: int) -> bool:
-        """Whether a shard is there and its bytes are those that were written; else removes it."""
-        path = self._find(shard)
-        if path is None:
+    def _missing(self, shards: Iterable[int]) -> list[int]:
+        """Those which are not there, or whose bytes are not those that were written."""
+        found = self._found()
+        return [
+            shard for shard in shards if shard not in found or not self._is_sound(found[shard])
+        ]
+
+    def _is_sound(self, path: Path) -> bool:
+        shard, crc = path.stem.split("-")
+        try:
+            size = path.stat().st_size
+            return size == self._count([int(shard)]) * self.row_bytes and _crc(path) == crc
+        except FileNotFoundError:  # somebody else found it damaged, and removed it
             return False
-        size = len(self._members(shard)) * self.row_bytes
-        found = np.fromfile(path, np.uint8)
-        sound = found.nbytes == size and _crc(found) == path.stem.split("-")[1]
-        if not sound:
+
+    def _remove_damaged(self, shard: int) -> None:
+        """Only who has claimed a shard may do this: else it might be the new one."""
+        for path in self.folder.glob(f"{shard:05d}-*.bin"):
             print(f"{path} is damaged; its features are computed again", flush=True)
             path.unlink()
-        return sound
 
-    def _check_room(self, shards: int) -> None:
-        needed = min(len(self.rows), shards * self.shard_rows) * self.row_bytes
+    def _check_room(self, missing: list[int]) -> None:
+        needed = self._count(missing) * self.row_bytes
         free = shutil.disk_usage(self.folder).free - SPARE_BYTES
         if needed > free:
             raise UserError(
@@ -141,22 +213,32 @@ class FeatureStore:
                 "`python -m data.feature_store prune`, or set trainer.feature_store=false"
             )
 
-    def _write(self, shard: int, pictures: Iterator[np.ndarray], bar) -> None:
+    def _write_key(self) -> None:
+        unfinished = self.folder / f"{uuid.uuid4().hex}.part"  # others may write it meanwhile
+        with self._writing():
+            unfinished.write_text(json.dumps(self.key, indent=2) + "\n")
+            unfinished.rename(self.folder / "key.json")
+
+    def _write(self, shard: int, file: BinaryIO, pictures: Iterator[np.ndarray], bar) -> None:
         """Takes as many pictures as the shard holds, and leaves the rest to the next one."""
-        members = self._members(shard)
-        features = np.empty((len(members), self.views, *self.shape), self.dtype)
-        for i in range(len(members)):
-            features[i] = next(pictures)
-            bar.update()
-        unfinished = self.folder / f"{shard:05d}.part"
-        try:
-            with unfinished.open("wb") as file:
+        features, crc = np.empty((self.views, *self.shape), self.dtype), 0
+        file.truncate(0)  # of what a process wrote that was killed
+        for _ in self._members(shard):
+            features[...] = next(pictures)
+            crc = zlib.crc32(features.data, crc)
+            with self._writing():
                 file.write(features.data)
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
-            unfinished.rename(self.folder / f"{shard:05d}-{_crc(features)}.bin")
+            bar.update()
+        with self._writing():
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
+            self._unfinished(shard).rename(self.folder / f"{shard:05d}-{crc:08x}.bin")
+
+    @contextlib.contextmanager
+    def _writing(self):
+        try:
+            yield
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise UserError(
                 f"{self.folder}: writing features failed ({error.strerror}); what was finished is "
                 "kept, and the next run goes on from there"
@@ -174,8 +256,35 @@ class FeatureStore:
         return taken
 
 
-def _crc(array: np.ndarray) -> str:
-    return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x}"
+def _crc(path: Path) -> str:
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            crc = zlib.crc32(piece, crc)
+    return f"{crc:08x}"
+
+
+def _locked(path: Path, how: int) -> BinaryIO | None:
+    """Opens a file, which is made where there is none, and locks it as `fcntl.flock` does; None
+    where it would have to wait and `how` forbids that. The lock ends when the file is closed, or
+    with the process."""
+    while True:
+        file = path.open("a+b")
+        try:
+            fcntl.flock(file, how)
+        except BlockingIOError:
+            file.close()
+            return None
+        if _names(path, file):
+            return file
+        file.close()  # it was renamed or removed before the lock was there
+
+
+def _names(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _gib(size: float) -> str:
@@ -209,14 +318,26 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"no such store in {options.root}: {', '.join(sorted(unknown))}")
     if options.keys:
         found = [store for store in found if store[0].name in options.keys]
+    prune, total = options.action == "prune", 0
     for folder, key, size, complete in found:
         state = "complete" if complete else "unfinished"
-        print(f"{folder.name}  {_gib(size):>11}  {state:10}  {key['data']}  {key['backbone']}")
-        if options.action == "prune":
-            shutil.rmtree(folder)
-            folder.with_suffix(".lock").unlink(missing_ok=True)
-    verb = "freed" if options.action == "prune" else "in"
-    print(f"{_gib(sum(size for _, _, size, _ in found))} {verb} {options.root}")
+        if prune and not _remove(folder):
+            state = "in use: kept"
+        else:
+            total += size
+        print(f"{folder.name}  {_gib(size):>11}  {state:12}  {key['data']}  {key['backbone']}")
+    print(f"{_gib(total)} {'freed' if prune else 'in'} {options.root}")
+
+
+def _remove(folder: Path) -> bool:
+    """Frees a store, unless a run reads or fills it."""
+    lock = _locked(folder.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if lock is None:
+        return False
+    with lock:
+        shutil.rmtree(folder)
+        folder.with_suffix(".lock").unlink()
+    return True
 
 
 if __name__ == "__main__":

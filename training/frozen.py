@@ -9,14 +9,12 @@ import tensorflow as tf
 
 from conf.schema import Config
 from data.datasets import Dataset
-from data.feature_store import FeatureStore
+from data.feature_store import EXTRACTION_BATCH, FeatureStore
 from data.inputs import ArrayInputs, Inputs, MemoryInputs, PictureInputs
 from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
 from models.backbones import weights_digest
 from models.parts import Parts
-
-EXTRACTION_BATCH = 32  # pictures; it does not change the features, so it is no configuration
 
 
 def head_inputs(
@@ -38,15 +36,24 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
     """The backbone's feature maps of every picture that a split uses, from the feature store.
 
     They are those of the evaluation view, and of its mirror image where training or evaluation
-    reads it; other augmentation needs `trainer.feature_store=false`.
+    reads it; other augmentation needs `trainer.feature_store=false`. Where nothing reads the mirror
+    image, a store that holds it too will do.
 
     Raises:
         UserError: the disk has no room, or a picture cannot be decoded.
     """
-    views = _views(config)
     pictures = PictureInputs(dataset.pictures, config.data)
+    key = _key(config, dataset, backbone)
+    stores = [  # the one that holds what is needed, before the one that holds more
+        FeatureStore(
+            Path(config.trainer.feature_dir), key, dataset.rows, backbone.output.shape[1:],
+            "float32", views,
+        )
+        for views in range(_views(config), 3)
+    ]
+    store = next((store for store in stores if store.complete), stores[0])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec((None, *pictures.shape), pictures.dtype)])
     def forward(batch):
         return tf.cast(backbone(batch, training=False), tf.float32)
 
@@ -54,18 +61,12 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
         batches = evaluation_batches(pictures, dataset.labels, rows, 1, EXTRACTION_BATCH)
         with user_errors():
             for batch, _ in batches:
-                seen = [batch, batch[:, :, ::-1]][:views]
+                seen = [batch, batch[:, :, ::-1]][: store.views]
                 yield np.stack([forward(view).numpy() for view in seen], axis=1)
 
-    store = FeatureStore(
-        Path(config.trainer.feature_dir),
-        _key(config, dataset, backbone),
-        dataset.rows,
-        backbone.output.shape[1:],
-        "float32",
-        views,
-    )
-    return store.open(features_of)
+    features = store.open(features_of)
+    features.views = _views(config)
+    return features
 
 
 def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:

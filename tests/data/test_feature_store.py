@@ -1,11 +1,16 @@
 """Frozen features on disk: complete or absent, whatever happens in between."""
 
+import concurrent.futures
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ KEY = {"data": "flowers", "backbone": "vgg16/block1_conv1"}
 def three_rows_a_shard(monkeypatch):
     """Shards of three pictures with one view, so that the eight rows fill three shards."""
     monkeypatch.setattr(feature_store, "SHARD_BYTES", 3 * 12 * 4)
+    monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 1)
 
 
 def feature(row: int, view: int = 0) -> np.ndarray:
@@ -53,6 +59,10 @@ def store_in(root: Path, views: int = 1, rows=ROWS, **key) -> FeatureStore:
 
 def shards(store: FeatureStore) -> list[Path]:
     return sorted(store.folder.glob("*.bin"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def assert_holds_the_features(inputs) -> None:
@@ -104,6 +114,24 @@ def test_another_key_has_another_folder(tmp_path, change):
 def test_the_same_key_has_the_same_folder_in_any_order(tmp_path):
     same = FeatureStore(tmp_path, dict(reversed(KEY.items())), ROWS, SHAPE, "float32", 1)
     assert same.folder == store_in(tmp_path).folder
+
+
+@pytest.mark.parametrize("rows_a_shard", [1, 2, 3, 5])
+def test_a_shard_s_bytes_do_not_depend_on_who_made_the_others(tmp_path, monkeypatch, rows_a_shard):
+    def features_of(rows):  # of a backbone in which the pictures of a batch are not independent
+        for start in range(0, len(rows), 2):
+            part = rows[start : start + 2]
+            yield np.full((len(part), 1, *SHAPE), part.sum())
+
+    monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 2)
+    monkeypatch.setattr(feature_store, "SHARD_BYTES", rows_a_shard * 12 * 4)
+    store = store_in(tmp_path)
+    store.open(features_of)
+    made = contents(store.folder)
+    for shard in shards(store):
+        shard.unlink()
+        store_in(tmp_path).open(features_of)
+        assert contents(store.folder) == made
 
 
 # Interrupted, damaged
@@ -178,18 +206,125 @@ EXTRACTING_JOB = """
 """
 
 
-def test_of_two_jobs_at_once_one_extracts_and_the_other_waits(tmp_path):
+def start(code: str, *arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        cwd=Path(feature_store.__file__).parents[1], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+    )
+
+
+def output(job: subprocess.Popen) -> str:
+    printed, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors
+    return printed
+
+
+def wait_for(happens) -> None:
+    for _ in range(1200):
+        if happens():
+            return
+        time.sleep(0.05)
+    pytest.fail("it has not happened in a minute")
+
+
+def test_of_two_jobs_at_once_one_makes_a_shard_and_the_other_waits(tmp_path):
     log = tmp_path / "log"
-    command = [sys.executable, "-c", textwrap.dedent(EXTRACTING_JOB), tmp_path / "features", log]
-    project = Path(feature_store.__file__).parents[1]
-    jobs = [
-        subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    for job in jobs:
-        _, errors = job.communicate()
-        assert job.returncode == 0, errors.decode()
+    for job in [start(EXTRACTING_JOB, tmp_path / "features", log) for _ in range(2)]:
+        output(job)
     assert log.read_text().splitlines() == ["extracting"]
+
+
+WORKER = """
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from data import feature_store
+
+    root, log, hangs = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "hangs"
+    feature_store.SHARD_BYTES, feature_store.EXTRACTION_BATCH = 32, 2  # two rows of 16 bytes
+
+    def features_of(rows):
+        for row in rows:
+            with log.open("a") as file:
+                file.write(f"{row}\\n")
+            time.sleep(1000 if hangs else 0.02)
+            yield np.full((1, 1, 1, 1, 4), row)
+
+    store = feature_store.FeatureStore(
+        root, {"data": "d", "backbone": "b"}, np.arange(41), (1, 1, 4), "float32", 1
+    )
+    log.touch()
+    while len(list(log.parent.glob("*.log"))) < int(sys.argv[4]):
+        time.sleep(0.01)  # for the others
+    inputs = store.open(features_of)
+    print("opened", flush=True)
+    if len(sys.argv) > 5:
+        sys.stdin.read()
+    assert inputs.evaluation(np.arange(41))[:, 0, 0, 0].tolist() == list(range(41))
+"""
+
+
+def worker(folder: Path, name: str, how: str = "works", workers: int = 1, *more: str):
+    folder.mkdir(exist_ok=True)
+    return start(WORKER, folder / "features", folder / f"{name}.log", how, workers, *more)
+
+
+def computed(folder: Path, name: str) -> list[int]:
+    return [int(line) for line in (folder / f"{name}.log").read_text().split()]
+
+
+def only_store(folder: Path) -> Path:
+    [(store, _, _, complete)] = stores(folder / "features")
+    assert complete
+    return store
+
+
+@pytest.fixture(scope="module")
+def made_by_one(tmp_path_factory) -> dict[str, bytes]:
+    """The store that a worker makes alone: 21 shards."""
+    folder = tmp_path_factory.mktemp("one")
+    output(worker(folder, "alone"))
+    assert computed(folder, "alone") == list(range(41))
+    return contents(only_store(folder))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_one_extraction_and_no_shard_is_made_twice(tmp_path, made_by_one, workers):
+    names = [f"worker{number}" for number in range(workers)]
+    for job in [worker(tmp_path, name, "works", workers) for name in names]:
+        output(job)
+    shares = [computed(tmp_path, name) for name in names]
+    assert min(len(share) for share in shares) >= 4
+    assert sorted(itertools.chain(*shares)) == list(range(41))
+    assert contents(only_store(tmp_path)) == made_by_one
+
+
+def test_the_others_wait_for_a_worker_and_take_over_when_it_is_killed(tmp_path, made_by_one):
+    hanging = worker(tmp_path, "hanging", "hangs", 1)
+    wait_for(lambda: (tmp_path / "hanging.log").exists() and computed(tmp_path, "hanging"))
+    living = worker(tmp_path, "living")
+    assert living.stdout.readline().startswith("others are filling")
+    assert computed(tmp_path, "living") == list(range(12, 41)) and living.poll() is None
+    hanging.kill()
+    hanging.communicate()
+    assert output(living) == "opened\n"
+    assert sorted(computed(tmp_path, "living")) == list(range(41))
+    assert contents(only_store(tmp_path)) == made_by_one
+
+
+def test_runs_check_a_complete_store_at_the_same_time(tmp_path, monkeypatch):
+    store_in(tmp_path).open(Extractor())
+    both, crc32 = threading.Barrier(2, timeout=30), zlib.crc32
+
+    def crc32_together(data, *start):
+        both.wait()  # which breaks where one waits until the other has checked
+        return crc32(data, *start)
+
+    monkeypatch.setattr(zlib, "crc32", crc32_together)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda _: store_in(tmp_path).open(Extractor()), range(2)):
+            pass
 
 
 # No room
@@ -280,3 +415,25 @@ def test_prune_frees_the_stores_that_are_named(tmp_path, two_stores, capsys):
 def test_prune_frees_all_without_names(tmp_path, two_stores):
     feature_store.main(["prune", "--root", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prune_keeps_a_store_while_a_run_reads_it(tmp_path, capsys):
+    reading = worker(tmp_path, "reading", "works", 1, "waits")
+    assert reading.stdout.readline() == "opened\n"
+    feature_store.main(["prune", "--root", str(tmp_path / "features")])
+    assert "in use: kept" in capsys.readouterr().out
+    output(reading)  # ends its input, and reads
+    feature_store.main(["prune", "--root", str(tmp_path / "features")])
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_prune_keeps_a_store_while_a_run_fills_it(tmp_path, capsys):
+    filling = worker(tmp_path, "filling", "hangs")
+    wait_for(lambda: (tmp_path / "filling.log").exists() and computed(tmp_path, "filling"))
+    feature_store.main(["prune", "--root", str(tmp_path / "features")])
+    assert "in use: kept" in capsys.readouterr().out
+    filling.kill()
+    filling.communicate()
+    feature_store.main(["prune", "--root", str(tmp_path / "features")])
+    assert "freed" in capsys.readouterr().out
+    assert list((tmp_path / "features").iterdir()) == []

@@ -1,16 +1,23 @@
 """Stage 1's shortcut: frozen features from the store, descriptors in memory."""
 
 import dataclasses
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data import feature_store
 from data.datasets import open_dataset
 from data.feature_store import stores
 from data.inputs import PictureInputs
 from errors import UserError
 from models.backbones import build_backbone
 from models.heads import build_descriptor
+from training import frozen
 from training.frozen import descriptors, fits_in_memory, stored_features
 
 
@@ -74,7 +81,7 @@ def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path)
 def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_path):
     overrides = (
         "backbone.seed=0", "backbone.seed=1", "backbone.tap=block1_conv2",
-        "data.crop_ratio=0.5", "data.keep_aspect=false", "data.mirror=false", "data.limit=2",
+        "data.crop_ratio=0.5", "data.keep_aspect=false", "data.limit=2",
     )
     for count, override in enumerate(overrides, 1):
         stored(configured(override))
@@ -85,6 +92,83 @@ def test_the_mirrored_view_is_stored_only_where_something_reads_it(configured):
     assert stored(configured())[0].views == 2
     assert stored(configured("data.mirror=false"))[0].views == 1
     assert stored(configured("data.mirror=false", "data.average_mirror=true"))[0].views == 2
+
+
+def test_a_store_with_both_views_serves_a_run_that_needs_the_plain_one(configured, tmp_path):
+    both, dataset, _ = stored(configured())
+    plain, _, _ = stored(configured("data.mirror=false"))
+    assert len(store_names(tmp_path)) == 1
+    for read in (plain.evaluation(dataset.rows), plain.training(dataset.rows, 0, 0)):
+        np.testing.assert_array_equal(read, both.evaluation(dataset.rows))
+
+
+def test_an_unfinished_store_with_both_views_does_not_replace_the_plain_one(configured, tmp_path):
+    stored(configured())
+    [(folder, _, _, _)] = stores(tmp_path / "features")
+    (folder / "complete").unlink()
+    stored(configured("data.mirror=false"))
+    assert len(store_names(tmp_path)) == 2
+
+
+WORKER = """
+    import sys, time
+    from pathlib import Path
+
+    from hydra import compose, initialize_config_dir
+
+    from conf.schema import checked
+    from data import feature_store
+
+    feature_store.SHARD_BYTES, feature_store.EXTRACTION_BATCH = 1, 2  # one batch a shard
+    from data.datasets import open_dataset
+    from models.backbones import build_backbone
+    from training import frozen
+
+    log, *overrides = sys.argv[1:]
+    with initialize_config_dir(str(Path("conf").absolute()), version_base="1.3"):
+        config = checked(compose("config", overrides))
+
+    class LoggedPictures(frozen.PictureInputs):
+        def evaluation(self, rows, mirrored=False):
+            with open(log, "a") as file:
+                file.write("".join(f"{row}\\n" for row in rows))
+            while not list(Path(config.trainer.feature_dir).glob("*/*.bin")):
+                time.sleep(0.01)  # the other one makes the first shard
+            return super().evaluation(rows, mirrored)
+
+    frozen.PictureInputs = LoggedPictures
+    dataset = open_dataset(config.data, config.seed)
+    backbone = build_backbone(config.backbone, config.data.image_size)
+    frozen.stored_features(config, dataset, backbone)
+"""
+
+
+def test_two_workers_make_the_store_of_one(picture_folder, make_config, tmp_path, monkeypatch):
+    def overrides(folder: str) -> list[str]:
+        return [
+            "data=image_folder", f"data.path={picture_folder}", "data.image_size=32",
+            "backbone.tap=block3_conv1", f"trainer.feature_dir={tmp_path / folder}",
+        ]
+
+    log = tmp_path / "log"
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WORKER), log, *overrides("shared")],
+        cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True,
+    )
+    for module in (feature_store, frozen):
+        monkeypatch.setattr(module, "EXTRACTION_BATCH", 2)
+    monkeypatch.setattr(feature_store, "SHARD_BYTES", 1)
+    stored(make_config(*overrides("alone")))
+    while other.poll() is None and not log.exists():
+        time.sleep(0.01)
+    stored(make_config(*overrides("shared")))
+    errors = other.communicate(timeout=300)[1]
+    assert other.returncode == 0, errors
+    assert 0 < len(log.read_text().split()) < 24  # the other one's share
+    [alone], [shared] = stores(tmp_path / "alone"), stores(tmp_path / "shared")
+    assert len(list(alone[0].iterdir())) == 12 + 2
+    for path in alone[0].iterdir():
+        assert (shared[0] / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_undecodable_picture_is_named(configured, tmp_path, draw_pictures):
