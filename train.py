@@ -70,8 +70,10 @@ def run(config: Config, folder: Path) -> dict:
         share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
         device = import_tensorflow()
         from experiments import classification, hparams, metric_learning, one_class
+        from training.frozen import warn_of_unused_crops
 
         print(f"{folder} on {device}", flush=True)
+        warn_of_unused_crops(config)
         experiments = {
             Task.classification: classification.run,
             Task.metric_learning: metric_learning.run,

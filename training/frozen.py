@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conf.schema import Config
+from conf.schema import Config, Crop
 from data.datasets import Dataset
 from data.feature_store import EXTRACTION_BATCH, FeatureStore
 from data.inputs import ArrayInputs, Inputs, MemoryInputs, PictureInputs
@@ -15,6 +15,21 @@ from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
 from models.backbones import weights_digest
 from models.parts import Parts
+
+
+def warn_of_unused_crops(config: Config) -> None:
+    """Says that stored features know no random crops, where some are configured."""
+    groups = {"data": config.data, "reference": config.reference}
+    unused = [
+        f"{group}.train_crop={data.train_crop.value}"
+        for group, data in groups.items()
+        if data is not None and data.train_crop is not Crop.center
+    ]
+    if config.trainer.feature_store and unused:
+        print(
+            f"{' and '.join(unused)}: no effect on stage 1, which reads stored features of centre "
+            "crops; trainer.feature_store=false crops anew each epoch", flush=True,
+        )
 
 
 def head_inputs(

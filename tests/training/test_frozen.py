@@ -18,7 +18,12 @@ from errors import UserError
 from models.backbones import build_backbone
 from models.heads import build_descriptor
 from training import frozen
-from training.frozen import descriptors, fits_in_memory, stored_features
+from training.frozen import (
+    descriptors,
+    fits_in_memory,
+    stored_features,
+    warn_of_unused_crops,
+)
 
 
 @pytest.fixture
@@ -169,6 +174,25 @@ def test_two_workers_make_the_store_of_one(picture_folder, make_config, tmp_path
     assert len(list(alone[0].iterdir())) == 12 + 2
     for path in alone[0].iterdir():
         assert (shared[0] / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.train_crop=random"], "data.train_crop=random: no effect on stage 1"),
+        (["data.train_crop=center"], ""),
+        (["data.train_crop=random", "trainer.feature_store=false"], ""),
+        (
+            ["data.train_crop=center", "data@reference=drawn_birds", "reference.train_crop=random"],
+            "reference.train_crop=random: no effect on stage 1",
+        ),
+    ],
+)
+def test_crops_that_stored_features_do_not_know_are_told(configured, capsys, overrides, said):
+    warn_of_unused_crops(configured(*overrides))
+    told = capsys.readouterr().out
+    assert told.startswith(said) and bool(told) == bool(said)
+    assert ("trainer.feature_store=false" in told) == bool(said)
 
 
 def test_an_undecodable_picture_is_named(configured, tmp_path, draw_pictures):
