@@ -28,9 +28,11 @@ from pathlib import Path
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.measuring import in_own_process
+
+ROOT = Path(__file__).parents[1]
 OVERRIDES = ["backbone.tap=block5_conv3", "data.image_size=224"]
 CLASSES = 9
 # Each part runs in a process of its own, and TensorFlow is imported there alone: what this process
@@ -112,6 +114,7 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     from data.datasets import Dataset
     from data.feature_store import FeatureStore
     from models.classifier import build_classifier
+    from training.objectives import classification_objective
     from training.stages import Stage, fit_stage
     from training.standardization import standardize
 
@@ -135,7 +138,8 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     size = config.trainer.batch_size
     standardize(classifier.linear, classifier.descriptor, inputs, rows, size)
     rate = config.optimizer.learning_rate
-    stage = Stage("head", classifier.head, inputs, 1, 0, size, rate)
+    objective = classification_objective(config.loss, CLASSES)
+    stage = Stage("head", classifier.head, inputs, 1, 0, size, rate, objective)
     record = fit_stage(stage, dataset, config, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
@@ -164,9 +168,7 @@ def main() -> None:
             print(json.dumps(PARTS[options.child](options, Path(folder))))
         return
     for part in options.parts:
-        command = [sys.executable, __file__, *sys.argv[1:], "--child", part]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        for name, value in json.loads(output.splitlines()[-1]):
+        for name, value in in_own_process(__file__, *sys.argv[1:], "--child", part):
             print(f"{part:12}{name:32}{value:>20}", flush=True)
 
 

@@ -15,9 +15,7 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.measuring import in_own_process, seconds, status_bytes
 from losses import TripletHardLoss, TripletSemiHardLoss
 
 CLASS_SIZE = 4  # samples of a class in a batch
@@ -104,21 +103,6 @@ def step(method, xla):
     return tf.function(both, jit_compile=xla, autograph=False)
 
 
-def seconds(function, *args):
-    start = time.perf_counter()
-    function(*args)
-    return time.perf_counter() - start
-
-
-def status_bytes(key):
-    """VmRSS, the resident memory, or VmHWM, its highest so far; NaN where /proc does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-
 def print_peak(batch, options):
     small = inputs(8, options.dimensions)
     function = step(METHODS[options.peak], options.xla)
@@ -129,10 +113,10 @@ def print_peak(batch, options):
 
 
 def measured_peak(name, batch, options):
-    command = [sys.executable, __file__, "--batches", str(batch), "--peak", name]
-    command += ["--dimensions", str(options.dimensions), *(["--xla"] if options.xla else [])]
-    process = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(process.stdout)
+    return in_own_process(
+        __file__, "--batches", batch, "--peak", name, "--dimensions", options.dimensions,
+        *(["--xla"] if options.xla else []),
+    )
 
 
 def run_batch(batch, options):

@@ -19,9 +19,7 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,6 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.measuring import in_own_process, seconds, status_bytes
 from layers import SecondOrderPooling, SignedSquareRoot
 from layers.folded_triangle import FoldedTriangle
 
@@ -137,21 +136,6 @@ def steps(root, normalization, traced, xla):
     return tuple(tf.function(step, jit_compile=xla, autograph=False) for step in (forward, both))
 
 
-def seconds(step, *args):
-    start = time.perf_counter()
-    step(*args)
-    return time.perf_counter() - start
-
-
-def status_bytes(key):
-    """VmRSS, the resident memory, or VmHWM, its highest so far; NaN where /proc does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-
 def true_root(x, upstream):
     """The root of the README's contract and its gradient, in float64."""
     y = np.asarray(x, "float64") / x.shape[0] ** 0.5
@@ -241,10 +225,10 @@ def measured_peaks(name, positions, channels, images, options):
     """What the first forward pass, and the first of both passes, add to a process of its own."""
     if options.no_memory:
         return [float("nan")] * 2
-    command = [sys.executable, __file__, "--positions", positions, "--channels", channels]
-    command += ["--batch", images, "--peaks", name, *(["--xla"] if options.xla else [])]
-    process = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True)
-    return json.loads(process.stdout)
+    return in_own_process(
+        __file__, "--positions", positions, "--channels", channels, "--batch", images,
+        "--peaks", name, *(["--xla"] if options.xla else []),
+    )
 
 
 def print_peaks(options):
