@@ -27,10 +27,11 @@ from errors import UserError
 from experiments import figures, run_folder
 from experiments.one_class_data import Target, open_reference, targets
 from experiments.one_class_scorers import scorers
-from models.adapter import LowRankAdapter, set_directions
+from models.adapter import LowRankAdapter
 from models.backbones import weights_digest
 from models.embedding import build_embedding
 from models.parts import Parts, build_parts
+from training.first_embedding import set_directions
 from training.frozen import head_inputs
 from training.objectives import compactness_objective
 from training.precision import settle_precision

@@ -1,7 +1,6 @@
 """A trained change of low rank, which begins as no change at all."""
 
 import keras
-import numpy as np
 from keras import ops
 
 
@@ -47,16 +46,3 @@ class LowRankAdapter(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rank": self.rank}
-
-
-def set_directions(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
-    """Has a built adapter change the directions in which `vectors` vary most.
-
-    Args:
-        vectors: of shape (n, D), with n above the adapter's rank.
-    """
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    values, duals = np.linalg.eigh(centred @ centred.T)  # n is small, D may be large
-    best = np.argsort(-values)[: adapter.rank]
-    scale = np.sqrt(np.maximum(values[best], 1e-12 * max(values[best[0]], 1e-12)))
-    adapter.down.assign(centred.T @ duals[:, best] / scale)

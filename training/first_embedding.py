@@ -1,4 +1,4 @@
-"""Where a trained embedding of descriptors begins: their principal axes, instead of chance.
+"""Where what is learned of descriptors begins: their principal axes, instead of chance.
 
 A random projection of 10^5 dimensions to some hundred blurs every inner product, and a few hundred
 pictures do not teach it better. Principal axes keep the training pictures' geometry; whitening
@@ -13,6 +13,7 @@ import numpy as np
 from conf.schema import Config, EmbeddingInit
 from data.datasets import Dataset
 from data.inputs import Inputs
+from models.adapter import LowRankAdapter
 from models.parts import Parts
 from training.standardization import mean_and_deviation, standardize
 
@@ -79,7 +80,7 @@ def set_embedding(
     mean, deviation = mean_and_deviation(linear)
     samples -= mean
     samples /= deviation
-    axes, variances = _principal(samples, units)
+    axes, variances = _principal_axes(samples, units)
     if how is EmbeddingInit.whitening:
         axes /= np.sqrt(variances * len(variances)).astype(np.float32)
     drawn = keras.ops.convert_to_numpy(kernel).copy()
@@ -87,7 +88,19 @@ def set_embedding(
     kernel.assign(drawn)
 
 
-def _principal(samples: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def set_directions(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
+    """Has a built adapter change the directions in which `vectors`, (n, D), vary most.
+
+    Where they vary in fewer than its rank it has no others.
+    """
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    axes, variances = _principal_axes(centred, adapter.rank)
+    down = np.zeros(adapter.down.shape, np.float32)
+    down[:, : len(variances)] = axes
+    adapter.down.assign(down)
+
+
+def _principal_axes(samples: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The axes of largest second moment, (D, k), and these, (k,), largest first."""
     count, size = samples.shape
     if size <= count:

@@ -6,8 +6,9 @@ import pytest
 
 from conf.schema import EmbeddingInit, HeadConfig
 from data.inputs import MemoryInputs
+from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
-from training.first_embedding import set_embedding
+from training.first_embedding import set_directions, set_embedding
 from training.standardization import standardize
 
 UNITS = 4
@@ -99,6 +100,26 @@ def test_many_samples_are_thinned():
     inputs = Watched(np.arange(30), descriptors(30, 5))
     set_embedding(model, EmbeddingInit.pca, np.asarray, inputs, np.arange(30), 1, 8)
     assert asked == list(range(0, 30, 4))
+
+
+def directions(vectors: np.ndarray, rank: int) -> np.ndarray:
+    adapter = LowRankAdapter(rank)
+    adapter.build((None, vectors.shape[1]))
+    set_directions(adapter, vectors)
+    return adapter.down.numpy().T
+
+
+@sizes
+def test_an_adapter_changes_the_directions_in_which_vectors_vary_most(count, size):
+    vectors = descriptors(count, size)[0]
+    _, _, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(directions(vectors, 3) @ axes[:3].T), np.eye(3), atol=1e-4)
+
+
+def test_an_adapter_of_vectors_that_vary_in_fewer_directions_has_no_others():
+    line = np.outer(np.arange(5), [0.6, 0.8, 0]).astype(np.float32)
+    np.testing.assert_allclose(np.abs(directions(line, 2)), [[0.6, 0.8, 0], [0, 0, 0]], atol=1e-6)
+    assert not directions(np.ones((3, 4), np.float32), 2).any()
 
 
 def test_a_classifier_s_embedding_may_begin_there_too(train):
