@@ -3,7 +3,6 @@
 import contextlib
 import enum
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import files
 from data.datasets import open_dataset
 from data.inputs import PictureInputs
 from data.pipeline import user_errors
@@ -71,14 +71,9 @@ def export_run(folder: Path, kind: Format, output: Path | None) -> dict:
             dataset.splits["test"][:PICTURES]
         ).astype(np.float32)
     wanted = model.predict(pictures, verbose=0)
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    _remove(unfinished)
-    try:
+    with files.replacing(path) as unfinished:
         predict = WRITERS[kind](model, unfinished)
         report = _compared(wanted, predict(pictures), kind)
-        unfinished.replace(path)
-    finally:
-        _remove(unfinished)
     return report | {"path": path}
 
 
@@ -160,9 +155,3 @@ def _quiet():
             yield
     finally:
         logging.disable(level)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,16 +10,15 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import files
 from conf.schema import Config, checked
 from data.datasets import Dataset
 from errors import UserError
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Writes under another name first, so that the file is whole or absent."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(unfinished, path)
+    """Writes a file whole or not at all."""
+    files.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def configuration(folder: Path, composed: DictConfig) -> Config:
@@ -56,9 +54,7 @@ def enter(folder: Path, config: Config) -> dict | None:
             "; give the same one, another hydra.run.dir, or force=true to overwrite it"
         )
     if not path.exists():
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(text)
-        os.replace(unfinished, path)
+        files.write_text(path, text)
     finished = folder / "metrics.json"
     if not finished.exists():
         return None
@@ -68,9 +64,8 @@ def enter(folder: Path, config: Config) -> dict | None:
 
 def save_model(folder: Path, model) -> None:
     """Writes `model.keras`, whole or not at all."""
-    unfinished = folder / "unfinished.keras"
-    model.save(unfinished)
-    os.replace(unfinished, folder / "model.keras")
+    with files.replacing(folder / "model.keras") as unfinished:
+        model.save(unfinished)
 
 
 def read_config(folder: Path, overrides: list[str]) -> Config:

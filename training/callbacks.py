@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
+import files
 from errors import UserError
 
 
@@ -28,9 +28,7 @@ class MetricsLog(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.path.exists():
             kept = [line for line in self.path.read_text().splitlines() if self._keeps(line)]
-            unfinished = self.path.with_suffix(".part")
-            unfinished.write_text("".join(f"{line}\n" for line in kept))
-            os.replace(unfinished, self.path)
+            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def _keeps(self, text: str) -> bool:
         try:

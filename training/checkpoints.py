@@ -9,13 +9,13 @@ until then. Order and augmentation depend on (seed, epoch, index) alone, so this
 """
 
 import json
-import os
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
+import files
 from conf.schema import TrainerConfig
 from errors import UserError
 
@@ -102,15 +102,11 @@ class Checkpoints(keras.callbacks.Callback):
         return int(np.argmax([logs[self.monitor] for logs in self.history]))
 
     def _write(self, path: Path, write) -> None:
-        unfinished = path.with_name(f"unfinished-{path.name}")
         try:
             path.parent.mkdir(exist_ok=True)
-            write(unfinished)
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
-            os.replace(unfinished, path)
+            with files.replacing(path) as unfinished:
+                write(unfinished)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise UserError(
                 f"{path}: writing failed ({error.strerror or error}); make room and start the run "
                 "again with the same hydra.run.dir, it goes on from the checkpoint before"

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import files
 from conf.schema import Config, Precision
 from data.datasets import Dataset
 from data.inputs import PictureInputs
@@ -40,7 +41,8 @@ def settle_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
         return config
     path = folder / "checkpoints" / "precision.json"
     if not path.exists():
-        _write(path, _measured(config, dataset))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, json.dumps(_measured(config, dataset).value))
     precision = Precision(json.loads(path.read_text()))
     trainer = dataclasses.replace(config.trainer, precision=precision)
     return dataclasses.replace(config, trainer=trainer)
@@ -82,10 +84,3 @@ def _seconds(forward: Callable, pictures: tf.Tensor) -> float:
     started = time.perf_counter()
     forward(pictures).numpy()
     return time.perf_counter() - started
-
-
-def _write(path: Path, precision: Precision) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(precision.value))
-    unfinished.rename(path)
