@@ -21,7 +21,7 @@ def log_classification(
     config: Config, folder: Path, dataset: Dataset, classifier: Classifier,
     probabilities: np.ndarray,
 ) -> None:
-    """Writes configuration, graph and pictures of the test split's predictions.
+    """Writes graph and pictures of the test split's predictions.
 
     Args:
         folder: the run's.
@@ -46,8 +46,6 @@ def log_classification(
         found = spectra(pooling, pooled_maps(classifier, pictures))
         images["spectrum"] = draw_spectra(*found, pooling.root)
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        text = (folder / "config.yaml").read_text()
-        tf.summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
         tf.summary.text("test/accuracy by class", class_figures.accuracy_markdown(accuracies))
         for name, image in images.items():
             tf.summary.image(f"test/{name}", image[None])

@@ -1,4 +1,4 @@
-"""A run's configuration and final figures, for TensorBoard's HParams: a row a run."""
+"""A run's configuration and final figures, for TensorBoard: as text, and a row of its HParams."""
 
 import dataclasses
 import enum
@@ -9,12 +9,14 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, summary
 
 from conf.schema import Config, dotted
+from experiments import run_folder
 
 SUFFIX = ".hparams"  # of the event file, by which it is found again
 
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
-    """Writes every set key of `config`, and each final figure as the scalar "test/accuracy" etc.
+    """Writes `config` as the text "config", every set key of it for HParams, and each final figure
+    as the scalar "test/accuracy" etc.
 
     Written again, it replaces what it wrote before.
 
@@ -27,6 +29,8 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
     for written in board.glob(f"*{SUFFIX}"):
         written.unlink()
     with tf.summary.create_file_writer(str(board), filename_suffix=SUFFIX).as_default(step=0):
+        lines = run_folder.as_yaml(config).splitlines()
+        tf.summary.text("config", "".join(f"    {line}\n" for line in lines))
         hp.hparams(flat(config), trial_id=str(folder))
         for split in ("val", "test"):
             for name, value in (results[split] or {}).items():

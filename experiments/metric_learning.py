@@ -148,6 +148,4 @@ def _show(config: Config, folder: Path, dataset: Dataset, vectors: np.ndarray) -
     logs = folder / "tensorboard"
     projector.write(logs, "test", vectors, dataset, "test", config.data)
     with tf.summary.create_file_writer(str(logs)).as_default(step=0):
-        text = (folder / "config.yaml").read_text()
-        tf.summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
         tf.summary.image("test/neighbours", shown[None])

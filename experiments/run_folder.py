@@ -45,7 +45,7 @@ def enter(folder: Path, config: Config) -> dict | None:
         for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json"):
             (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
-    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
+    text = as_yaml(config)
     path = folder / "config.yaml"
     if path.exists() and path.read_text() != text:
         changed = sorted(set(text.splitlines()) ^ set(path.read_text().splitlines()))
@@ -60,6 +60,11 @@ def enter(folder: Path, config: Config) -> dict | None:
         return None
     print(f"{folder} is finished; force=true repeats it", flush=True)
     return json.loads(finished.read_text())
+
+
+def as_yaml(config: Config) -> str:
+    """What `config.yaml` holds: all keys, with `force` at rest."""
+    return OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
 
 
 def save_model(folder: Path, model) -> None:

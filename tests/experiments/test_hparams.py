@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import tensorflow as tf
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from werkzeug.test import Client
@@ -51,6 +53,13 @@ def test_a_row_holds_configuration_and_final_figures(make_config, tmp_path):
     (row,) = rows_in(tmp_path)
     assert row["hparams"]["head.name"] == "mpn_cov" and row["status"] == "STATUS_SUCCESS"
     assert row["metrics"] == {"val/accuracy": 0.5, "test/accuracy": 0.25, "test/pictures": 4}
+
+
+def test_the_configuration_is_there_to_read(make_config, tmp_path):
+    log_hparams(tmp_path, make_config("head=mpn_cov"), RESULTS)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (event,) = events.Tensors("config")
+    assert "    name: mpn_cov\n" in tf.make_ndarray(event.tensor_proto).item().decode()
 
 
 def test_without_validation_there_is_the_test_split(make_config, tmp_path):
