@@ -82,6 +82,11 @@ class Dataset:
         left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
         return f"{self.name}: {len(self.class_names)} classes, pictures: {sizes}{left_out}"
 
+    def sizes(self) -> dict[str, int | list[str]]:
+        """Pictures of each split, classes, and the names of what is damaged."""
+        sizes = {name: len(rows) for name, rows in self.splits.items()}
+        return sizes | {"classes": len(self.class_names), "damaged": list(self.damaged)}
+
     def fingerprint(self) -> str:
         """Identifies the pictures that are used; the same pictures split otherwise share it."""
         digest = hashlib.blake2b(self.pictures.fingerprint().encode(), digest_size=16)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from conf.schema import Config, Solver
-from data.balanced_batches import Balance, balance_of
+from data.balanced_batches import balance_of
 from data.datasets import Dataset, open_dataset
 from data.inputs import PictureInputs
 from experiments import run_folder
@@ -24,6 +24,7 @@ from training.reproducibility import begin
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
 from training.stages import Stage, fit_stage
 from training.svm import check_svm, fit_svm
+from training.two_stages import fine_tune_stage, head_stage
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -47,19 +48,15 @@ def run(config: Config, folder: Path) -> dict:
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
     center_loss = build_center_loss(config, classifier)
-    run_folder.write_json(folder / "classes.json", dataset.class_names)
-    if dataset.citation:
-        (folder / "citation.bib").write_text(dataset.citation)
+    run_folder.write_data(folder, dataset)
     size = classifier.descriptor.output.shape[-1]
     print(f"{config.backbone.name}, {config.head.name}: {size} numbers a picture", flush=True)
     records = {}
 
     model, inputs, describe = head_inputs(config, dataset, classifier)
     begin_linear(config, dataset, classifier, inputs, describe)
-    stage = Stage(
-        "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
-        config.optimizer.learning_rate, classification_objective(config.loss, classes),
-        balance=balance,
+    stage = head_stage(
+        config, model, inputs, classification_objective(config.loss, classes), balance,
         fitted=_fitted(config, classifier, model, center_loss),
     )
     if config.solver is Solver.svm:
@@ -68,7 +65,13 @@ def run(config: Config, folder: Path) -> dict:
         records["head"] = fit_stage(stage, dataset, config, folder)
     records["head"]["val"] = _figures(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
-        stage = _fine_tuning(config, dataset, classifier, balance, center_loss)
+        classifier.unfreeze()
+        model, inputs = classifier.from_pictures, PictureInputs(dataset.pictures, config.data)
+        stage = fine_tune_stage(
+            config, model, inputs, classification_objective(config.loss, classes),
+            classifier.linear.trainable_variables, balance,
+            fitted=_fitted(config, classifier, model, center_loss),
+        )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
 
@@ -78,8 +81,7 @@ def run(config: Config, folder: Path) -> dict:
         "val": records[stage.name]["val"],
         "test": metrics(probabilities, dataset.labels[dataset.splits["test"]]),
         "stages": records,
-        "data": {name: len(rows) for name, rows in dataset.splits.items()}
-        | {"classes": classes, "damaged": list(dataset.damaged)},
+        "data": dataset.sizes(),
         "descriptor_size": classifier.descriptor.output.shape[-1],
         "backbone_digest": weights_digest(classifier.backbone),
         "precision": config.trainer.precision.value,
@@ -99,27 +101,6 @@ def _fitted(
         return None
     network = classifier.with_embedding(model)
     return SoftmaxCenterModel(network, center_loss, config.loss.center_weight)
-
-
-def _fine_tuning(
-    config: Config, dataset: Dataset, classifier: Classifier, balance: Balance | None,
-    center_loss: CenterLoss | None,
-) -> Stage:
-    """Everything learns, from pictures."""
-    classifier.unfreeze()
-    return Stage(
-        "fine_tune",
-        classifier.from_pictures,
-        PictureInputs(dataset.pictures, config.data),
-        config.trainer.fine_tune_epochs,
-        config.trainer.epochs,
-        config.trainer.fine_tune_batch_size,
-        config.optimizer.fine_tune_learning_rate,
-        classification_objective(config.loss, len(dataset.class_names)),
-        tuple(classifier.linear.trainable_variables),
-        balance=balance,
-        fitted=_fitted(config, classifier, classifier.from_pictures, center_loss),
-    )
 
 
 def _predict(config: Config, stage: Stage, dataset: Dataset, split: str) -> np.ndarray:

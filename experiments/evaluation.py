@@ -1,6 +1,7 @@
 """Figures of a trained model on one split, from its predictions."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -20,19 +21,35 @@ def predict_split(
     model: keras.Model, inputs: Inputs, dataset: Dataset, split: str, batch_size: int,
     average_mirror: bool,
 ) -> np.ndarray:
-    """Class probabilities of a split's pictures, float64 of shape (n, classes).
+    """What `model` makes of a split's pictures; see `predict_rows`."""
+    rows = dataset.splits[split]
+    return predict_rows(model, inputs, dataset, rows, batch_size, average_mirror)
+
+
+def predict_rows(
+    model: keras.Model, inputs: Inputs, dataset: Dataset, rows: np.ndarray, batch_size: int,
+    average_mirror: bool = False,
+) -> np.ndarray:
+    """What `model` makes of pictures, in the order of `rows`, float32 of shape (n, D).
 
     Args:
-        model: from a sample of `inputs` to probabilities.
-        average_mirror: average the probabilities of each picture and its mirror image.
+        model: from a sample of `inputs` to probabilities or vectors.
+        average_mirror: average what it makes of each picture and of its mirror image.
     """
-    rows, classes = dataset.splits[split], len(dataset.class_names)
+    if not len(rows):  # which Keras cannot predict
+        return np.empty((0, *model.output.shape[1:]), np.float32)
     views = []
     for mirrored in [False, True] if average_mirror else [False]:
-        batches = evaluation_batches(inputs, dataset.labels, rows, classes, batch_size, mirrored)
+        batches = evaluation_batches(inputs, dataset.labels, rows, None, batch_size, mirrored)
         with user_errors():
-            views.append(model.predict(batches, verbose=0).astype(np.float64))
-    return np.mean(views, axis=0)
+            views.append(model.predict(batches, verbose=0))
+    return np.mean(views, axis=0) if average_mirror else views[0]
+
+
+def describing(describe: Callable, inputs: Inputs) -> keras.Model:
+    """A model of what `describe` makes of a sample of `inputs`, in float32."""
+    sample = keras.Input(inputs.shape)
+    return keras.Model(sample, keras.layers.Identity(dtype="float32")(describe(sample)))
 
 
 def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -42,6 +59,7 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         probabilities: of shape (n, classes).
         labels: true classes, of shape (n,).
     """
+    probabilities = probabilities.astype(np.float64)
     true = probabilities[np.arange(len(labels)), labels]
     # Ties and NaN count against the true class: a constant model knows nothing.
     rank = (~(probabilities < true[:, None])).sum(axis=1) - 1
@@ -96,7 +114,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
     labels = dataset.labels[dataset.splits[split]]
     inputs = PictureInputs(dataset.pictures, config.data)
     how = (inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror)
+    outputs = predict_split(model, *how)
     if retrieving:
-        vectors = retrieval.vectors_of(model.predict_on_batch, *how)
-        return retrieval.figures(vectors, labels, config.seed)
-    return metrics(predict_split(model, *how), labels)
+        return retrieval.figures(outputs, labels, config.seed)
+    return metrics(outputs, labels)

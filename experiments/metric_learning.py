@@ -1,28 +1,29 @@
 """task=metric_learning: train an embedding on some classes, retrieve pictures of the others."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from conf.schema import HEADLINE, Config, Solver, Task
-from data.balanced_batches import Balance, balance_of
+from data.balanced_batches import balance_of
 from data.datasets import Dataset, open_dataset
 from data.inputs import Inputs, PictureInputs
 from errors import UserError
 from experiments import figures, projector, retrieval, run_folder
+from experiments.evaluation import describing, predict_split
 from models.backbones import weights_digest
 from models.embedder import build_embedder
-from models.parts import Parts
 from training.first_embedding import begin_linear
 from training.frozen import head_inputs
 from training.objectives import Objective, metric_objective
 from training.precision import settle_precision
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
+from training.two_stages import fine_tune_stage, head_stage
 
 SHOWN = 5  # neighbours of a query in the picture
 
@@ -47,38 +48,37 @@ def run(config: Config, folder: Path) -> dict:
     begin(config)
     balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     embedder = build_embedder(config)
-    run_folder.write_json(folder / "classes.json", dataset.class_names)
-    if dataset.citation:
-        (folder / "citation.bib").write_text(dataset.citation)
+    run_folder.write_data(folder, dataset)
     print(
         f"{config.backbone.name}, {config.head.name}: {embedder.descriptor.output.shape[-1]} "
         f"numbers a picture, embedded in {config.head.embedding}", flush=True,
     )
 
     model, inputs, describe = head_inputs(config, dataset, embedder)
-    untrained = retrieval.unit(_vectors(config, describe, inputs, dataset, "test"))
-    untrained = _figures(config, untrained, dataset, "test")
+    untrained = _vectors(config, describing(describe, inputs), inputs, dataset, "test")
+    untrained = _figures(config, retrieval.unit(untrained), dataset, "test")
     begin_linear(config, dataset, embedder, inputs, describe)
-    stage = Stage(
-        "head", model, inputs, config.trainer.epochs, 0, config.trainer.batch_size,
-        config.optimizer.learning_rate, _objective(config, dataset, inputs), balance=balance,
-    )
+    stage = head_stage(config, model, inputs, _objective(config, dataset, inputs), balance)
     records = {"head": fit_stage(stage, dataset, config, folder)}
     records["head"]["val"] = _val_figures(config, stage, dataset)
     if config.trainer.fine_tune_epochs:
-        stage = _fine_tuning(config, dataset, embedder, balance)
+        embedder.unfreeze()
+        inputs = PictureInputs(dataset.pictures, config.data)
+        stage = fine_tune_stage(
+            config, embedder.from_pictures, inputs, _objective(config, dataset, inputs),
+            embedder.linear.trainable_variables, balance,
+        )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _val_figures(config, stage, dataset)
 
     run_folder.save_model(folder, embedder.from_pictures)
-    vectors = _vectors(config, stage.model.predict_on_batch, stage.inputs, dataset, "test")
+    vectors = _vectors(config, stage.model, stage.inputs, dataset, "test")
     results = {
         "val": records[stage.name]["val"],
         "test": _figures(config, vectors, dataset, "test"),
         "untrained": untrained,
         "stages": records,
-        "data": {name: len(rows) for name, rows in dataset.splits.items()}
-        | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
+        "data": dataset.sizes(),
         "descriptor_size": embedder.descriptor.output.shape[-1],
         "embedding_size": config.head.embedding,
         "backbone_digest": weights_digest(embedder.backbone),
@@ -90,48 +90,28 @@ def run(config: Config, folder: Path) -> dict:
     return results
 
 
-def _fine_tuning(
-    config: Config, dataset: Dataset, embedder: Parts, balance: Balance | None
-) -> Stage:
-    """Everything learns, from pictures."""
-    embedder.unfreeze()
-    inputs = PictureInputs(dataset.pictures, config.data)
-    return Stage(
-        "fine_tune",
-        embedder.from_pictures,
-        inputs,
-        config.trainer.fine_tune_epochs,
-        config.trainer.epochs,
-        config.trainer.fine_tune_batch_size,
-        config.optimizer.fine_tune_learning_rate,
-        _objective(config, dataset, inputs),
-        tuple(embedder.linear.trainable_variables),
-        balance,
-    )
-
-
 def _objective(config: Config, dataset: Dataset, inputs: Inputs) -> Objective:
     labels = dataset.labels[dataset.splits["val"]]
 
     def validate(model):
-        vectors = _vectors(config, model.predict_on_batch, inputs, dataset, "val")
+        vectors = _vectors(config, model, inputs, dataset, "val")
         return {HEADLINE[Task.metric_learning]: retrieval.recall_at_1(vectors, labels)}
 
     return metric_objective(config.loss, validate)
 
 
 def _vectors(
-    config: Config, forward: Callable, inputs: Inputs, dataset: Dataset, split: str
+    config: Config, model: keras.Model, inputs: Inputs, dataset: Dataset, split: str
 ) -> np.ndarray:
-    return retrieval.vectors_of(
-        forward, inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror
+    return predict_split(
+        model, inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror
     )
 
 
 def _val_figures(config: Config, stage: Stage, dataset: Dataset) -> dict | None:
     if not len(dataset.splits["val"]):
         return None
-    vectors = _vectors(config, stage.model.predict_on_batch, stage.inputs, dataset, "val")
+    vectors = _vectors(config, stage.model, stage.inputs, dataset, "val")
     return _figures(config, vectors, dataset, "val")
 
 

@@ -5,37 +5,16 @@ vectors of unit norm ranks as the cosine does. Nothing is approximate, and of eq
 those of other classes count as nearer: vectors that are all the same find nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
-from data.datasets import Dataset
-from data.inputs import Inputs
-from data.pipeline import evaluation_batches, user_errors
 from errors import UserError
 
 BLOCK = 512  # queries at a time: their distances to all pictures are what is in memory at once
 RECALLS = (1, 2, 4, 8)
-
-
-def vectors_of(
-    forward: Callable, inputs: Inputs, dataset: Dataset, split: str, batch_size: int,
-    average_mirror: bool = False,
-) -> np.ndarray:
-    """What `forward` makes of a split's pictures, float32 of shape (n, D).
-
-    Args:
-        forward: from a batch of `inputs` to vectors.
-        average_mirror: average the vectors of each picture and its mirror image.
-    """
-    rows, views = dataset.splits[split], []
-    for mirrored in [False, True] if average_mirror else [False]:
-        batches = evaluation_batches(inputs, dataset.labels, rows, None, batch_size, mirrored)
-        with user_errors():
-            views.append(np.concatenate([np.asarray(forward(batch)) for batch, _ in batches]))
-    return np.mean(views, axis=0) if average_mirror else views[0]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

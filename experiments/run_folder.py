@@ -16,7 +16,7 @@ from data.datasets import Dataset
 from errors import UserError
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     """Writes a file whole or not at all."""
     files.write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -60,6 +60,13 @@ def enter(folder: Path, config: Config) -> dict | None:
         return None
     print(f"{folder} is finished; force=true repeats it", flush=True)
     return json.loads(finished.read_text())
+
+
+def write_data(folder: Path, dataset: Dataset) -> None:
+    """Leaves `classes.json`, in the order of a model's outputs, and whom to cite."""
+    write_json(folder / "classes.json", dataset.class_names)
+    if dataset.citation:
+        (folder / "citation.bib").write_text(dataset.citation)
 
 
 def as_yaml(config: Config) -> str:

@@ -67,7 +67,7 @@ def test_predictions_come_in_the_split_s_order_and_may_average_the_mirror_image(
     splits = {"train": np.arange(2), "val": np.arange(0), "test": np.array([2, 3, 4])}
     dataset = Dataset("made", Labelled(), ["ant", "bee"], splits, "")
     found = predict_split(doubled_model(), inputs, dataset, "test", 2, average_mirror)
-    assert found.dtype == np.float64
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found[:, 0], [4 + expected, 6 + expected, 8 + expected])
 
 

@@ -6,11 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from data.datasets import Dataset
-from data.inputs import ArrayInputs
 from errors import UserError
 from experiments import retrieval
-from experiments.retrieval import figures, nearest, recall_at_1, unit, vectors_of
+from experiments.retrieval import figures, nearest, recall_at_1, unit
 
 
 def neighbours(vectors: np.ndarray, labels: np.ndarray, query: int) -> list[bool]:
@@ -125,21 +123,3 @@ def test_the_nearest_come_first_without_the_picture_itself():
 
 def test_unit_leaves_zeros():
     np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]])
-
-
-class Labelled:
-    labels = np.array([0, 1, 0, 1, 1])
-
-
-@pytest.mark.parametrize(("average_mirror", "expected"), [(False, 0), (True, 2.5)])
-def test_vectors_come_in_the_split_s_order_and_may_average_the_mirror_image(
-    average_mirror, expected
-):
-    def take(rows, views):  # the mirrored view is larger by 5
-        return (rows + 5.0 * views)[:, None].astype(np.float32)
-
-    inputs = ArrayInputs(np.arange(5), take, (1,), np.float32, 2)
-    splits = {"train": np.arange(2), "val": np.arange(0), "test": np.array([2, 3, 4])}
-    dataset = Dataset("made", Labelled(), ["ant", "bee"], splits, "")
-    found = vectors_of(lambda batch: 2 * batch, inputs, dataset, "test", 2, average_mirror)
-    np.testing.assert_allclose(found[:, 0], 2 * (np.array([2, 3, 4]) + expected))
