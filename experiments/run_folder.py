@@ -65,8 +65,14 @@ def enter(folder: Path, config: Config) -> dict | None:
 def write_data(folder: Path, dataset: Dataset) -> None:
     """Leaves `classes.json`, in the order of a model's outputs, and whom to cite."""
     write_json(folder / "classes.json", dataset.class_names)
-    if dataset.citation:
-        (folder / "citation.bib").write_text(dataset.citation)
+    write_citations(folder, dataset)
+
+
+def write_citations(folder: Path, *datasets: Dataset) -> None:
+    """Leaves whom to cite in `citation.bib`, if there is anybody."""
+    citations = "\n".join(dataset.citation for dataset in datasets if dataset.citation)
+    if citations:
+        (folder / "citation.bib").write_text(citations)
 
 
 def as_yaml(config: Config) -> str:
