@@ -81,13 +81,13 @@ def pairwise_distances(x, metric):
 def _one_minus_products(x):
     @ops.custom_gradient
     def function(x):
-        distances = 1.0 - ops.matmul(x, ops.transpose(x))
+        distances = 1.0 - x @ ops.transpose(x)
         distances = ops.where(distances <= NOISE * _epsilon(x), 0.0, distances)
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
             weights = _symmetric(ops.where(distances == 0, 0.0, g))
-            return -ops.matmul(weights, x)
+            return -(weights @ x)
 
         return distances, gradient
 
@@ -99,7 +99,7 @@ def _squared_or_root(x, root):
     def function(x):
         squares = ops.sum(ops.square(x), axis=1)
         sums = squares[:, None] + squares
-        distances = sums - ops.matmul(2.0 * x, ops.transpose(x))
+        distances = sums - 2.0 * x @ ops.transpose(x)
         distances = ops.where(distances <= NOISE * _epsilon(x) * sums, 0.0, distances)
         if root:
             distances = ops.sqrt(distances)
@@ -110,7 +110,7 @@ def _squared_or_root(x, root):
             factor = ops.divide_no_nan(0.5, distances) if root else ops.sign(distances)
             weights = _symmetric(factor * g)
             totals = ops.sum(weights, axis=1, keepdims=True)
-            return 2.0 * (totals * x - ops.matmul(weights, x))
+            return 2.0 * (totals * x - weights @ x)
 
         return distances, gradient
 

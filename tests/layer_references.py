@@ -79,7 +79,7 @@ def value_and_gradient(function, x, upstream):
     else:
         import torch
 
-        x = torch.tensor(np.asarray(x), requires_grad=True)
+        x = keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
         value = function(x)
         value.backward(torch.as_tensor(upstream, dtype=value.dtype))
         gradient = x.grad

@@ -15,6 +15,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "center_compactness.json"
 RECORDS = json.loads(GOLDEN.read_text())["compactness"]
 X = np.array([[1, 2, 3, 4], [2, 4, 4, 3], [3, 2, 1, 4]], "float32")
 UNSEEN = np.zeros(3)  # labels, which are not looked at
+HAS_GRAPHS = keras.backend.backend() != "torch"
 
 
 def loss_and_gradient(x, loss=None):
@@ -62,7 +63,9 @@ def test_gradient_by_finite_differences():
     x, direction = np.random.default_rng(1).normal(size=(2, 6, 5))
     function = lambda x: CompactnessLoss().call(None, x)  # noqa: E731
     _, gradient = value_and_gradient(function, x, np.full(6, 1 / 6))
-    ahead, behind = (np.mean(function(x + sign * 1e-6 * direction)) for sign in (1, -1))
+    ahead, behind = (
+        np.mean(np.asarray(function(x + sign * 1e-6 * direction))) for sign in (1, -1)
+    )
     np.testing.assert_allclose(np.sum(gradient * direction), (ahead - behind) / 2e-6, rtol=1e-6)
 
 
@@ -74,6 +77,8 @@ def test_a_large_offset_does_not_cancel():
 def test_a_batch_of_one_is_an_error_outside_of_a_graph_and_zero_inside():
     with pytest.raises(ValueError, match=r"at least two.*\(1, 4\)"):
         CompactnessLoss()(UNSEEN[:1], X[:1])
+    if not HAS_GRAPHS:
+        return
     value, gradient = value_and_gradient(
         compiled(lambda x: CompactnessLoss()(UNSEEN[:1], x)), X[:1], np.ones((), "float32")
     )
@@ -93,12 +98,14 @@ def test_xla_and_half_precision():
 
 
 def test_it_trains_a_model_with_batches_of_any_size():
-    x = np.random.default_rng(3).normal(size=(21, 4)).astype("float32")
+    count = 21 if HAS_GRAPHS else 22  # the last batch holds one sample, or else two
+    x = np.random.default_rng(3).normal(size=(count, 4)).astype("float32")
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     model.compile("sgd", CompactnessLoss())
-    curve = model.fit(x, np.zeros(21), batch_size=10, epochs=3, verbose=0).history["loss"]
-    assert np.isfinite(curve).all() and curve[-1] < curve[0]  # the last batch holds one sample
+    curve = model.fit(x, np.zeros(count), batch_size=10, epochs=10, verbose=0).history["loss"]
+    assert np.isfinite(curve).all() and curve[-1] < curve[0]
 
 
 def test_config_round_trip():
