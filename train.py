@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import Config, Task  # its module registers the schema of conf/config.yaml
+from conf.schema import Config, Task, reference_is_named  # it registers conf/config.yaml's schema
 from errors import UserError
 from experiments.commands import (
     described,
@@ -34,6 +34,7 @@ from experiments.commands import (
 WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
 
 
+@reference_is_named()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""

@@ -1,5 +1,6 @@
 """The one schema behind every YAML file: an unknown key or a wrong type fails, and names itself."""
 
+import contextlib
 import dataclasses
 import enum
 import math
@@ -279,6 +280,24 @@ def checked(config: DictConfig) -> Config:
             f"loss={config.loss.name.value}: task={config.task.value} takes {' or '.join(losses)}"
         )
     return config
+
+
+@contextlib.contextmanager
+def reference_is_named():
+    """Tells of `reference.KEY=VALUE` where no reference is: composing fails there, unexplained.
+
+    Raises:
+        UserError: instead of that failure.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        if str(error) != "Unexpected type for root: NoneType":
+            raise
+        raise UserError(
+            "reference.KEY=VALUE: there is no reference yet; name its data set too, as in "
+            "data@reference=drawn_birds"
+        ) from error
 
 
 def dotted(config: dict) -> dict:

@@ -2,7 +2,7 @@
 
 import keras
 
-from conf.schema import Config, Loss, Solver
+from conf.schema import Config, Loss
 from errors import UserError
 from losses import CenterLoss
 from models.classifier import Classifier
@@ -48,7 +48,7 @@ def build_center_loss(config: Config, classifier: Classifier) -> CenterLoss | No
     """The centers of a run, which all its stages share; None unless `loss=softmax_center`.
 
     Raises:
-        UserError: there is no embedding to have centers, or nothing trains it.
+        UserError: there is no embedding to have centers.
     """
     if config.loss.name is not Loss.softmax_center:
         return None
@@ -57,8 +57,6 @@ def build_center_loss(config: Config, classifier: Classifier) -> CenterLoss | No
             "loss=softmax_center: needs head.embedding, the size of the layer whose outputs have "
             "centers, for example head.embedding=64"
         )
-    if config.solver is Solver.svm:
-        raise UserError("loss=softmax_center: is trained by solver=sgd, not by solver=svm")
     center_loss = CenterLoss(
         classifier.linear.output.shape[-1],
         config.loss.center_rule.value,

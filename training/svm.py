@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from sklearn.svm import SVC
 
-from conf.schema import Config
+from conf.schema import Config, Loss
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
@@ -28,11 +28,20 @@ def check_svm(config: Config, dataset: Dataset, descriptor: keras.Model) -> None
     """Tells what `solver=svm` cannot work with, before anything is computed.
 
     Raises:
-        UserError: pictures instead of stored features; a descriptor that is trained too, or whose
-            vectors do not fit in memory.
+        UserError: another loss; pictures instead of stored features; an embedding; a descriptor
+            that is trained too, or whose vectors do not fit in memory.
     """
+    if config.loss.name is not Loss.softmax:
+        raise UserError(
+            f"loss={config.loss.name.value}: is trained by solver=sgd, not by solver=svm"
+        )
     if not config.trainer.feature_store:
         raise UserError("solver=svm: takes trainer.feature_store=true; else set solver=sgd")
+    if config.head.embedding is not None:
+        raise UserError(
+            f"solver=svm: cannot train head.embedding={config.head.embedding}; set it to null, or "
+            "solver=sgd"
+        )
     if descriptor.trainable_weights:
         raise UserError(
             f"solver=svm: cannot train head.reduction={config.head.reduction}; set it to null, or "

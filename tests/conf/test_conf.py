@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import LOSSES, Config, Loss, Schedule, checked
+from conf.schema import LOSSES, Config, Loss, Schedule, checked, reference_is_named
+from errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
@@ -58,6 +59,12 @@ def test_every_experiment_says_its_command():
 def test_a_wrong_key_or_type_on_the_command_line_fails(override):
     with pytest.raises((HydraException, OmegaConfBaseException)):
         composed(override)
+
+
+def test_a_key_of_a_reference_that_is_not_named_is_told():
+    with pytest.raises(UserError, match=r"data@reference="), reference_is_named():
+        composed("reference.limit=3")
+    assert composed("data@reference=drawn_birds", "reference.limit=3").reference.limit == 3
 
 
 def test_a_wrong_key_in_a_file_fails_and_names_it(tmp_path):

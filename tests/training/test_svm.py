@@ -131,7 +131,11 @@ def test_fine_tuning_goes_on_from_it(train):
 
 
 @pytest.mark.parametrize(
-    "override", ["trainer.feature_store=false", "head.reduction=8", "trainer.descriptor_gib=1e-6"]
+    "override",
+    [
+        "trainer.feature_store=false", "head.reduction=8", "head.embedding=8",
+        "trainer.descriptor_gib=1e-6",
+    ],
 )
 def test_what_it_cannot_work_with_is_told(train, override):
     outcome, _ = train("solver=svm", override)
