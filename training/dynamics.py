@@ -38,6 +38,7 @@ class Dynamics(keras.callbacks.Callback):
             self._before = [variable.numpy() for variable in self.model.trainable_variables]
             self._optimizer.watching.assign(True)
 
+    @np.errstate(over="ignore", invalid="ignore")  # of what diverges, infinity is what there is
     def on_epoch_end(self, epoch, logs=None):
         if not self._before:  # an epoch that ended early
             return

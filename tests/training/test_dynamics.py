@@ -14,14 +14,14 @@ X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 Y = X @ np.array([[1.0], [-2.0], [0.5]], np.float32)
 
 
-def fitted(folder, policy="float32", epochs=3, every=2, **options) -> EventAccumulator:
+def fitted(folder, policy="float32", epochs=3, every=2, rate=0.1, **options) -> EventAccumulator:
     """The events of a linear model's training: four steps of three samples an epoch."""
     inputs = keras.Input((3,))
     dense = keras.layers.Dense(1, use_bias=False, name="dense", dtype=policy)
     model = keras.Model(inputs, dense(inputs))
     dense.set_weights([np.zeros((3, 1))])
     config = OptimizerConfig(name=Optimizer.sgd, momentum=0.0, **options)
-    model.compile(build_optimizer(config, 0.1), "mse", auto_scale_loss=policy == "mixed_float16")
+    model.compile(build_optimizer(config, rate), "mse", auto_scale_loss=policy == "mixed_float16")
     model.fit(
         X, Y, batch_size=3, epochs=epochs, shuffle=False, verbose=0,
         callbacks=[Dynamics(folder, steps=4, every=every)],
@@ -75,6 +75,13 @@ def test_a_scaled_loss_shows_unscaled_gradients(tmp_path):
     plain = curve(fitted(tmp_path / "plain", epochs=1), "gradient norm/all")[0]
     scaled = curve(fitted(tmp_path / "s", "mixed_float16", epochs=1), "gradient norm/all")[0]
     assert scaled == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_norms_of_what_diverges_are_infinite_without_a_warning(tmp_path):
+    events = fitted(tmp_path, epochs=1, rate=1e7)
+    assert curve(events, "weight norm/dense/kernel")[0] == np.inf
+    assert np.isnan(curve(events, "relative update/dense/kernel")[0])
 
 
 def test_a_large_variable_is_thinned_for_its_histogram(tmp_path):
