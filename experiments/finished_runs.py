@@ -1,13 +1,15 @@
 """Runs as a sweep leaves them: which finished, and how; which failed, and why."""
 
 import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
 
 import yaml
+from omegaconf import MISSING, OmegaConf
 
-from conf.schema import dotted
+from conf.schema import Config, dotted
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer")
 NO_SETTING = {"seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds"}
@@ -19,7 +21,8 @@ class FinishedRun:
 
     Attributes:
         seed: what it was seeded with.
-        config: all other keys that can change a result, dotted, as text.
+        config: all other keys that can change a result, dotted, as text. What an older run does not
+            have is at its default.
         metrics: its `metrics.json`.
     """
 
@@ -41,11 +44,19 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             if (path.parent / "error.txt").exists() or not config.exists():
                 continue
             keys = dotted(yaml.safe_load(config.read_text()))
+            keys |= {key: value for key, value in _defaults().items() if key not in keys}
             settings = {key: _text(keys[key]) for key in keys if key not in NO_SETTING}
             metrics = json.loads(path.read_text())
             run = FinishedRun(keys["seed"], settings, metrics)
             found[run.seed, tuple(sorted(settings.items()))] = run
     return list(found.values())
+
+
+@functools.cache
+def _defaults() -> dict:
+    """Every key of the schema that has a default, dotted."""
+    schema = OmegaConf.to_container(OmegaConf.structured(Config), enum_to_str=True)
+    return {key: value for key, value in dotted(schema).items() if value != MISSING}
 
 
 def read_failures(folders: list[Path]) -> list[tuple[Path, str]]:
@@ -61,10 +72,13 @@ def what_varied(runs: list[FinishedRun]) -> list[str]:
     """The keys in which `runs` differ, less those that follow from their group's name.
 
     Two heads differ in `head.name` and so in a dozen keys of `conf/head/`; only those that differ
-    between runs of the same head too are named beside it.
+    between runs of the same head too are named beside it. A key that only some runs have, and that
+    the schema does not know, tells nothing by being absent.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
-    varied = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
+    varied = [
+        key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1
+    ]
     return [key for key in varied if not _follows(key, runs)]
 
 

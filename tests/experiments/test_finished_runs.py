@@ -2,6 +2,7 @@
 
 import shutil
 
+import yaml
 from made_runs import failed_run, finished_run
 
 from experiments.finished_runs import read_failures, read_runs, what_varied
@@ -64,6 +65,29 @@ def test_what_varied_is_named_and_the_seed_is_not(tmp_path):
     assert varied(
         tmp_path, {"seed": 0}, {"seed": 1}, {"optimizer__learning_rate": 1.0}
     ) == ["optimizer.learning_rate"]
+
+
+def without(path, group: str, name: str, **more) -> None:
+    """Makes a run an older one: its configuration lacks a key, or has one that was given up."""
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    config[group].pop(name)
+    (path / "config.yaml").write_text(yaml.safe_dump(config | more))
+
+
+def test_a_key_that_older_runs_lack_is_at_its_default(tmp_path):
+    finished_run(tmp_path / "0", 0.5)
+    without(tmp_path / "0", "head", "l2")  # whose default is true
+    assert varied(tmp_path / "new", {}, {"seed": 1}) == []
+    assert what_varied(read_runs([tmp_path])) == []
+    finished_run(tmp_path / "1", 0.5, head__l2=False)
+    assert what_varied(read_runs([tmp_path])) == ["head.l2"]
+
+
+def test_a_key_that_only_older_runs_have_is_not_named(tmp_path):
+    finished_run(tmp_path / "0", 0.5)
+    finished_run(tmp_path / "1", 0.5, seed=1)
+    without(tmp_path / "0", "head", "l2", given_up=3)
+    assert what_varied(read_runs([tmp_path])) == []
 
 
 def test_keys_that_follow_from_the_name_of_their_group_are_not_named(tmp_path):
