@@ -115,6 +115,9 @@ class Records:
         name = self._source[int(index)][self._name_key]
         return name.decode() if isinstance(name, bytes) else str(name)
 
+    def key(self, index: int) -> str:
+        return f"{self._identity}/{index}"
+
     def fingerprint(self) -> str:
         """Changes with the data set, its version, the split, its bytes and its labels."""
         digest = hashlib.blake2b(self.labels.tobytes(), digest_size=16)

@@ -22,6 +22,7 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
     def name(self, index: int) -> str: ...
+    def key(self, index: int) -> str: ...  # unlike all others', told without reading the picture
     def encoded(self, index: int) -> bytes: ...
     def fingerprint(self) -> str: ...
 
@@ -40,6 +41,10 @@ class Concatenated:
     def name(self, index: int) -> str:
         part, offset = self._find(index)
         return part.name(offset)
+
+    def key(self, index: int) -> str:
+        part, offset = self._find(index)
+        return part.key(offset)
 
     def encoded(self, index: int) -> bytes:
         part, offset = self._find(index)
@@ -81,6 +86,28 @@ class Dataset:
         sizes = ", ".join(f"{len(rows)} {name}" for name, rows in self.splits.items())
         left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
         return f"{self.name}: {len(self.class_names)} classes, pictures: {sizes}{left_out}"
+
+    def keys(self) -> dict[str, list[str]]:
+        """The keys of each split's pictures, by which `with_split` finds them again."""
+        return {
+            name: [self.pictures.key(row) for row in rows] for name, rows in self.splits.items()
+        }
+
+    def with_split(self, name: str, keys: list[str]) -> "Dataset":
+        """The same data set with one split, of the pictures that have these keys.
+
+        Raises:
+            UserError: some are no longer there.
+        """
+        rows = {self.pictures.key(row): row for row in range(len(self.pictures))}
+        gone = [key for key in keys if key not in rows]
+        if gone:
+            raise UserError(
+                f"{self.name}: {len(gone)} of the {len(keys)} pictures of the run's {name} split "
+                f"are gone, {gone[0]} for one; restore them, or give other data, data.path=FOLDER"
+            )
+        found = np.sort(np.array([rows[key] for key in keys], np.int64))
+        return dataclasses.replace(self, splits={name: found})
 
     def sizes(self) -> dict[str, int | list[str]]:
         """Pictures of each split, classes, and the names of what is damaged."""

@@ -28,6 +28,9 @@ class FolderPictures:
     def name(self, index: int) -> str:
         return self.paths[index].relative_to(self.root).as_posix()
 
+    def key(self, index: int) -> str:
+        return self.name(index)
+
     def encoded(self, index: int) -> bytes:
         try:
             return self.paths[index].read_bytes()

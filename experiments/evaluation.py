@@ -1,6 +1,7 @@
 """Figures of a trained model on one split, from its predictions."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from errors import UserError
 from experiments import retrieval, run_folder
 
 SMALLEST = 1e-12  # a probability, before its logarithm
+DIVIDING = (  # keys of data that say which pictures there are, and in which split
+    "name", "path", "val_fraction", "test_fraction", "skip_damaged", "limit", "limit_classes",
+)
 
 
 def predict_split(
@@ -74,6 +78,7 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, float]:
     """The figures of a finished run's saved model on `split` of its own or of other data.
 
+    Its own are the pictures that it had: what came to a folder since is left out, and said.
     A classifier's data must have the run's classes. An embedding's may have any: `split` is one of
     their division by classes, and retrieval is within it.
 
@@ -84,7 +89,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
 
     Raises:
         UserError: the run has not finished, the data cannot be read, their classes are not the
-            run's, or the split is empty.
+            run's, pictures of the run's are gone, or the split is empty.
     """
     for override in overrides:
         key = override.partition("=")[0]
@@ -93,7 +98,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
                 f"{override}: the saved model is what it is; only data.* but image_size, and "
                 "trainer.batch_size can change"
             )
-    config = run_folder.read_config(folder, overrides)
+    own, config = run_folder.read_config(folder, []).data, run_folder.read_config(folder, overrides)
     if config.task is Task.one_class:
         raise UserError(
             f"{folder}: a run of task=one_class, whose scores need its templates; its figures are "
@@ -107,7 +112,9 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         unknown = sorted(set(dataset.class_names) ^ set(class_names))
         how = f"they differ in {unknown[:5]}" if unknown else "their order differs"
         raise UserError(f"{folder}: was trained on other classes; {how}")
-    if split == "all":
+    if all(getattr(own, key) == getattr(config.data, key) for key in DIVIDING):
+        dataset = _as_the_run_had_it(folder, dataset, split)
+    elif split == "all":
         dataset = dataclasses.replace(dataset, splits={"all": dataset.rows})
     if not len(dataset.splits[split]):
         raise UserError(f"the {split} split is empty")
@@ -118,3 +125,16 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
     if retrieving:
         return retrieval.figures(outputs, labels, config.seed)
     return metrics(outputs, labels)
+
+
+def _as_the_run_had_it(folder: Path, dataset: Dataset, split: str) -> Dataset:
+    """`dataset` with the pictures that were in `split` when the run began."""
+    kept = run_folder.read_splits(folder)
+    if kept is None:
+        print(f"{folder}: has no splits.json; its data are divided anew", file=sys.stderr)
+        kept = dataset.keys()
+    known = [key for keys in kept.values() for key in keys]
+    new = set().union(*dataset.keys().values()).difference(known)
+    if new:
+        print(f"{len(new)} pictures that came since the run are left out", file=sys.stderr)
+    return dataset.with_split(split, known if split == "all" else kept[split])

@@ -42,7 +42,8 @@ def enter(folder: Path, config: Config) -> dict | None:
     if config.force:
         for name in ("checkpoints", "dynamics", "tensorboard", "targets"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json"):
+        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "splits.json",
+                     "target.json"):
             (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     text = as_yaml(config)
@@ -63,7 +64,20 @@ def enter(folder: Path, config: Config) -> dict | None:
 
 
 def write_data(folder: Path, dataset: Dataset) -> None:
-    """Leaves `classes.json`, in the order of a model's outputs, and whom to cite."""
+    """Leaves `classes.json`, in the order of a model's outputs, `splits.json`, which pictures are
+    in which split, and whom to cite.
+
+    Raises:
+        UserError: the folder holds the splits of a run that began with other pictures.
+    """
+    path, keys = folder / "splits.json", dataset.keys()
+    if path.exists() and (before := json.loads(path.read_text())) != keys:
+        changed = sum(len(set(keys[name]) ^ set(before[name])) for name in keys)
+        raise UserError(
+            f"{folder}: the pictures changed since this run began ({changed} came to a split or "
+            "left one); restore them, or start over with force=true"
+        )
+    write_json(path, keys)
     write_json(folder / "classes.json", dataset.class_names)
     write_citations(folder, dataset)
 
@@ -104,6 +118,12 @@ def read_classes(folder: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"{folder}: not a finished run's folder, it has no classes.json")
     return json.loads(path.read_text())
+
+
+def read_splits(folder: Path) -> dict[str, list[str]] | None:
+    """The keys of the pictures of each of a run's splits; `None` of a run that kept none."""
+    path = folder / "splits.json"
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def load_model(folder: Path):

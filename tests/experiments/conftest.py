@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from conftest import COLOURS
 
+from data.datasets import open_dataset
 from experiments import run_folder
 
 
@@ -14,7 +14,7 @@ def finished_run(tmp_path_factory, folder_config, picture_folder):
     folder = tmp_path_factory.mktemp("run")
     config = folder_config(picture_folder, "data.image_size=16", "seed=3")
     run_folder.enter(folder, config)
-    run_folder.write_json(folder / "classes.json", sorted(COLOURS))
+    run_folder.write_data(folder, open_dataset(config.data, config.seed))
     colour_model().save(folder / "model.keras")
     return folder
 

@@ -1,15 +1,17 @@
 """Figures of a trained model on one split."""
 
 import math
+import shutil
 
 import keras
 import numpy as np
 import pytest
 from conftest import COLOURS
 
-from data.datasets import Dataset
+from data.datasets import Dataset, open_dataset
 from data.inputs import ArrayInputs
 from errors import UserError
+from experiments import run_folder
 from experiments.evaluation import evaluate_run, metrics, predict_split
 
 # Metrics, against numbers worked out by hand
@@ -81,6 +83,48 @@ def test_a_finished_run_is_measured_on_its_own_splits(finished_run, split, pictu
     found = evaluate_run(finished_run, [], split)
     assert found["accuracy"] == 1.0
     assert found["pictures"] == pictures
+
+
+@pytest.fixture
+def changing(tmp_path, finished_run, picture_folder, folder_config):
+    """The same run on a folder of pictures that may change, and this folder."""
+    run, pictures = tmp_path / "run", tmp_path / "pictures"
+    shutil.copytree(picture_folder, pictures)
+    shutil.copytree(finished_run, run)
+    config = folder_config(pictures, "data.image_size=16", "seed=3", "force=true")
+    run_folder.enter(run, config)
+    run_folder.write_data(run, open_dataset(config.data, config.seed))
+    shutil.copy(finished_run / "model.keras", run)
+    return run, pictures
+
+
+@pytest.mark.parametrize(("split", "pictures"), [("train", 15), ("test", 6), ("all", 24)])
+def test_pictures_that_came_since_are_left_out_and_counted(
+    changing, draw_pictures, capsys, split, pictures
+):
+    run, folder = changing
+    for path in draw_pictures(folder / "more", 5, COLOURS["blue"]):
+        path.rename(folder / "red" / f"0{path.name}")  # listed first, and wrong
+    (folder / "more").rmdir()
+    found = evaluate_run(run, [], split)
+    assert (found["accuracy"], found["pictures"]) == (1.0, pictures)
+    assert "5 pictures that came since the run are left out" in capsys.readouterr().err
+
+
+def test_a_split_whose_pictures_are_gone_is_refused_and_the_others_are_not(changing):
+    run, folder = changing
+    gone = run_folder.read_splits(run)["test"][2]
+    (folder / gone).unlink()
+    with pytest.raises(UserError, match=f"1 of the 6 pictures .* test split are gone, {gone}"):
+        evaluate_run(run, [], "test")
+    assert evaluate_run(run, [], "train")["pictures"] == 15
+
+
+def test_an_older_run_s_data_are_divided_anew_and_that_is_said(changing, capsys):
+    run, _ = changing
+    (run / "splits.json").unlink()
+    assert evaluate_run(run, [], "all")["pictures"] == 24
+    assert "no splits.json" in capsys.readouterr().err
 
 
 def test_overrides_name_other_data(finished_run, tmp_path, draw_pictures):

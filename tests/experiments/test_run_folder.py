@@ -1,13 +1,14 @@
 """What a run leaves behind."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from data.datasets import Dataset
+from data.datasets import Dataset, open_dataset
 from errors import UserError
 from experiments import run_folder
 
@@ -51,6 +52,24 @@ def test_overrides_are_checked_against_the_schema(tmp_path, make_config, overrid
 def test_class_names_are_read_in_their_order(tmp_path):
     run_folder.write_json(tmp_path / "classes.json", ["tulip", "crocus", "Schlüsselblume"])
     assert run_folder.read_classes(tmp_path) == ["tulip", "crocus", "Schlüsselblume"]
+
+
+def test_a_run_does_not_go_on_with_other_pictures_unless_forced(
+    tmp_path, own_folder, folder_config
+):
+    config = folder_config(own_folder, "seed=2")
+    for _ in range(2):
+        run_folder.enter(tmp_path, config)
+        run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
+    kept = run_folder.read_splits(tmp_path)
+    assert {name: len(keys) for name, keys in kept.items()} == {"train": 18, "val": 6, "test": 6}
+    (own_folder / kept["test"][0]).unlink()
+    changed = open_dataset(config.data, config.seed)
+    with pytest.raises(UserError, match="the pictures changed since this run began"):
+        run_folder.write_data(tmp_path, changed)
+    run_folder.enter(tmp_path, dataclasses.replace(config, force=True))
+    run_folder.write_data(tmp_path, changed)
+    assert run_folder.read_splits(tmp_path) != kept
 
 
 @pytest.mark.parametrize(
