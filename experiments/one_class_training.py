@@ -14,7 +14,7 @@ from experiments.evaluation import describing, predict_rows
 from experiments.one_class_data import Target
 from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
-from models.parts import Parts
+from models.parts import Parts, in_float32
 from training.first_embedding import set_directions
 from training.frozen import head_inputs
 from training.objectives import compactness_objective
@@ -79,9 +79,10 @@ def picture_sources(config: Config, sources: Sources, parts: Parts) -> Sources:
 
 def build_features(config: Config, shape: tuple[int, ...], rank: int) -> keras.Model:
     """Descriptor to feature: standardised, then adapted."""
-    standardized = build_embedding(config.head, shape, config.seed)
-    adapted = LowRankAdapter(rank, name="adapter")(standardized.output)
-    return keras.Model(standardized.input, adapted, name="features")
+    with in_float32():
+        standardized = build_embedding(config.head, shape, config.seed)
+        adapted = LowRankAdapter(rank, name="adapter")(standardized.output)
+        return keras.Model(standardized.input, adapted, name="features")
 
 
 def first_features(
@@ -108,7 +109,8 @@ def train(
     what the last stage reads."""
     classes = len(sources.reference.dataset.class_names)
     classifier = keras.layers.Dense(
-        classes, name="classifier", kernel_initializer=keras.initializers.GlorotUniform(config.seed)
+        classes, kernel_initializer=keras.initializers.GlorotUniform(config.seed),
+        dtype="float32", name="classifier",
     )
     stage = head_stage(
         config, _network(sources, parts.linear, classifier), sources.reference.inputs,

@@ -62,14 +62,15 @@ def build_parts(
         UserError: see `build_backbone` and `build_descriptor`.
     """
     backbone = build_backbone(config.backbone, config.data.image_size)
-    with _float32():
+    with in_float32():
         descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
         linear = build_linear(descriptor.output.shape[1:])
     return backbone, descriptor, linear
 
 
 @contextlib.contextmanager
-def _float32():
+def in_float32():
+    """Layers that are made inside compute in float32, whatever the backbone's policy."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
