@@ -22,6 +22,9 @@ class Lot:
     def name(self, index):
         return f"{self.letter}{index}"
 
+    def key(self, index):
+        return f"{self.letter}/{index}"
+
     def encoded(self, index):
         return self.name(index).encode()
 
@@ -51,6 +54,7 @@ def test_concatenated_lots_keep_their_order_names_and_bytes(counts):
     names = [lot.name(i) for lot in lots for i in range(len(lot))]
     assert len(together) == sum(counts)
     assert [together.name(i) for i in range(len(together))] == names
+    assert [together.key(i).replace("/", "") for i in range(len(together))] == names
     assert [together.encoded(i).decode() for i in range(len(together))] == names
     assert together.labels.tolist() == [i for count in counts for i in range(count)]
 
@@ -93,6 +97,21 @@ def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(
     }
     assert all(dataset.pictures.name(row).startswith("test/") for row in dataset.splits["test"])
     assert all(dataset.pictures.name(row).startswith("train/") for row in dataset.splits["val"])
+
+
+def test_a_split_is_found_again_by_its_keys_among_more_pictures(own_pictures, draw_pictures):
+    before = open_dataset(folder(own_pictures), 0)
+    keys = before.keys()["test"]
+    draw_pictures(own_pictures / "0-elm", 3)
+    for number, path in enumerate((own_pictures / "0-elm").iterdir()):
+        path.rename(own_pictures / "ash" / f"{number}-new.png")
+    (own_pictures / "0-elm").rmdir()
+    after = open_dataset(folder(own_pictures), 0).with_split("test", keys)
+    assert after.keys() == {"test": keys}
+    assert list(after.labels[after.rows]) == list(before.labels[before.splits["test"]])
+    (own_pictures / keys[0]).unlink()
+    with pytest.raises(UserError, match=f"1 of the 4 pictures .* are gone, {keys[0]} for one"):
+        open_dataset(folder(own_pictures), 0).with_split("test", keys)
 
 
 def test_without_a_validation_fraction_val_is_empty(own_pictures):
