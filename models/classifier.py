@@ -38,13 +38,14 @@ def with_probabilities(logits: keras.Model) -> keras.Model:
 
 def build_classifier(config: Config, classes: int) -> Classifier:
     """Builds the parts of `config`'s classifier for `classes` classes; see `build_parts`."""
+    return Classifier(*build_parts(config, lambda shape: build_linear(config, shape, classes)))
 
-    def build_linear(shape):
-        embedding = build_embedding(config.head, shape, config.seed)
-        initializer = keras.initializers.GlorotUniform(config.seed)
-        logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(
-            embedding.output
-        )
-        return keras.Model(embedding.input, logits, name="linear")
 
-    return Classifier(*build_parts(config, build_linear))
+def build_linear(config: Config, shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Builds the part from descriptors of `shape`, (D,), to logits; see `build_embedding`."""
+    embedding = build_embedding(config.head, shape, config.seed)
+    initializer = keras.initializers.GlorotUniform(config.seed)
+    logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(
+        embedding.output
+    )
+    return keras.Model(embedding.input, logits, name="linear")
