@@ -70,7 +70,7 @@ def run(config: Config, folder: Path) -> dict:
     if results is None:
         share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
         device = import_tensorflow()
-        from experiments import classification, hparams, metric_learning, one_class
+        from experiments import classification, hparams, metric_learning, one_class, post_mortem
         from training.frozen import warn_of_unused_crops
 
         print(f"{folder} on {device}", flush=True)
@@ -79,6 +79,7 @@ def run(config: Config, folder: Path) -> dict:
             Task.classification: classification.run,
             Task.metric_learning: metric_learning.run,
             Task.one_class: one_class.run,
+            Task.post_mortem: post_mortem.run,
         }
         results = experiments[config.task](config, folder)
         hparams.log_hparams(folder, config, results)

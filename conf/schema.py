@@ -16,12 +16,14 @@ class Task(enum.Enum):
     classification = "classification"
     metric_learning = "metric_learning"
     one_class = "one_class"
+    post_mortem = "post_mortem"
 
 
 HEADLINE = {  # of each task's figures, the one that tells the most
     Task.classification: "accuracy",
     Task.metric_learning: "recall_at_1",
     Task.one_class: "auroc",
+    Task.post_mortem: "accuracy",
 }
 
 
@@ -70,6 +72,7 @@ LOSSES = {  # of each task
     Task.classification: (Loss.softmax, Loss.softmax_center),
     Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
     Task.one_class: (Loss.compactness,),
+    Task.post_mortem: (Loss.softmax,),
 }
 
 

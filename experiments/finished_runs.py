@@ -34,7 +34,8 @@ class FinishedRun:
 def read_runs(folders: list[Path]) -> list[FinishedRun]:
     """The finished runs in or below `folders`, in the order in which a sweep started them.
 
-    Of runs with the same configuration and seed the last counts.
+    Of runs with the same configuration and seed the last counts. Of a post-mortem each "variant" of
+    the head counts as a run of its own.
     """
     found = {}
     for folder in folders:
@@ -47,8 +48,10 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             keys |= {key: value for key, value in _defaults().items() if key not in keys}
             settings = {key: _text(keys[key]) for key in keys if key not in NO_SETTING}
             metrics = json.loads(path.read_text())
-            run = FinishedRun(keys["seed"], settings, metrics)
-            found[run.seed, tuple(sorted(settings.items()))] = run
+            for name, figures in metrics.get("variants", {None: metrics}).items():
+                own = settings if name is None else settings | {"variant": name}
+                run = FinishedRun(keys["seed"], own, figures)
+                found[run.seed, tuple(sorted(own.items()))] = run
     return list(found.values())
 
 

@@ -41,6 +41,8 @@ def final_table(results: dict, folder: Path) -> str:
     """What a run found, where it lies, and how to look at it."""
     if "classes" in results:
         return f"\n{one_class_table(results)}\n\n{_where(folder)}"
+    if "variants" in results:
+        return f"\n{post_mortem_table(results)}\n\n{_where(folder)}"
     stages = results["stages"]
     named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
     if "untrained" in results:
@@ -68,6 +70,20 @@ def one_class_table(results: dict) -> str:
         if len(rows) > 1 and source:
             rows.append([name, *(f"{source[kind][scorer]:.3f}" for kind, scorer in columns)])
     return table(["AUROC", *(f"{kind} {SHORT[name]}" for kind, name in columns)], rows)
+
+
+def post_mortem_table(results: dict) -> str:
+    """Accuracy of each variant of the head, and the seconds that one step of its training takes."""
+    rows = [
+        [
+            name,
+            *("-" if record[split] is None else f"{record[split]['accuracy']:.4f}"
+              for split in ("val", "test")),
+            f"{record['step_seconds']:.3f}",
+        ]
+        for name, record in results["variants"].items()
+    ]
+    return table(["head", "val accuracy", "test accuracy", "s/step"], rows)
 
 
 def _where(folder: Path) -> str:

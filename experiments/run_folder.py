@@ -40,7 +40,7 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     if config.force:
-        for name in ("checkpoints", "dynamics", "tensorboard", "targets"):
+        for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "splits.json",
                      "target.json"):

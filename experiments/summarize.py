@@ -53,7 +53,8 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
     Returns:
         A row a group: "settings" (what differs between groups), "figure" (its task's headline),
         "n", "best" (the star), "baseline" (whether it is), and an `estimate` as "val", "test" and
-        "difference" (test, to the baseline; `None` where that has another figure).
+        "difference" (test, to the baseline; `None` where that has another figure). "step_seconds"
+        is the least that a run measured, `None` where none did.
 
     Raises:
         UserError: none or several groups have the baseline's settings.
@@ -67,6 +68,7 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
         figure = headline(members[0].metrics["test"])
         seeds = {run.seed: run.metrics["test"][figure] for run in members}
         validated = [run.metrics["val"][figure] for run in members if run.metrics["val"]]
+        timed = [run.metrics["step_seconds"] for run in members if "step_seconds" in run.metrics]
         rows.append(
             {
                 "settings": {
@@ -78,6 +80,7 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
                 "seeds": seeds,
                 "val": estimate(validated),
                 "test": estimate(list(seeds.values())),
+                "step_seconds": min(timed, default=None),
             }
         )
     return _marked(rows, _find(rows, baseline))
@@ -114,6 +117,9 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     figures = list(dict.fromkeys(row["figure"].replace("_", " ") for row in rows))
     figure = figures[0] if len(figures) == 1 else "figure"
     header = [*(rows[0]["settings"] or ["run"]), "n", f"val {figure}", f"test {figure}", "95%"]
+    timed = any(row["step_seconds"] is not None for row in rows)
+    if timed:
+        header.append("s/step")
     compared = any(row["difference"] for row in rows)
     if compared:
         baseline = next(row for row in rows if row["baseline"])
@@ -124,6 +130,8 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
         line.append(str(row["n"]))
         line[0] += " *" if row["best"] else ""
         line += [_spread(row["val"]), _spread(row["test"]), _interval(row["test"], ".4f")]
+        if timed:
+            line.append("-" if row["step_seconds"] is None else f"{row['step_seconds']:.3f}")
         if compared:
             line.append(_difference(row["difference"]))
         lines.append(line)
@@ -143,7 +151,7 @@ def write(folder: Path, rows: list[dict]) -> None:
     """Writes `summary.csv` with every number, `summary.md` with the table, and `summary.png`."""
     flat = [
         row["settings"]
-        | {name: row[name] for name in ("figure", "n", "best", "baseline")}
+        | {name: row[name] for name in ("figure", "n", "best", "baseline", "step_seconds")}
         | {
             f"{name}_{part}": value
             for name in ESTIMATES

@@ -34,3 +34,11 @@ def test_the_final_table_shows_every_stage_the_test_split_and_where_to_look():
         "epoch      12, chosen by best val_accuracy", "tensorboard --logdir runs/one",
     ):
         assert shown in text
+
+
+def test_a_post_mortem_shows_accuracy_and_time_of_every_head():
+    record = {"val": None, "test": GOOD, "step_seconds": 1.25}
+    results = {"variants": {"all faults": record, "no fault": record | {"val": GOOD}}}
+    lines = final_table(results, Path("runs/one")).strip().splitlines()
+    assert lines[2].split() == ["all", "faults", "-", "0.9000", "1.250"]
+    assert lines[3].split() == ["no", "fault", "0.9000", "0.9000", "1.250"]

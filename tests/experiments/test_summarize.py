@@ -1,6 +1,7 @@
 """A sweep as a table: mean, deviation and interval over seeds, and the gain over a baseline."""
 
 import csv
+import json
 
 import pytest
 from made_runs import failed_run, finished_run
@@ -102,6 +103,23 @@ def test_every_setting_has_a_column(tmp_path):
     text = as_table(rows_of(tmp_path))
     assert text.split()[:3] == ["head", "optimizer.learning_rate", "n"]
     assert text.splitlines()[3].split()[:3] == ["average", "1.0", "1"]
+
+
+def test_each_head_of_a_post_mortem_is_a_row_with_its_fastest_step(tmp_path):
+    for seed, seconds in enumerate([0.5, 0.25]):
+        finished_run(tmp_path / str(seed), 0.75, seed=seed)
+        heads = {
+            name: {"val": None, "test": {"accuracy": accuracy}, "step_seconds": seconds}
+            for name, accuracy in (("all faults", 0.25), ("no fault", 0.75))
+        }
+        metrics = {"val": None, "test": {"accuracy": 0.75}, "variants": heads}
+        (tmp_path / str(seed) / "metrics.json").write_text(json.dumps(metrics))
+    rows = rows_of(tmp_path)
+    assert [row["settings"] for row in rows] == [{"variant": "all faults"}, {"variant": "no fault"}]
+    assert [(row["n"], row["step_seconds"]) for row in rows] == [(2, 0.25), (2, 0.25)]
+    assert rows[1]["difference"]["mean"] == 0.5
+    header, _, _, none = as_table(rows).splitlines()
+    assert "s/step" in header and " 0.250 " in none
 
 
 def test_numbers_of_many_digits_are_shortened_for_the_eye_and_not_in_csv(tmp_path):
