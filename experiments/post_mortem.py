@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from conf.schema import Config, Schedule, Solver
-from data.balanced_batches import Balance, balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import ArrayInputs
+from data.inputs import ArrayInputs, MemoryInputs
 from data.pipeline import steps
 from errors import UserError
 from experiments import run_folder
@@ -32,12 +32,12 @@ from models.faulty_head import (
     build_norm,
 )
 from models.parts import Parts
-from training.first_embedding import begin_linear
 from training.frozen import descriptors, fits_in_memory, stored_features
-from training.objectives import classification_objective
+from training.in_memory import fit_in_memory, training_step
+from training.optimizers import build_optimizer
 from training.precision import settle_precision
 from training.reproducibility import begin
-from training.stages import Stage, fit_stage
+from training.standardization import standardize
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3
@@ -65,14 +65,13 @@ def run(config: Config, folder: Path) -> dict:
     run_folder.write_json(folder / "classes.json", dataset.class_names)
     config = settle_precision(config, dataset, folder)
     begin(config)
-    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     backbone = build_backbone(config.backbone, config.data.image_size)
     features = stored_features(config, dataset, backbone)
     trained = {faults - {Fault.loops} for faults in VARIANTS.values()}  # which changes no figure
     for pooling, members in itertools.groupby(sorted(trained, key=_pooling_first), _pooling):
         missing = [faults for faults in members if not _record(folder, faults).exists()]
         if missing:
-            _train(config, dataset, balance, backbone, features, pooling, missing, folder)
+            _train(config, dataset, backbone, features, pooling, missing, folder)
     variants = {}
     for name, faults in VARIANTS.items():
         record = json.loads(_record(folder, faults - {Fault.loops}).read_text())
@@ -92,12 +91,15 @@ def run(config: Config, folder: Path) -> dict:
 
 
 def _check(config: Config) -> None:
+    trainer = config.trainer
     wanted = (
         ("solver", config.solver.value, Solver.sgd.value, "trains every head by steps"),
         ("head", config.head.name, "improved_bilinear", "rebuilds this head"),
         ("head.reduction", config.head.reduction, None, "pools each map once"),
-        ("trainer.feature_store", config.trainer.feature_store, True, "pools stored features"),
-        ("trainer.fine_tune_epochs", config.trainer.fine_tune_epochs, 0, "has no second stage"),
+        ("head.embedding", config.head.embedding, None, "classifies descriptors themselves"),
+        ("trainer.feature_store", trainer.feature_store, True, "pools stored features"),
+        ("trainer.fine_tune_epochs", trainer.fine_tune_epochs, 0, "has no second stage"),
+        ("trainer.classes_per_batch", trainer.classes_per_batch, None, "shuffles all pictures"),
     )
     for key, value, right, why in wanted:
         if value != right:
@@ -121,8 +123,8 @@ def _record(folder: Path, faults: Faults) -> Path:
 
 
 def _train(
-    config: Config, dataset: Dataset, balance: Balance | None, backbone: keras.Model,
-    features: ArrayInputs, pooling: Faults, heads: list[Faults], folder: Path,
+    config: Config, dataset: Dataset, backbone: keras.Model, features: ArrayInputs,
+    pooling: Faults, heads: list[Faults], folder: Path,
 ) -> None:
     """Trains `heads`, which differ behind `pooling` alone, from descriptors that are pooled once,
     and writes the record of each."""
@@ -137,36 +139,49 @@ def _train(
     for faults in heads:
         path = _record(folder, faults)
         path.parent.mkdir(parents=True, exist_ok=True)
-        print(f"\n{path.parent.name}", flush=True)
-        keras.utils.set_random_seed(config.seed)
-        own = _with_faults(config, dataset, balance, faults)
-        norm = build_norm(faults)
-        linear = build_linear(own, inputs.shape, len(dataset.class_names))
-        begin_linear(own, dataset, Parts(backbone, descriptor, linear), inputs, norm)
-        vector = keras.Input(inputs.shape)
-        model = keras.Model(vector, linear(norm(vector)))
-        stage = Stage(
-            "head", model, inputs, own.trainer.epochs, 0, size, own.optimizer.learning_rate,
-            classification_objective(config.loss, len(dataset.class_names)), balance=balance,
-        )
-        record = {"stages": {"head": fit_stage(stage, dataset, own, path.parent)}}
-        for split in ("val", "test"):
-            record[split] = _figures(config, stage, dataset, split)
+        model, record = fit_head(config, dataset, inputs, faults)
+        print(f"{path.parent.name}: test accuracy {record['test']['accuracy']:.4f}", flush=True)
         if not faults:
             complete = Parts(backbone, descriptor, model).from_pictures
             run_folder.save_model(folder, with_probabilities(complete))
         run_folder.write_json(path, record)
 
 
-def _with_faults(
-    config: Config, dataset: Dataset, balance: Balance | None, faults: Faults
-) -> Config:
+def fit_head(
+    config: Config, dataset: Dataset, inputs: MemoryInputs, faults: Faults
+) -> tuple[keras.Model, dict]:
+    """Trains what reads descriptors, with those of `faults` that are not in these.
+
+    Args:
+        config: the run's, without a fault.
+        dataset: with its splits.
+        inputs: descriptors before their L2 norm, of all that the splits use.
+        faults: see `models/faulty_head.py`.
+
+    Returns:
+        The model, from such a descriptor to logits, and its figures: "val", "test" and "stages".
+    """
+    keras.utils.set_random_seed(config.seed)
+    config = _with_faults(config, dataset, faults)
+    norm = build_norm(faults)
+    linear = build_linear(config, inputs.shape, len(dataset.class_names))
+    if config.head.standardize:
+        standardize(linear, norm, inputs, dataset.splits["train"], config.trainer.batch_size)
+    vector = keras.Input(inputs.shape)
+    model = keras.Model(vector, linear(norm(vector)))
+    record = {"stages": {"head": fit_in_memory(model, inputs, dataset, config)}}
+    for split in ("val", "test"):
+        record[split] = _figures(config, model, inputs, dataset, split)
+    return model, record
+
+
+def _with_faults(config: Config, dataset: Dataset, faults: Faults) -> Config:
     """`config` with those faults that are a configuration; the few steps are whole epochs."""
     head, trainer, optimizer = config.head, config.trainer, config.optimizer
     if Fault.unit_norm in faults:
         head = dataclasses.replace(head, standardize=False)
     if Fault.steps in faults:
-        epoch = steps(dataset.splits["train"], trainer.batch_size, balance)
+        epoch = steps(dataset.splits["train"], trainer.batch_size)
         few = min(trainer.epochs, max(1, round(FEW_STEPS / epoch)))
         trainer = dataclasses.replace(trainer, epochs=few)
     if Fault.learning_rate in faults:
@@ -176,12 +191,14 @@ def _with_faults(
     return dataclasses.replace(config, head=head, trainer=trainer, optimizer=optimizer)
 
 
-def _figures(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict | None:
+def _figures(
+    config: Config, model: keras.Model, inputs: MemoryInputs, dataset: Dataset, split: str
+) -> dict | None:
     rows = dataset.splits[split]
     if not len(rows):
         return None
     probabilities = predict_split(
-        with_probabilities(stage.model), stage.inputs, dataset, split, stage.batch_size,
+        with_probabilities(model), inputs, dataset, split, config.trainer.batch_size,
         config.data.average_mirror,
     )
     return metrics(probabilities, dataset.labels[rows])
@@ -203,14 +220,12 @@ def _step_seconds(
     linear = build_linear(config, descriptor.output.shape[1:], len(dataset.class_names))
     sample = keras.Input(features.shape)
     model = keras.Model(sample, linear(build_norm(faults)(descriptor(sample))))
-    model.compile(
-        optimizer=keras.optimizers.SGD(LOW_RATE),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        run_eagerly=looped,
-    )
+    step = training_step(model, build_optimizer(config.optimizer, LOW_RATE))
+    if not looped:
+        step = tf.function(step)
     taken = []
     for _ in range(2 if looped else TIMED_STEPS):
         started = time.perf_counter()
-        model.train_on_batch(maps, labels)
+        step(maps, labels)
         taken.append(time.perf_counter() - started)
     return round(min(taken) * size / len(rows), 4)

@@ -42,7 +42,7 @@ def final_table(results: dict, folder: Path) -> str:
     if "classes" in results:
         return f"\n{one_class_table(results)}\n\n{_where(folder)}"
     if "variants" in results:
-        return f"\n{post_mortem_table(results)}\n\n{_where(folder)}"
+        return f"\n{post_mortem_table(results)}\n\nfolder     {folder}"
     stages = results["stages"]
     named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
     if "untrained" in results:

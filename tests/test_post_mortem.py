@@ -57,7 +57,7 @@ def test_every_head_is_trained_timed_and_shown(finished):
     assert tuple(found["variants"]) == FEW
     for record in found["variants"].values():
         assert 0 <= record["test"]["accuracy"] <= 1 and record["step_seconds"] > 0
-        assert record["stages"]["head"]["epochs"] == 2  # fewer than 490 steps, which are no target
+        assert record["stages"]["head"]["epochs"] == 2  # 490 steps are the most, and no target
     lines = final_table(found, finished).splitlines()
     assert [name for name in FEW if any(line.startswith(f"{name}  ") for line in lines)] == [*FEW]
 
@@ -99,6 +99,8 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
         ("solver=svm", "solver=svm: task=post_mortem trains every head by steps; set it to sgd"),
         ("head=average", "rebuilds this head; set it to improved_bilinear"),
         ("head.reduction=4", "pools each map once; set it to null"),
+        ("head.embedding=8", "classifies descriptors themselves; set it to null"),
+        ("trainer.classes_per_batch=2", "shuffles all pictures; set it to null"),
         ("trainer.feature_store=false", "pools stored features; set it to true"),
         ("trainer.fine_tune_epochs=1", "has no second stage; set it to 0"),
         ("trainer.descriptor_gib=0", "raise it, or set data.mirror=false or data.limit"),
