@@ -60,11 +60,9 @@ def run(config: Config, folder: Path) -> dict:
     _check(config)
     dataset = open_dataset(config.data, config.seed)
     print(dataset.summary(), flush=True)
-    if dataset.citation:
-        (folder / "citation.bib").write_text(dataset.citation)
-    run_folder.write_json(folder / "classes.json", dataset.class_names)
     config = settle_precision(config, dataset, folder)
     begin(config)
+    run_folder.write_data(folder, dataset)
     backbone = build_backbone(config.backbone, config.data.image_size)
     features = stored_features(config, dataset, backbone)
     trained = {faults - {Fault.loops} for faults in VARIANTS.values()}  # which changes no figure
@@ -81,8 +79,7 @@ def run(config: Config, folder: Path) -> dict:
     results = {
         **{split: variants["no fault"][split] for split in ("val", "test")},
         "variants": variants,
-        "data": {name: len(rows) for name, rows in dataset.splits.items()}
-        | {"classes": len(dataset.class_names), "damaged": list(dataset.damaged)},
+        "data": dataset.sizes(),
         "precision": config.trainer.precision.value,
         "seconds": round(time.perf_counter() - started, 3),
     }

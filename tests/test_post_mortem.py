@@ -81,15 +81,15 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
 
     def killed(path, content):
         save(path, content)
-        saved.append(path)
-        if len(saved) == 3:  # the classes, and two heads
+        saved.append(path.name)
+        if path.name == "record.json" and saved.count(path.name) == 2:  # of three heads
             raise SystemExit(75)
 
     monkeypatch.setattr(run_folder, "write_json", killed)
     with pytest.raises(SystemExit):
         run_in(post_mortem, tmp_path / "run", "task=post_mortem")
     folder = run_in(post_mortem, tmp_path / "run", "task=post_mortem")
-    assert [path.name for path in saved[3:]] == ["classes.json", "record.json", "metrics.json"]
+    assert saved.count("record.json") == 3 and saved[-1] == "metrics.json"
     assert accuracies(folder) == accuracies(finished)
 
 
