@@ -15,15 +15,17 @@ SUFFIX = ".hparams"  # of the event file, by which it is found again
 
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
-    """Writes `config` as the text "config", every set key of it for HParams, and each final figure
-    as the scalar "test/accuracy" etc.
+    """Writes `config` as the text "config" and, key by key, for HParams, and each final figure as
+    the scalar "Test/accuracy" etc.
 
-    Written again, it replaces what it wrote before.
+    Of all scalars, sorted by name, the table shows the first five unasked: the capital puts these
+    before "epoch_accuracy". Written again, it replaces what it wrote before.
 
     Args:
-        folder: the run's; its name in the table, so that runs of one configuration stay two rows.
-        config: see `conf/schema.py`; keys that are null are left out.
-        results: of `metrics.json`: a dictionary of numbers, or `None`, for "val" and for "test".
+        folder: the run's; named in the table, so that runs of one configuration stay two rows.
+        config: see `conf/schema.py`.
+        results: of `metrics.json`: a dictionary, or `None`, for "val" and for "test". Counts are
+            no figures.
     """
     board = folder / "tensorboard"
     for written in board.glob(f"*{SUFFIX}"):
@@ -31,25 +33,31 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
     with tf.summary.create_file_writer(str(board), filename_suffix=SUFFIX).as_default(step=0):
         lines = run_folder.as_yaml(config).splitlines()
         tf.summary.text("config", "".join(f"    {line}\n" for line in lines))
-        hp.hparams(flat(config), trial_id=str(folder))
+        hp.hparams(flat(config), trial_id=f"{folder.name} in {folder.parent}")
         for split in ("val", "test"):
             for name, value in (results[split] or {}).items():
-                if isinstance(value, (int, float)):
-                    tf.summary.scalar(f"{split}/{name}", value)
+                if isinstance(value, float):
+                    tf.summary.scalar(f"{split.capitalize()}/{name}", value)
         end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
         tf.summary.experimental.write_raw_pb(end.SerializeToString())
 
 
 def flat(config: Config) -> dict[str, bool | int | float | str]:
-    """`{"seed": 0, "head.name": "average", ...}`, without null and what changes no result."""
+    """`{"seed": 0, "head.name": "average", ...}`, without what changes no result.
+
+    Null is "null": left out, it would be no value that a key can have besides another, and the
+    table would not show that runs differ in it.
+    """
     return {
         key: _plain(value)
         for key, value in dotted(dataclasses.asdict(config)).items()
-        if value is not None and key != "force"
+        if key != "force"
     }
 
 
 def _plain(value):
+    if value is None:
+        return "null"
     if isinstance(value, enum.Enum):
         return value.value
     return ", ".join(map(str, value)) if isinstance(value, list) else value

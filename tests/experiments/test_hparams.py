@@ -16,19 +16,24 @@ from experiments.hparams import flat, log_hparams
 RESULTS = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25, "pictures": 4}}
 
 
-def rows_in(folder) -> list[dict]:
-    """HParams' answer to the request that its page makes, sorted by test accuracy, best first."""
+def answer_of(folder, page: str, asked: dict) -> dict:
+    """HParams' answer to a request that its page makes."""
     runs = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
     context = TBContext(data_provider=data_provider.MultiplexerDataProvider(runs, str(folder)))
     client = Client(application.TensorBoardWSGI([HParamsPlugin(context)]))
-    accuracy = {"metric": {"tag": "test/accuracy"}}
+    answer = client.post(f"/data/plugin/hparams/{page}", json=asked)
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.text)
+
+
+def rows_in(folder) -> list[dict]:
+    """The table's rows, sorted by test accuracy, best first."""
+    accuracy = {"metric": {"tag": "Test/accuracy"}}
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
     asked = {
         "experimentName": "", "allowedStatuses": statuses, "startIndex": 0, "sliceSize": 100,
         "colParams": [accuracy | {"order": "ORDER_DESC"}],
     }
-    answer = client.post("/data/plugin/hparams/session_groups", json=asked)
-    assert answer.status_code == 200, answer.text
     return [
         {
             "hparams": group["hparams"],
@@ -36,15 +41,15 @@ def rows_in(folder) -> list[dict]:
             "sessions": len(group["sessions"]),
             "status": group["sessions"][0]["status"],
         }
-        for group in json.loads(answer.text).get("sessionGroups", [])
+        for group in answer_of(folder, "session_groups", asked).get("sessionGroups", [])
     ]
 
 
-def test_every_set_key_is_a_plain_value_and_null_is_left_out(make_config):
+def test_every_key_is_a_plain_value(make_config):
     found = flat(make_config("head=average", "seed=3", "optimizer.schedule=step"))
     assert found["seed"] == 3 and found["head.name"] == "average" and found["head.l2"] is True
     assert found["optimizer.schedule"] == "step" and found["trainer.batch_size"] == 32
-    assert "head.root" not in found and "force" not in found
+    assert found["head.root"] == "null" and "force" not in found
     assert all(isinstance(value, (bool, int, float, str)) for value in found.values())
 
 
@@ -52,7 +57,7 @@ def test_a_row_holds_configuration_and_final_figures(make_config, tmp_path):
     log_hparams(tmp_path / "run", make_config("head=mpn_cov"), RESULTS)
     (row,) = rows_in(tmp_path)
     assert row["hparams"]["head.name"] == "mpn_cov" and row["status"] == "STATUS_SUCCESS"
-    assert row["metrics"] == {"val/accuracy": 0.5, "test/accuracy": 0.25, "test/pictures": 4}
+    assert row["metrics"] == {"Val/accuracy": 0.5, "Test/accuracy": 0.25}
 
 
 def test_the_configuration_is_there_to_read(make_config, tmp_path):
@@ -65,14 +70,14 @@ def test_the_configuration_is_there_to_read(make_config, tmp_path):
 def test_without_validation_there_is_the_test_split(make_config, tmp_path):
     log_hparams(tmp_path, make_config(), RESULTS | {"val": None})
     (row,) = rows_in(tmp_path)
-    assert set(row["metrics"]) == {"test/accuracy", "test/pictures"}
+    assert set(row["metrics"]) == {"Test/accuracy"}
 
 
 def test_written_again_it_is_still_one_row(make_config, tmp_path):
     for accuracy in (0.5, 0.75):
         log_hparams(tmp_path, make_config(), RESULTS | {"test": {"accuracy": accuracy}})
     (row,) = rows_in(tmp_path)
-    assert (row["sessions"], row["metrics"]["test/accuracy"]) == (1, 0.75)
+    assert (row["sessions"], row["metrics"]["Test/accuracy"]) == (1, 0.75)
 
 
 def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
@@ -81,13 +86,26 @@ def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
     assert {(row["hparams"]["head.name"], row["hparams"]["seed"]) for row in rows} == {
         (head, seed) for head in ("average", "bilinear") for seed in (0, 1)
     }
-    accuracies = [row["metrics"]["test/accuracy"] for row in rows]
+    accuracies = [row["metrics"]["Test/accuracy"] for row in rows]
     assert accuracies == sorted(accuracies, reverse=True)
     written = [
         json.loads(path.read_text())["test"]["accuracy"] for path in folder.glob("*/metrics.json")
     ]
     assert sorted(accuracies) == pytest.approx(sorted(written))
     assert "epoch_accuracy" in rows[0]["metrics"]
+    shown = answer_of(folder, "experiment", {"experimentName": "", "includeMetrics": True})
+    assert {"Test/accuracy", "Val/accuracy"} < {
+        metric["name"]["tag"] for metric in shown["metricInfos"][:5]  # the columns shown unasked
+    }
+    assert {"head.name", "seed"} < {key["name"] for key in shown["hparamInfos"] if key["differs"]}
+
+
+def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path):
+    for root in ("null", "exact"):
+        config = make_config("head=bilinear", f"head.root={root}")
+        log_hparams(tmp_path / root, config, RESULTS)
+    keys = answer_of(tmp_path, "experiment", {"experimentName": ""})["hparamInfos"]
+    assert [key["name"] for key in keys if key["differs"]] == ["head.root"]
 
 
 def test_a_run_that_went_on_and_one_that_was_repeated_are_one_row(train):
