@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from data.pictures import evaluation_view
-from experiments.figures import pixels
+from experiments.figures import pixels, shortened
 
 MOST_CLASSES = 40  # in the bar chart: the worst ones
 MOST_PAIRS = 5
@@ -37,15 +37,16 @@ def draw_accuracies(found: list[tuple[str, float, int]]) -> np.ndarray:
     axes = figure.subplots()
     shares = [share for _, share, _ in shown]
     bars = axes.barh(range(len(shown)), shares, color="#4c78a8")
-    axes.set_yticks(range(len(shown)), [f"{name} ({count})" for name, _, count in shown])
+    labels = [f"{shortened(name)} ({count})" for name, _, count in shown]
+    axes.set_yticks(range(len(shown)), labels)
     axes.bar_label(bars, [f"{share:.2f}" for share in shares], padding=3)
     mean = float(np.mean([share for _, share, _ in found]))
     left_out = "" if len(found) == len(shown) else f", the worst {len(shown)} of {len(found)}"
     axes.set(
         xlim=(0, 1.1), ylim=(-0.6, len(shown) - 0.4),
         xlabel="share of the class's test pictures that is right",
-        title=f"accuracy by class{left_out}; mean of classes {mean:.3f}",
     )
+    figure.suptitle(f"accuracy by class{left_out}; mean of classes {mean:.3f}", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     return pixels(figure)
 
@@ -102,5 +103,5 @@ def _surest(number: int, labels: np.ndarray, probabilities: np.ndarray) -> np.nd
 
 
 def _said(dataset: Dataset, label: int, prediction: int) -> str:
-    true, said = dataset.class_names[label], dataset.class_names[prediction]
+    true, said = (shortened(dataset.class_names[number]) for number in (label, prediction))
     return true if label == prediction else f"{true}\ntaken for\n{said}"

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from conf.schema import Config, HeadConfig, Pooling
 from data.datasets import Dataset
 from data.inputs import PictureInputs
-from experiments.figures import pixels
+from experiments.figures import pixels, shortened
 from models.classifier import Classifier
 from models.heads import build_descriptor
 
@@ -81,7 +81,7 @@ def evidence(
     first, second = order[:, 0], order[:, 1]
     parts = contributions(config.head, config.seed, classifier.linear, maps, first, second)
     lines = -(-len(rows) // COLUMNS)
-    figure = Figure(figsize=(12, 2.35 * lines + 0.5), layout="constrained", dpi=80)
+    figure = Figure(figsize=(12, 2.45 * lines + 0.5), layout="constrained", dpi=80)
     figure.suptitle(
         "what speaks for the predicted class (red) and for the next one (blue), by position"
     )
@@ -92,10 +92,12 @@ def evidence(
         left, right = figure.axes[2 * i : 2 * i + 2]
         left.imshow(pictures[i])
         _overlay(right, pictures[i], parts[i])
-        said, other, true = (dataset.class_names[k] for k in (first[i], second[i], labels[i]))
-        wrong = "" if said == true else f"  (wrong: {true})"
+        said, other, true = (
+            shortened(dataset.class_names[k]) for k in (first[i], second[i], labels[i])
+        )
+        wrong = first[i] != labels[i]
         left.set_title(
-            f"{said}{wrong}\nnot {other}", fontsize=8, loc="left",
+            f"{said}\nnot {other}" + (f"\nis {true}" if wrong else ""), fontsize=8, loc="left",
             color="#c00000" if wrong else "black",
         )
     return pixels(figure)

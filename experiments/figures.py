@@ -8,8 +8,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from data.pictures import evaluation_view
+from experiments.report import SHORT
 
 MOST_NAMED = 60  # classes, up to which a confusion matrix names each
+MOST_LETTERS = 26  # of a class in a label
 
 
 def confusion_matrix(
@@ -26,11 +28,11 @@ def confusion_matrix(
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     accuracy = np.mean(labels == predictions)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {accuracy:.3f}")
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"accuracy {accuracy:.3f}")
     if classes <= MOST_NAMED:
-        size = 10 if classes <= 20 else 6
-        axes.set_xticks(range(classes), class_names, rotation=90, fontsize=size)
-        axes.set_yticks(range(classes), class_names, fontsize=size)
+        names, size = list(map(shortened, class_names)), 10 if classes <= 20 else 8
+        axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(classes), names, fontsize=size)
     if classes <= 12:
         for (row, column), share in np.ndenumerate(shares):
             if share:
@@ -58,8 +60,8 @@ def worst_mistakes(
     for axes, i in zip(figure.axes, worst, strict=False):
         name = dataset.pictures.name(rows[i])
         axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
-        said, true = dataset.class_names[predictions[i]], dataset.class_names[labels[i]]
-        axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=10)
+        said, true = (shortened(dataset.class_names[k]) for k in (predictions[i], labels[i]))
+        axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=9)
     return pixels(figure)
 
 
@@ -79,7 +81,7 @@ def roc_curves(
     for style, (kind, by_scorer) in zip(("--", "-"), scores.items(), strict=True):
         for number, (name, values) in enumerate(by_scorer.items()):
             false, true, _ = roc_curve(truth, values)
-            label = f"{kind}, {name}: {roc_auc_score(truth, values):.3f}"
+            label = f"{kind}, {SHORT[name]}: {roc_auc_score(truth, values):.3f}"
             axes.plot(false, true, style, color=f"C{number}", label=label)
     axes.set(
         xlabel="aliens taken for the target", ylabel="targets recognised", title=title,
@@ -115,13 +117,21 @@ def neighbours(
         place = places[line, column]
         name = dataset.pictures.name(rows[place])
         axes.imshow(evaluation_view(dataset.pictures.encoded(rows[place]), name, config))
-        axes.set_title(dataset.class_names[labels[place]], fontsize=9)
+        axes.set_title(shortened(dataset.class_names[labels[place]]), fontsize=8)
         axes.set(xticks=[], yticks=[])
         right = labels[place] == labels[queries[line]]
         frame = "black" if column == 0 else "green" if right else "red"
         for side in axes.spines.values():
             side.set(edgecolor=frame, linewidth=1 if column == 0 else 4)
     return pixels(figure)
+
+
+def shortened(name: str) -> str:
+    """A class's name for a label; a long one without its middle, so that labels do not overlap."""
+    if len(name) <= MOST_LETTERS:
+        return name
+    half = (MOST_LETTERS - 1) // 2
+    return f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
 
 
 def pixels(figure: Figure) -> np.ndarray:

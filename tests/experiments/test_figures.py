@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from data.datasets import Dataset, open_dataset
-from experiments.figures import confusion_matrix, neighbours, worst_mistakes
+from experiments.figures import (
+    MOST_LETTERS,
+    confusion_matrix,
+    neighbours,
+    shortened,
+    worst_mistakes,
+)
 
 CLASSES = ["ant", "bee", "cat"]
 
@@ -28,6 +34,12 @@ def test_confusions_that_differ_look_different():
     right = confusion_matrix(labels, labels, CLASSES)
     wrong = confusion_matrix(labels, np.array([0, 1, 1, 2]), CLASSES)
     assert (right != wrong).any()
+
+
+def test_a_long_name_keeps_both_ends():
+    assert shortened("red_capped_goldbreast") == "red_capped_goldbreast"
+    found = shortened("Chevrolet Silverado 1500 Hybrid Crew Cab 2012")
+    assert found == "Chevrolet Si…rew Cab 2012" and len(found) <= MOST_LETTERS
 
 
 def test_a_class_without_pictures_is_no_division_by_zero():
