@@ -22,7 +22,7 @@ class Dynamics(keras.callbacks.Callback):
     Args:
         folder: where the events go; the tag names the variable.
         steps: of an epoch; the step is the last one.
-        every: epochs from one histogram to the next; norms come each epoch.
+        every: epochs from one histogram to the next, beside the last one's; norms come each epoch.
     """
 
     def __init__(self, folder: Path, steps: int, every: int):
@@ -52,7 +52,7 @@ class Dynamics(keras.callbacks.Callback):
             update = after - before
             for tag, value in _norms(gradient, update, after).items():
                 events.MergeFrom(scalar_pb(f"{tag}/{variable.path}", value))
-            if epoch % self.every == 0:
+            if epoch % self.every == 0 or epoch + 1 == self.params["epochs"]:
                 events.MergeFrom(histogram_pb(f"weights/{variable.path}", _some(after)))
                 events.MergeFrom(histogram_pb(f"updates/{variable.path}", _some(update)))
         with self.writer.as_default():

@@ -71,6 +71,11 @@ def test_histograms_come_every_so_many_epochs(tmp_path):
         assert [event.step for event in events.Tensors(tag)] == [0, 2]
 
 
+def test_the_last_epoch_has_histograms_however_short_a_stage_is(tmp_path):
+    events = fitted(tmp_path, every=5)
+    assert [event.step for event in events.Tensors("weights/dense/kernel")] == [0, 2]
+
+
 def test_a_scaled_loss_shows_unscaled_gradients(tmp_path):
     plain = curve(fitted(tmp_path / "plain", epochs=1), "gradient norm/all")[0]
     scaled = curve(fitted(tmp_path / "s", "mixed_float16", epochs=1), "gradient norm/all")[0]
