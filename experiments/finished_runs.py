@@ -20,12 +20,14 @@ class FinishedRun:
     """A run's folder, read.
 
     Attributes:
+        folder: where it lies.
         seed: what it was seeded with.
         config: all other keys that can change a result, dotted, as text. What an older run does not
             have is at its default.
         metrics: its `metrics.json`.
     """
 
+    folder: Path
     seed: int
     config: dict[str, str]
     metrics: dict
@@ -50,7 +52,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             metrics = json.loads(path.read_text())
             for name, figures in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}
-                run = FinishedRun(keys["seed"], own, figures)
+                run = FinishedRun(path.parent, keys["seed"], own, figures)
                 found[run.seed, tuple(sorted(own.items()))] = run
     return list(found.values())
 

@@ -11,7 +11,8 @@ from experiments.finished_runs import read_failures, read_runs, what_varied
 def test_a_run_is_its_seed_its_other_settings_as_text_and_its_metrics(tmp_path):
     finished_run(tmp_path / "0", 0.5, seed=3)
     (run,) = read_runs([tmp_path])
-    assert run.seed == 3 and run.metrics["test"] == {"accuracy": 0.5}
+    assert (run.folder, run.seed) == (tmp_path / "0", 3)
+    assert run.metrics["test"] == {"accuracy": 0.5}
     assert (run.config["head.name"], run.config["head.root"]) == ("bilinear", "null")
     assert (run.config["head.l2"], run.config["optimizer.learning_rate"]) == ("true", "10.0")
     assert not {"seed", "force", "trainer.feature_dir"} & set(run.config)
