@@ -46,7 +46,8 @@ def log_classification(
         found = spectra(pooling, pooled_maps(classifier, pictures))
         images["spectrum"] = draw_spectra(*found, pooling.root)
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        tf.summary.text("test/accuracy by class", class_figures.accuracy_markdown(accuracies))
+        # Under a name of its own: TensorBoard shows one kind of thing a tag.
+        tf.summary.text("test/table of classes", class_figures.accuracy_markdown(accuracies))
         for name, image in images.items():
             tf.summary.image(f"test/{name}", image[None])
         tf.summary.graph(_graph(classifier))

@@ -42,10 +42,12 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train):
 
     _, folder = train()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert set(logs.Tags()["tensors"]) >= {
-        "config", "test/confusion", "test/worst mistakes", "test/accuracy by class",
-        "test/confused pairs", "test/evidence", "test/spectrum",
-    } and logs.Tags()["graph"]
+    assert logs.Tags()["graph"]
+    assert set(logs.PluginTagToContent("text")) >= {"config", "test/table of classes"}
+    assert set(logs.PluginTagToContent("images")) == {
+        "test/confusion", "test/worst mistakes", "test/accuracy by class", "test/confused pairs",
+        "test/evidence", "test/spectrum",
+    }
     dynamics = EventAccumulator(str(folder / "dynamics")).Reload().Tags()["tensors"]
     assert {"gradient norm/all", "weights/classifier/kernel"} <= set(dynamics)
     for split in ("train", "validation"):
