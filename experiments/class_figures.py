@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from data.pictures import evaluation_view
-from experiments.figures import pixels, shortened
+from experiments.figures import panels, pixels, shortened
 
 MOST_CLASSES = 40  # in the bar chart: the worst ones
 MOST_PAIRS = 5
@@ -71,7 +71,7 @@ def draw_confused_pairs(
     figure = Figure(figsize=(12, 2.45 * lines + 0.6), layout="constrained", dpi=80)
     title = "classes taken for each other most often" if pairs else "no mistakes"
     figure.suptitle(f"{title}: right pictures of one, mistakes (red), right pictures of the other")
-    grid = figure.subplots(lines, 6, squeeze=False)
+    grid = panels(figure, lines, 6)
     for axes in grid.flat:
         axes.set_axis_off()
     for line, (one, other, count) in zip(grid, pairs, strict=False):

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from conf.schema import Config, HeadConfig, Pooling
 from data.datasets import Dataset
 from data.inputs import PictureInputs
-from experiments.figures import pixels, shortened
+from experiments.figures import panels, pixels, shortened
 from models.classifier import Classifier
 from models.heads import build_descriptor
 
@@ -85,7 +85,7 @@ def evidence(
     figure.suptitle(
         "what speaks for the predicted class (red) and for the next one (blue), by position"
     )
-    for axes in figure.subplots(lines, 2 * COLUMNS, squeeze=False).flat:
+    for axes in panels(figure, lines, 2 * COLUMNS).flat:
         axes.set_axis_off()
     labels = dataset.labels[dataset.splits["test"]][rows]
     for i in range(len(rows)):

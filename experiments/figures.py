@@ -55,7 +55,7 @@ def worst_mistakes(
     lines = max(1, -(-len(worst) // columns))
     figure = Figure(figsize=(11, 3.2 * lines), layout="constrained", dpi=80)
     figure.suptitle(f"the surest of {np.sum(sureness >= 0)} mistakes in {len(rows)} pictures")
-    for axes in figure.subplots(lines, columns, squeeze=False).flat:
+    for axes in panels(figure, lines, columns).flat:
         axes.set_axis_off()
     for axes, i in zip(figure.axes, worst, strict=False):
         name = dataset.pictures.name(rows[i])
@@ -111,19 +111,25 @@ def neighbours(
     figure.suptitle(f"query, and its nearest (the first is right for {hits:.1%} of all)")
     places = np.concatenate([queries[:, None], nearest[queries]], axis=1)
     for axes, (line, column) in zip(
-        figure.subplots(len(queries), columns, squeeze=False).flat, np.ndindex(places.shape),
+        panels(figure, len(queries), columns).flat, np.ndindex(places.shape),
         strict=True,
     ):
         place = places[line, column]
         name = dataset.pictures.name(rows[place])
         axes.imshow(evaluation_view(dataset.pictures.encoded(rows[place]), name, config))
         axes.set_title(shortened(dataset.class_names[labels[place]]), fontsize=8)
-        axes.set(xticks=[], yticks=[])
         right = labels[place] == labels[queries[line]]
         frame = "black" if column == 0 else "green" if right else "red"
         for side in axes.spines.values():
             side.set(edgecolor=frame, linewidth=1 if column == 0 else 4)
     return pixels(figure)
+
+
+def panels(figure: Figure, lines: int, columns: int) -> np.ndarray:
+    """A grid of axes for pictures, without ticks: to lay these out took most of the time, although
+    they were not drawn."""
+    bare = {"xticks": [], "yticks": []}
+    return figure.subplots(lines, columns, squeeze=False, subplot_kw=bare)
 
 
 def shortened(name: str) -> str:
