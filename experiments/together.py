@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conf.schema import Config
+from errors import UserError
 from experiments import run_folder
 from experiments.commands import import_tensorflow
+
+# What may differ from machine to machine.
+PATHS = {"data.path", "reference.path", "backbone.weights", "trainer.feature_dir"}
 
 
 def run_together(
@@ -26,10 +30,12 @@ def run_together(
         UserError: of the experiment, on the worker that it happened to.
     """
     import_tensorflow()
+    from experiments.hparams import flat
     from training.workers import lost_workers, workers_of
 
     workers = workers_of(config)
     with lost_workers(), tempfile.TemporaryDirectory() as nowhere:
+        _check_same(flat(config), workers.from_chief(flat(config)), workers.index)
         if workers.is_chief:
             results = workers.from_chief(run_folder.enter(folder, config))
         else:
@@ -38,3 +44,14 @@ def run_together(
             results = experiment(config, folder)
         workers.from_chief(None)  # an end that the others are not ready for looks like a failure
     return results
+
+
+def _check_same(own: dict, chiefs: dict, index: int) -> None:
+    """Workers that run something else would wait for one another, or worse."""
+    compared = (own | chiefs).keys() - PATHS
+    differing = sorted(key for key in compared if own.get(key) != chiefs.get(key))
+    if differing:
+        raise UserError(
+            f"worker {index + 1} has another {', '.join(differing)} than the first one; start all "
+            "with the same command"
+        )

@@ -216,3 +216,29 @@ def test_a_killed_worker_stops_the_other_and_both_go_on(start, start_two, killed
             worker.ends()
     assert all(stage == "fine_tune" for stage, *_ in chief.losses)
     assert_close(chief.metrics, undisturbed.metrics)
+
+
+# Mistakes
+
+
+def test_workers_with_other_configurations_say_so(start):
+    ports = free_ports(2)
+    chief = start("chief", *SMALL, ports=ports)
+    other = start("other", *SMALL, "seed=1", ports=ports, index=1)
+    assert "error: worker 2 has another seed than the first one" in other.ends(status=2)
+    assert "error: another worker has ended" in chief.ends(status=75)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("trainer.strategy=multi_worker",), "neither TF_CONFIG nor Slurm describes several"),
+        (("trainer.strategy=mirrored",), "takes several devices, and /device:CPU:0 is the only"),
+        (("experiment=birds_one_class", "trainer.strategy=mirrored"),
+         "task=one_class: takes trainer.strategy=none"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_a_mistake(train, overrides, said):
+    outcome, _ = train(*overrides)
+    assert outcome.status == 2
+    assert said in outcome.error

@@ -26,8 +26,12 @@ def gathered(values):
     context = tf.distribute.get_replica_context()
     if context is None or replicas() == 1:
         return values
-    # Identity gives each tensor a device, without which a worker's only replica cannot gather.
-    return context.all_gather(tf.nest.map_structure(tf.identity, values), axis=0)
+
+    def gather(value):  # each on its own: TensorFlow would pack those of several types together
+        # Identity gives the tensor a device, without which a worker's only replica cannot gather.
+        return context.all_gather(tf.identity(value), axis=0)
+
+    return tf.nest.map_structure(gather, values)
 
 
 def outputs_of(call, inputs, training):
