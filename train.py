@@ -84,7 +84,9 @@ def experiment(config: Config, folder: Path) -> dict:
     device = import_tensorflow()
     from experiments import classification, hparams, metric_learning, one_class, post_mortem
     from training.frozen import warn_of_unused_crops
+    from training.workers import workers_of
 
+    workers_of(config)  # a strategy that cannot be is told before anything is read
     print(f"{folder} on {device}", flush=True)
     warn_of_unused_crops(config)
     experiments = {

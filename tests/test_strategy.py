@@ -31,6 +31,7 @@ TRIPLETS = (
 )
 RUNS = {
     "classification": CLASSIFICATION,
+    "batch_norm": (*CLASSIFICATION, "head.reduction=4"),
     "center": CENTER,
     "triplet_hard": (*TRIPLETS, "loss=triplet_hard"),
     "triplet_semi_hard": (*TRIPLETS, "loss=triplet_semi_hard"),
@@ -61,7 +62,7 @@ class Worker:
     def weights(self) -> list[np.ndarray]:
         return run_folder.load_model(self.folder).get_weights()
 
-    def ends(self, status: int = 0, seconds: float = 300) -> str:
+    def ends(self, status: int = 0, seconds: float = 1500) -> str:
         """Waits for its end; returns what it printed."""
         found = self.process.wait(seconds)
         text = self.printed.read_text()
@@ -184,7 +185,7 @@ def test_triplets_of_a_replica_s_own_part_are_another_loss(start):
 # A worker that dies
 
 
-def in_stage_2(worker: Worker, seconds: float = 500) -> None:
+def in_stage_2(worker: Worker, seconds: float = 1500) -> None:
     """Waits until some steps of stage 2 are done."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and worker.process.poll() is None:
@@ -221,6 +222,7 @@ def test_a_killed_worker_stops_the_other_and_both_go_on(start, start_two, killed
 # Mistakes
 
 
+@pytest.mark.slow
 def test_workers_with_other_configurations_say_so(start):
     ports = free_ports(2)
     chief = start("chief", *SMALL, ports=ports)

@@ -7,6 +7,9 @@ replicas, and gathering hands each the gradient of its own outputs: the replicas
 to that of the batch.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -32,6 +35,23 @@ def gathered(values):
         return context.all_gather(tf.identity(value), axis=0)
 
     return tf.nest.map_structure(gather, values)
+
+
+@contextlib.contextmanager
+def whole_batch_norms(model: keras.Model) -> Iterator[None]:
+    """Has batch norm take its statistics over all replicas, as long as the model is trained: saved
+    so, it would be TensorFlow's alone."""
+    norms = [
+        layer for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for norm in norms:
+        norm.synchronized = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.synchronized = False
 
 
 def outputs_of(call, inputs, training):

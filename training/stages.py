@@ -1,5 +1,6 @@
 """One stage of training: a model, its inputs, so many epochs."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -16,7 +17,7 @@ from errors import UserError
 from training.callbacks import MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
 from training.dynamics import Dynamics
-from training.global_batch import GlobalBatchModel
+from training.global_batch import GlobalBatchModel, whole_batch_norms
 from training.keras_20585 import MendedFit
 from training.objectives import Objective
 from training.optimizers import build_optimizer
@@ -101,8 +102,9 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         )
     first_epoch = checkpoints.restore(model)
     started = time.perf_counter()
+    norms = whole_batch_norms(model) if workers.replicas > 1 else contextlib.nullcontext()
     try:
-        with user_errors():
+        with user_errors(), norms:
             _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
     except BaseException:  # SIGTERM and Ctrl-C too
         checkpoints.save()
