@@ -22,6 +22,8 @@ from errors import UserError
 from models.parts import Parts
 from training.cluster import cluster_of
 
+TOGETHER = (Task.classification, Task.metric_learning)  # tasks whose models are made in the scope
+
 
 class WorkerLost(UserError):
     """Another worker of the run has ended or cannot be reached, which is nobody's mistake."""
@@ -135,7 +137,7 @@ def workers_of(config: Config) -> Workers:
     Raises:
         UserError: there are not as many devices or workers as it takes, or the task takes one.
     """
-    if config.task is not Task.one_class:
+    if config.task in TOGETHER:
         return _workers_of(config.trainer.strategy)
     alone = config.trainer.strategy in (Strategy.auto, Strategy.none)
     if not alone or cluster_of(config.trainer.strategy, os.environ):
