@@ -69,7 +69,10 @@ def exit_when_terminated():
 def exit_with(error: Exception) -> NoReturn:
     """Prints a mistake in one line, and exits."""
     print_error(error)
-    sys.exit(status_of(error))
+    if status_of(error) != MISTAKE:  # TensorFlow would wait for those who are gone
+        sys.stdout.flush()
+        os._exit(status_of(error))
+    sys.exit(MISTAKE)
 
 
 def status_of(error: Exception) -> int:

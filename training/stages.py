@@ -163,6 +163,8 @@ def _fit(
     model.fit(
         batches,
         validation_data=validation,
+        # Keras cannot count what is distributed, and would take its end for a lack of data.
+        validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
         initial_epoch=first_epoch,
         epochs=stage.first_epoch + stage.epochs,
         steps_per_epoch=steps_per_epoch,
