@@ -141,8 +141,8 @@ def assert_close(found, expected) -> None:
 
 def both_equal_one(start, start_two, kind: str) -> None:
     alone = start("alone", *RUNS[kind])
-    alone.ends()
     chief, other = start_two("together", *RUNS[kind])
+    alone.ends()
     assert "waiting for the others" in chief.ends()
     other.ends()
     assert_same(chief, alone)
