@@ -12,6 +12,7 @@ command and hydra.sweep.dir=ITS_FOLDER.
 """
 
 import math
+import os
 import traceback
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from experiments.commands import (
     run_command,
     share_cores,
 )
+from training.cluster import cluster_of
 
 WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
 
@@ -65,25 +67,37 @@ def failed(folder: Path, reason: str) -> float:
 def run(config: Config, folder: Path) -> dict:
     """Hands the configuration to its experiment, unless that is finished, and prints the result."""
     from experiments import report, run_folder
+    from experiments.together import run_together
 
-    results = run_folder.enter(folder, config)
-    if results is None:
-        share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
-        device = import_tensorflow()
-        from experiments import classification, hparams, metric_learning, one_class, post_mortem
-        from training.frozen import warn_of_unused_crops
+    if cluster_of(config.trainer.strategy, os.environ):
+        results = run_together(config, folder, experiment)
+    else:
+        results = run_folder.enter(folder, config) or experiment(config, folder)
+    if "test" in results:  # the chief's, where several workers train
+        print(report.final_table(results, folder), flush=True)
+    return results
 
-        print(f"{folder} on {device}", flush=True)
-        warn_of_unused_crops(config)
-        experiments = {
-            Task.classification: classification.run,
-            Task.metric_learning: metric_learning.run,
-            Task.one_class: one_class.run,
-            Task.post_mortem: post_mortem.run,
-        }
-        results = experiments[config.task](config, folder)
+
+def experiment(config: Config, folder: Path) -> dict:
+    """Runs what the configuration describes, from where its folder has got to."""
+    share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
+    device = import_tensorflow()
+    from experiments import classification, hparams, metric_learning, one_class, post_mortem
+    from training.frozen import warn_of_unused_crops
+    from training.workers import workers_of
+
+    workers_of(config)  # a strategy that cannot be is told before anything is read
+    print(f"{folder} on {device}", flush=True)
+    warn_of_unused_crops(config)
+    experiments = {
+        Task.classification: classification.run,
+        Task.metric_learning: metric_learning.run,
+        Task.one_class: one_class.run,
+        Task.post_mortem: post_mortem.run,
+    }
+    results = experiments[config.task](config, folder)
+    if "test" in results:
         hparams.log_hparams(folder, config, results)
-    print(report.final_table(results, folder), flush=True)
     return results
 
 

@@ -105,6 +105,13 @@ class Schedule(enum.Enum):
     plateau = "plateau"
 
 
+class Strategy(enum.Enum):
+    auto = "auto"
+    none = "none"
+    mirrored = "mirrored"
+    multi_worker = "multi_worker"
+
+
 class Precision(enum.Enum):
     auto = "auto"
     float32 = "float32"
@@ -164,6 +171,7 @@ class LossConfig:
     margin: float = 0.2  # of the triplet losses
     soft: bool = False  # triplet_hard: softplus instead of a margin
     distance_metric: Distance = Distance.l2  # of the triplet losses
+    global_mining: bool = True  # triplets of the whole batch; false: of each replica's part alone
     compactness_weight: float = 0.1  # compactness: lambda, its factor beside cross-entropy
     center_weight: float = 0.003  # softmax_center: of the center loss beside the softmax loss
     center_rule: CenterRule = CenterRule.wen  # how centers follow; see losses/center_loss.py
@@ -204,6 +212,7 @@ class TrainerConfig:
     checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
     descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
     precision: Precision = Precision.float32  # of the backbone; auto measures float32 and bfloat16
+    strategy: Strategy = Strategy.auto  # auto: all GPUs, all workers of TF_CONFIG or Slurm
 
 
 @dataclasses.dataclass

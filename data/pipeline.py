@@ -3,6 +3,7 @@
 import contextlib
 import re
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +13,24 @@ from data.inputs import Inputs
 from errors import UserError
 
 
+class Share(NamedTuple):
+    """Of batches that are divided among `total` replicas: what `count` of them read, from `first`.
+
+    A batch is cut into parts of the same size, or one sample more: none at all, where it has fewer
+    samples than there are replicas. The parts of one worker's replicas follow one another.
+    """
+
+    first: int
+    count: int
+    total: int
+
+
+WHOLE = Share(0, 1, 1)
+
+
 def training_batches(
     inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
-    seed: int, first_epoch: int = 0, balance: Balance | None = None,
+    seed: int, first_epoch: int = 0, balance: Balance | None = None, share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of (sample, label); an epoch is `steps(rows, batch_size, balance)` of them.
 
@@ -24,6 +40,7 @@ def training_batches(
     Args:
         classes: the length of one-hot labels; `None` gives the labels as they are.
         balance: makes up each batch, instead of chance and `batch_size`.
+        share: what to read of each batch.
     """
 
     def balanced(epoch):
@@ -42,12 +59,16 @@ def training_batches(
         return inputs.training(batch, seed, int(epoch))
 
     order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
-    return _load(order, read, inputs, labels, classes)
+    batches = _load(_shared(order, share), read, inputs, labels, classes)
+    if share != WHOLE:  # or workers would ask one another before each step whether it is the last
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return batches.apply(endless)
+    return batches
 
 
 def evaluation_batches(
     inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
-    mirrored: bool = False,
+    mirrored: bool = False, share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Finite batches of (sample, label), in the order of `rows`; see `training_batches`."""
 
@@ -55,8 +76,8 @@ def evaluation_batches(
         return inputs.evaluation(batch, mirrored)
 
     order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
-    return _load(order.map(lambda batch: (batch, tf.zeros((), tf.int64))), read, inputs, labels,
-                 classes)
+    order = order.map(lambda batch: (batch, tf.zeros((), tf.int64)))
+    return _load(_shared(order, share), read, inputs, labels, classes)
 
 
 def steps(rows: np.ndarray, batch_size: int, balance: Balance | None = None) -> int:
@@ -79,14 +100,29 @@ def user_errors():
         raise UserError(found.group(1)) from error
 
 
+def _shared(order: tf.data.Dataset, share: Share) -> tf.data.Dataset:
+    if share == WHOLE:
+        return order
+
+    def parts(batch, epoch):
+        def part(replica):
+            ends = tf.shape(batch, tf.int64)[0] * tf.stack([replica, replica + 1]) // share.total
+            return batch[ends[0] : ends[1]], epoch
+
+        return tf.data.Dataset.range(share.first, share.first + share.count).map(part)
+
+    return order.flat_map(parts)
+
+
 def _load(order, read, inputs: Inputs, labels, classes: int | None) -> tf.data.Dataset:
     dtype, shape = tf.as_dtype(inputs.dtype), (None, *inputs.shape)
     # TensorFlow keeps each function of numpy_function for as long as the process lives. It may keep
     # this one; all the descriptors of each run of a sweep it may not.
     alive = weakref.ref(inputs)
+    nothing = np.empty((0, *inputs.shape), inputs.dtype)
 
     def fetch(batch, epoch):
-        return read(alive(), batch, epoch)
+        return read(alive(), batch, epoch) if len(batch) else nothing
 
     def load(batch, epoch):
         # Not stateful: the same arguments give the same batch, so calls may run in parallel.

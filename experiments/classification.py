@@ -25,6 +25,7 @@ from training.softmax_center import SoftmaxCenterModel, build_center_loss
 from training.stages import Stage, fit_stage
 from training.svm import check_svm, fit_svm
 from training.two_stages import fine_tune_stage, head_stage
+from training.workers import workers_of
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -32,7 +33,8 @@ def run(config: Config, folder: Path) -> dict:
 
     Returns:
         What `metrics.json` holds: "val" and "test" figures of the final model, "stages" with a
-        record of each, and the data set's and the model's sizes.
+        record of each, and the data set's and the model's sizes. Of several workers the chief alone
+        has more than "val".
 
     Raises:
         UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
@@ -44,10 +46,12 @@ def run(config: Config, folder: Path) -> dict:
     begin(config)
     classes = len(dataset.class_names)
     balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
-    classifier = build_classifier(config, classes)
+    workers = workers_of(config)
+    classifier = workers.build(build_classifier, config, classes)
     if config.solver is Solver.svm:
         check_svm(config, dataset, classifier.descriptor)
-    center_loss = build_center_loss(config, classifier)
+    with workers.scope():
+        center_loss = build_center_loss(config, classifier)
     run_folder.write_data(folder, dataset)
     size = classifier.descriptor.output.shape[-1]
     print(f"{config.backbone.name}, {config.head.name}: {size} numbers a picture", flush=True)
@@ -74,6 +78,8 @@ def run(config: Config, folder: Path) -> dict:
         )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
+    if not workers.is_chief:
+        return {"val": records[stage.name]["val"]}
 
     run_folder.save_model(folder, classifier.complete)
     probabilities = _predict(config, stage, dataset, "test")
@@ -100,7 +106,8 @@ def _fitted(
     if center_loss is None:
         return None
     network = classifier.with_embedding(model)
-    return SoftmaxCenterModel(network, center_loss, config.loss.center_weight)
+    with workers_of(config).scope():
+        return SoftmaxCenterModel(network, center_loss, config.loss.center_weight)
 
 
 def _predict(config: Config, stage: Stage, dataset: Dataset, split: str) -> np.ndarray:

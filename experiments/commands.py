@@ -42,7 +42,7 @@ def _status(main: Callable[[], object]) -> int | str | None:
         if debugging:
             raise
         print_error(error)
-        return MISTAKE
+        return status_of(error)
     except KeyboardInterrupt:
         return "interrupted"
     except SystemExit as exit:
@@ -69,7 +69,15 @@ def exit_when_terminated():
 def exit_with(error: Exception) -> NoReturn:
     """Prints a mistake in one line, and exits."""
     print_error(error)
+    if status_of(error) != MISTAKE:  # TensorFlow would wait for those who are gone
+        sys.stdout.flush()
+        os._exit(status_of(error))
     sys.exit(MISTAKE)
+
+
+def status_of(error: Exception) -> int:
+    """The exit status: that of a mistake, unless the error has its own."""
+    return getattr(error, "status", MISTAKE)
 
 
 def print_error(error: Exception) -> None:

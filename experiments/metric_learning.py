@@ -24,6 +24,7 @@ from training.precision import settle_precision
 from training.reproducibility import begin
 from training.stages import Stage, fit_stage
 from training.two_stages import fine_tune_stage, head_stage
+from training.workers import workers_of
 
 SHOWN = 5  # neighbours of a query in the picture
 
@@ -34,7 +35,8 @@ def run(config: Config, folder: Path) -> dict:
     Returns:
         What `metrics.json` holds: retrieval figures of the final embeddings as "val" and "test", of
         the untrained descriptors of the same test pictures as "untrained", "stages" with a record
-        of each, and the data set's and the model's sizes.
+        of each, and the data set's and the model's sizes. Of several workers the chief alone has
+        more than "val".
 
     Raises:
         UserError: a mistake in the configuration, the data or the weights; a loss that diverges.
@@ -47,7 +49,8 @@ def run(config: Config, folder: Path) -> dict:
     config = settle_precision(config, dataset, folder)
     begin(config)
     balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
-    embedder = build_embedder(config)
+    workers = workers_of(config)
+    embedder = workers.build(build_embedder, config)
     run_folder.write_data(folder, dataset)
     print(
         f"{config.backbone.name}, {config.head.name}: {embedder.descriptor.output.shape[-1]} "
@@ -70,6 +73,8 @@ def run(config: Config, folder: Path) -> dict:
         )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
         records["fine_tune"]["val"] = _val_figures(config, stage, dataset)
+    if not workers.is_chief:
+        return {"val": records[stage.name]["val"]}
 
     run_folder.save_model(folder, embedder.from_pictures)
     vectors = _vectors(config, stage.model, stage.inputs, dataset, "test")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import runpy
+import socket
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -29,6 +30,15 @@ absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listened at a moment ago."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 @pytest.fixture(scope="session")

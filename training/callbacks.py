@@ -40,7 +40,9 @@ class MetricsLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         line = {"stage": self.stage, "epoch": epoch + 1}
         line |= {name: float(value) for name, value in logs.items()}
-        line["learning_rate"] = float(self.model.optimizer.learning_rate)
+        line["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -49,15 +51,16 @@ class ValidationFigures(keras.callbacks.Callback):
     """Adds figures of the whole validation split to each epoch's curves, as `val_NAME`.
 
     Args:
-        figures: from the model to names and values.
+        figures: from a model to names and values.
+        predictor: the model that predicts; it shares the weights of the one that is trained.
     """
 
-    def __init__(self, figures: Callable[[keras.Model], dict[str, float]]):
+    def __init__(self, figures: Callable[[keras.Model], dict[str, float]], predictor: keras.Model):
         super().__init__()
-        self.figures = figures
+        self.figures, self.predictor = figures, predictor
 
     def on_epoch_end(self, epoch, logs=None):
-        logs.update({f"val_{name}": value for name, value in self.figures(self.model).items()})
+        logs.update({f"val_{name}": value for name, value in self.figures(self.predictor).items()})
 
 
 class StopOnDivergence(keras.callbacks.Callback):

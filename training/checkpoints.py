@@ -18,10 +18,13 @@ import numpy as np
 import files
 from conf.schema import TrainerConfig
 from errors import UserError
+from training.workers import Workers
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the weights with the best validation figure, and what resuming needs.
+
+    Of several workers the chief alone writes and reads; the others are told what it read.
 
     Args:
         folder: where the files go.
@@ -29,13 +32,15 @@ class Checkpoints(keras.callbacks.Callback):
         first_epoch: where the stage starts to count.
         config: `checkpoint_seconds` between two saved states, and `early_stopping`.
         monitor: the curve whose largest validation value is best.
+        workers: who trains together.
 
     Attributes:
         history: the curves' values, a dictionary an epoch, those before a resumption included.
     """
 
     def __init__(
-        self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig, monitor: str
+        self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig, monitor: str,
+        workers: Workers,
     ):
         super().__init__()
         self.weights = folder / f"{stage}.weights.h5"
@@ -43,34 +48,47 @@ class Checkpoints(keras.callbacks.Callback):
         self.record = folder / f"{stage}.json"
         self.first_epoch, self.config = first_epoch, config
         self.monitor = f"val_{monitor}"
+        self.workers = workers
         self.history: list[dict[str, float]] = []
         self._snapshot: dict[str, np.ndarray] | None = None
         self._saved_at = time.monotonic()
 
     def finished(self) -> dict | None:
         """The record of the stage, if it was finished earlier."""
-        return json.loads(self.record.read_text()) if self.record.exists() else None
+        return self.workers.from_chief(
+            json.loads(self.record.read_text()) if self.record.exists() else None
+        )
 
     def finish(self, record: dict) -> None:
         """Writes the record, and drops the state, which is large and has no more use."""
         self._write(self.record, lambda path: path.write_text(json.dumps(record)))
         self.state.unlink(missing_ok=True)
 
+    def load(self, model: keras.Model) -> None:
+        """Gives the model the weights that were kept."""
+        if self.workers.is_chief:
+            model.load_weights(self.weights)
+        self._spread(model.variables)
+
     def restore(self, model: keras.Model) -> int:
         """Brings a compiled model to where it was; returns the epoch to go on from."""
-        if not self.state.exists():
+        if not self.workers.from_chief(self.state.exists()):
             return self.first_epoch
-        model.optimizer.build(model.trainable_variables)
-        with np.load(self.state) as saved:
-            self.history = json.loads(str(saved["history"]))
-            for number, variable in enumerate(_variables(model)):
-                variable.assign(saved[str(number)])
+        with self.workers.scope():
+            model.optimizer.build(model.trainable_variables)
+        if self.workers.is_chief:
+            with np.load(self.state) as saved:
+                self.history = json.loads(str(saved["history"]))
+                for number, variable in enumerate(_variables(model)):
+                    variable.assign(saved[str(number)])
+        self.history = self.workers.from_chief(self.history)
+        self._spread(_variables(model))
         return self.first_epoch + len(self.history)
 
     def choose(self, model: keras.Model) -> int:
         """Gives the model the chosen weights; returns their epoch's place in `history`."""
         if self.monitor in self.history[0]:
-            model.load_weights(self.weights)
+            self.load(model)
         else:
             self._write(self.weights, model.save_weights)
         return self._best()
@@ -83,6 +101,8 @@ class Checkpoints(keras.callbacks.Callback):
         patience = self.config.early_stopping
         if patience is not None and last - best >= patience:
             self.model.stop_training = True
+        if not self.workers.is_chief:
+            return
         self._snapshot = {
             str(number): variable.numpy() for number, variable in enumerate(_variables(self.model))
         } | {"history": np.array(json.dumps(self.history))}
@@ -95,6 +115,12 @@ class Checkpoints(keras.callbacks.Callback):
             self._write(self.state, lambda path: np.savez(path, **self._snapshot))
             self._snapshot, self._saved_at = None, time.monotonic()
 
+    def _spread(self, variables: list[keras.Variable]) -> None:
+        if self.workers.count > 1:
+            values = self.workers.share([variable.numpy() for variable in variables])
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
     def _best(self) -> int:
         """The first epoch with the best validation figure, or the last one without validation."""
         if self.monitor not in self.history[0]:
@@ -102,6 +128,8 @@ class Checkpoints(keras.callbacks.Callback):
         return int(np.argmax([logs[self.monitor] for logs in self.history]))
 
     def _write(self, path: Path, write) -> None:
+        if not self.workers.is_chief:
+            return
         try:
             path.parent.mkdir(exist_ok=True)
             with files.replacing(path) as unfinished:

@@ -21,6 +21,7 @@ class Objective:
         validate: validation's curves, from the stage's model, where they are no means over batches;
             by default those of the loss and the metrics.
         weights: of the losses, where there is one for each of several outputs.
+        global_batch: each replica compares all samples of a batch; else only those of its part.
     """
 
     loss: keras.losses.Loss | list[keras.losses.Loss]
@@ -29,6 +30,7 @@ class Objective:
     one_hot: bool = True
     validate: Callable[[keras.Model], dict[str, float]] | None = None
     weights: tuple[float, ...] | None = None
+    global_batch: bool = True
 
 
 def classification_objective(config: LossConfig, classes: int) -> Objective:
@@ -63,7 +65,7 @@ def metric_objective(
     """A triplet loss of integer labels and embeddings; the epoch that finds best is the best.
 
     Args:
-        config: `name`, `margin`, `soft` and `distance_metric`.
+        config: `name`, `margin`, `soft`, `distance_metric` and `global_mining`.
         validate: retrieval figures of the validation split.
     """
     options = {"margin": config.margin, "distance_metric": config.distance_metric.value}
@@ -71,4 +73,7 @@ def metric_objective(
         loss = TripletHardLoss(soft=config.soft, **options)
     else:
         loss = TripletSemiHardLoss(**options)
-    return Objective(loss, (), HEADLINE[Task.metric_learning], one_hot=False, validate=validate)
+    return Objective(
+        loss, (), HEADLINE[Task.metric_learning], one_hot=False, validate=validate,
+        global_batch=config.global_mining,
+    )

@@ -1,6 +1,7 @@
 """Optimizers that can let one part of a model learn faster than the rest."""
 
 import keras
+import tensorflow as tf
 
 from conf.schema import Optimizer, OptimizerConfig, Schedule
 from errors import UserError
@@ -43,6 +44,9 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
 
     While `watching`, each step keeps the norms of its gradients, before clipping, in
     `gradient_norms`.
+
+    Where several replicas train, their gradients are added up first, and not after clipping, as
+    Keras does: what is clipped and watched is the gradient of the whole batch.
     """
 
     class WithRates(kind):
@@ -50,21 +54,36 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
             super().build(variables)
             self.factors = [self.factor if v.path in self.faster else 1.0 for v in variables]
             self.gradient_norms = keras.Variable(
-                [0.0] * len(variables), trainable=False, name="gradient_norms"
+                [0.0] * len(variables), trainable=False, name="gradient_norms",
+                synchronization="on_read", aggregation="only_first_replica",
             )
 
         def apply(self, grads, trainable_variables=None):
+            grads = _summed(grads)
             super().apply(grads, trainable_variables)
             kept = self.gradient_norms
             kept.assign(
                 keras.ops.cond(self.watching.value, lambda: _norms(grads), lambda: kept.value)
             )
 
+        def _all_reduce_sum_gradients(self, grads_and_vars):
+            return grads_and_vars  # they are summed already
+
         def update_step(self, gradient, variable, learning_rate):
             factor = self.factors[self._get_variable_index(variable)]
             super().update_step(gradient, variable, learning_rate * factor)
 
     return WithRates
+
+
+def _summed(grads: list) -> list:
+    """The gradients of all replicas together."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return grads
+    known = [g for g in grads if g is not None]
+    totals = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, known))
+    return [None if g is None else next(totals) for g in grads]
 
 
 def _norms(grads: list):

@@ -15,6 +15,7 @@ from conf.schema import Config, Precision
 from data.datasets import Dataset
 from data.inputs import PictureInputs
 from models.backbones import build_backbone
+from training.workers import workers_of
 
 TOLERANCE = 0.02  # of the features: norm of the difference over norm
 LEAST_SPEEDUP = 1.2  # less may be chance, and would have runs of one machine choose differently
@@ -40,10 +41,12 @@ def settle_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
     if config.trainer.precision is not Precision.auto:
         return config
     path = folder / "checkpoints" / "precision.json"
-    if not path.exists():
+    workers = workers_of(config)
+    if workers.is_chief and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(_measured(config, dataset).value))
-    precision = Precision(json.loads(path.read_text()))
+    chosen = json.loads(path.read_text()) if workers.is_chief else None
+    precision = Precision(workers.from_chief(chosen))
     trainer = dataclasses.replace(config.trainer, precision=precision)
     return dataclasses.replace(config, trainer=trainer)
 

@@ -6,9 +6,10 @@ from conf.schema import Config, Loss
 from errors import UserError
 from losses import CenterLoss
 from models.classifier import Classifier
+from training.global_batch import GlobalBatchModel, gathered, outputs_of, replicas
 
 
-class SoftmaxCenterModel(keras.Model):
+class SoftmaxCenterModel(GlobalBatchModel):
     """A model with logits and embeddings, trained on softmax + `weight` x center loss.
 
     Both terms have a curve of their own: "softmax_loss" and "center_loss".
@@ -28,16 +29,21 @@ class SoftmaxCenterModel(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None):
-        return self.network(inputs, training=training)
+        return outputs_of(self.network, inputs, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         logits, embeddings = y_pred
         softmax = super().compute_loss(x, y, logits, sample_weight, training)
         labels = keras.ops.argmax(y, axis=-1)
-        center = keras.ops.mean(self.center_loss(embeddings, labels, training=training))
+        alone = replicas() == 1
+        all_embeddings, all_labels = gathered([embeddings, labels])
+        center = self.center_loss(all_embeddings, all_labels, training=training and alone)
+        center = keras.ops.mean(center) / replicas()  # as Keras scales a loss that replicas share
+        if training and not alone:  # each brings its part of what moves the centers
+            self.center_loss(embeddings, labels, training=True)
         size = keras.ops.shape(y)[0]
-        self.softmax_term.update_state(softmax, sample_weight=size)
-        self.center_term.update_state(center, sample_weight=size)
+        self.softmax_term.update_state(softmax * replicas(), sample_weight=size)
+        self.center_term.update_state(center * replicas(), sample_weight=size)
         return softmax + self.weight * center
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

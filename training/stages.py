@@ -1,5 +1,6 @@
 """One stage of training: a model, its inputs, so many epochs."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -12,13 +13,17 @@ from data.balanced_batches import Balance
 from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
+from errors import UserError
 from training.callbacks import MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
 from training.dynamics import Dynamics
+from training.global_batch import GlobalBatchModel, whole_batch_norms
+from training.keras_20585 import MendedFit
 from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 from training.two_streams import Stream
+from training.workers import Workers, workers_of
 
 PROFILED = (10, 20)  # batches of a stage that trainer.profile records: past the warming up
 
@@ -64,6 +69,9 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     Without a validation split the last epoch stays, as in the papers' protocols. A stage that was
     interrupted in the same folder goes on; one that was finished there is only read.
 
+    Where several replicas train, `stage.model` has to be made as `Workers.build` does, and
+    `stage.fitted` in their scope.
+
     Args:
         folder: the run's; the stage writes `metrics.jsonl`, `checkpoints/`, `tensorboard/`
             and `dynamics/`.
@@ -74,26 +82,30 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     Raises:
         UserError: the loss diverged, a picture cannot be decoded, or the disk is full.
     """
+    workers = workers_of(config)
+    _check(config, workers)
     checkpoints = Checkpoints(
         folder / "checkpoints", stage.name, stage.first_epoch, config.trainer,
-        stage.objective.monitor,
+        stage.objective.monitor, workers,
     )
-    # The same layers under another model: what is compiled here stays out of the saved model.
-    model = stage.fitted or keras.Model(stage.model.inputs, stage.model.outputs)
+    with workers.scope():
+        model = stage.fitted or _trained_model(stage, workers)
     if record := checkpoints.finished():
-        model.load_weights(checkpoints.weights)
+        checkpoints.load(model)
         return record
-    model.compile(
-        optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
-        loss=stage.objective.loss,
-        loss_weights=stage.objective.weights,
-        metrics=list(stage.objective.metrics),
-    )
+    with workers.scope():
+        model.compile(
+            optimizer=build_optimizer(config.optimizer, stage.learning_rate, list(stage.faster)),
+            loss=stage.objective.loss,
+            loss_weights=stage.objective.weights,
+            metrics=list(stage.objective.metrics),
+        )
     first_epoch = checkpoints.restore(model)
     started = time.perf_counter()
+    norms = whole_batch_norms(model) if workers.replicas > 1 else contextlib.nullcontext()
     try:
-        with user_errors():
-            _fit(model, stage, dataset, config, folder, checkpoints, first_epoch)
+        with user_errors(), norms:
+            _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
     except BaseException:  # SIGTERM and Ctrl-C too
         checkpoints.save()
         raise
@@ -103,31 +115,56 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     return record
 
 
+def _trained_model(stage: Stage, workers: Workers) -> keras.Model:
+    """The same layers under another model: what is compiled stays out of the saved one."""
+    kind = keras.Model
+    if workers.replicas > 1:
+        kind = GlobalBatchModel if stage.objective.global_batch else MendedFit
+    return kind(stage.model.inputs, stage.model.outputs)
+
+
+def _check(config: Config, workers: Workers) -> None:
+    if workers.replicas > 1 and config.optimizer.accumulation_steps is not None:
+        raise UserError(
+            "optimizer.accumulation_steps: takes trainer.strategy=none; or set it to null, "
+            f"{workers.replicas} devices hold larger batches than one"
+        )
+
+
 def _fit(
     model: keras.Model, stage: Stage, dataset: Dataset, config: Config, folder: Path,
-    checkpoints: Checkpoints, first_epoch: int,
+    checkpoints: Checkpoints, first_epoch: int, workers: Workers,
 ) -> None:
     train, val = dataset.splits["train"], dataset.splits["val"]
     classes = len(dataset.class_names) if stage.objective.one_hot else None
     steps_per_epoch = steps(train, stage.batch_size, stage.balance)
     validation, figures = None, []
     if len(val) and stage.objective.validate:
-        figures = [ValidationFigures(stage.objective.validate)]
+        figures = [ValidationFigures(stage.objective.validate, stage.model)]
     elif len(val):
-        validation = evaluation_batches(
-            stage.inputs, dataset.labels, val, classes, stage.batch_size
+        validation = workers.batches(
+            lambda share: evaluation_batches(
+                stage.inputs, dataset.labels, val, classes, stage.batch_size, share=share
+            )
         )
-    batches = training_batches(
-        stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed, first_epoch,
-        stage.balance,
+    batches = workers.batches(
+        lambda share: training_batches(
+            stage.inputs, dataset.labels, train, classes, stage.batch_size, config.seed,
+            first_epoch, stage.balance, share,
+        )
     )
     if stage.second is not None:
         batches = stage.second.beside(
             batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
         )
+    logs = []
+    if workers.is_chief:
+        logs = _logs(stage, config, folder, first_epoch, steps_per_epoch)
     model.fit(
         batches,
         validation_data=validation,
+        # Keras cannot count what is distributed, and would take its end for a lack of data.
+        validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
         initial_epoch=first_epoch,
         epochs=stage.first_epoch + stage.epochs,
         steps_per_epoch=steps_per_epoch,
@@ -138,17 +175,26 @@ def _fit(
                 stage.epochs, checkpoints.history,
             ),
             StopOnDivergence(stage.name, checkpoints.weights),
-            MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-            keras.callbacks.TensorBoard(
-                folder / "tensorboard", write_graph=False,
-                profile_batch=PROFILED if config.trainer.profile else 0,
-            ),
-            Dynamics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
+            *logs,
             checkpoints,  # last: what it saves is an epoch that all the others have seen
         ],
         shuffle=False,  # the batches already are
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=0 if not workers.is_chief else 1 if sys.stdout.isatty() else 2,
     )
+
+
+def _logs(
+    stage: Stage, config: Config, folder: Path, first_epoch: int, steps_per_epoch: int
+) -> list[keras.callbacks.Callback]:
+    """What writes curves and the like."""
+    return [
+        MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
+        keras.callbacks.TensorBoard(
+            folder / "tensorboard", write_graph=False,
+            profile_batch=PROFILED if config.trainer.profile else 0,
+        ),
+        Dynamics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
+    ]
 
 
 def _record(history: list[dict], chosen: int, stage: Stage, seconds: float) -> dict:

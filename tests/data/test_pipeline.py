@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.pipeline import evaluation_batches, steps, training_batches, user_errors
+from data.pipeline import Share, evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
 
 CLASSES = 4
@@ -63,6 +63,24 @@ def test_an_epoch_reads_each_row_once(rows, size, seed):
 def test_each_sample_comes_with_its_own_label(rows, size, seed):
     for sample, label in batches_of(rows, size, seed, epochs=1):
         np.testing.assert_array_equal(label, np.eye(CLASSES)[LABELS[sample[:, 0]]])
+
+
+@settings(max_examples=5)
+@given(row_sets, sizes, seeds, st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 1)]))
+def test_the_replicas_parts_of_a_batch_make_it_up(rows, size, seed, cluster):
+    workers, replicas = cluster
+    total = workers * replicas
+    whole = batches_of(rows, size, seed, epochs=1)
+    shares = [Share(worker * replicas, replicas, total) for worker in range(workers)]
+    for share in shares:
+        stream = training_batches(Told(), LABELS, rows, CLASSES, size, seed, share=share)
+        parts = list(itertools.islice(stream.as_numpy_iterator(), replicas * len(whole)))
+        for step, (sample, label) in enumerate(whole):
+            for here in range(replicas):
+                part, part_label = parts[step * replicas + here]
+                start, end = (len(sample) * (share.first + here + i) // total for i in (0, 1))
+                np.testing.assert_array_equal(part, sample[start:end])
+                np.testing.assert_array_equal(part_label, label[start:end])
 
 
 @few
