@@ -121,7 +121,8 @@ def assert_same(found: Worker, alone: Worker) -> None:
     np.testing.assert_allclose([line[3] for line in found.losses], expected, atol=1e-5)
     assert_close(found.metrics, alone.metrics)
     for weight, its_own in zip(found.weights(), alone.weights(), strict=True):
-        np.testing.assert_allclose(weight, its_own, atol=1e-4)
+        # Relative too: a variance of a thousand, taken over replicas, is a difference of squares.
+        np.testing.assert_allclose(weight, its_own, atol=1e-4, rtol=1e-4)
 
 
 def assert_close(found, expected) -> None:
