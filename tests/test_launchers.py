@@ -62,7 +62,7 @@ def test_runs_in_processes_end_with_the_table_and_the_one_that_failed(sweep, lau
 def test_a_search_outlives_trials_that_fail_and_finds_the_best_of_the_others(sweep):
     done, folder = sweep(
         "hydra/sweeper=search", "hydra.sweeper.n_trials=5", "trainer.epochs=1",
-        "loss.label_smoothing=choice(0.1,5.0)",  # which is no share,
+        "loss.label_smoothing=choice(0.1,5.0)",  # 5 is no share
     )
     finished = [json.loads(path.read_text()) for path in folder.glob("*/metrics.json")]
     assert finished and "failed: " in done.stdout and "Traceback" not in done.stderr
