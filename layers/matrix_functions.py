@@ -61,39 +61,44 @@ MANY_COLUMNS = 256  # from here rounding in their sum matters
 
 def normalized_positions(features, centered=False):
     """Return Y = X / sqrt(N), minus the mean over positions where `centered`. (B, N, C)."""
-    if centered:
-        features = features - ops.mean(features, axis=1, keepdims=True)
-    positions = ops.cast(ops.shape(features)[1], features.dtype)
-    return features * ops.rsqrt(positions)
+    features = around_mean(features) if centered else features
+    return features * _per_root(features)
 
 
-def exact_root(y, epsilon, side="auto", form=matrices):
+def around_mean(features):
+    """Return features minus their mean over positions. (B, N, C)."""
+    return features - ops.mean(features, axis=1, keepdims=True)
+
+
+def exact_root(x, epsilon, side="auto", form=matrices):
     """Return (Y'Y + epsilon tr I)^(1/2), on either side. (B, N, C) -> (B, C, C).
 
-    `form` is `matrices`, or a `FoldedTriangle` for (B, D) from fewer products.
+    It takes X itself: U, P and the eigenvalues for unit trace are those of Y, and 1 / sqrt(N) goes
+    into their weights instead of over all of X. `form` is `matrices`, or a `FoldedTriangle` for
+    (B, D) from fewer products.
     """
 
     @ops.custom_gradient
-    def root(y):
+    def root(x):
         result, kept = on_side(
             side,
-            y,
-            lambda: _positions_forward(y, epsilon, form),
-            lambda: _channels_forward(y, epsilon, form),
+            x,
+            lambda: _positions_forward(x, epsilon, form),
+            lambda: _channels_forward(x, epsilon, form),
         )
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
             return on_side(
                 side,
-                y,
-                lambda: _positions_backward(y, epsilon, form, g, *kept),
-                lambda: _channels_backward(y, epsilon, form, g, *kept),
+                x,
+                lambda: _positions_backward(x, epsilon, form, g, *kept),
+                lambda: _channels_backward(x, epsilon, form, g, *kept),
             )
 
         return result, gradient
 
-    return root(y)
+    return root(x)
 
 
 def newton_schulz_root(y, iterations, side="auto", form=matrices):
@@ -118,12 +123,12 @@ def on_side(side, y, positions, channels):
     return positions() if side == "positions" else channels()
 
 
-def _positions_forward(y, epsilon, form):
+def _positions_forward(x, epsilon, form):
     """(1): the root, and what the gradient needs."""
-    u, p, eigenvalues, scale, safe_scale = _modes(y, MOST_SINGLE["positions"])
-    s = epsilon**0.5
+    u, p, eigenvalues, scale, safe_scale = _modes(x, MOST_SINGLE["positions"])
+    s, scale = epsilon**0.5, scale[:, 0] * _per_root(x)
     w = _inner_weights(eigenvalues, epsilon)
-    return form.product(p, p, w * scale[:, 0], s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
+    return form.product(p, p, w * scale, s * scale), (u, p, eigenvalues, safe_scale)
 
 
 def _inner_weights(eigenvalues, epsilon):
@@ -138,7 +143,7 @@ def _known(eigenvalues):
     return ops.greater(eigenvalues, ops.where(few, ROUNDING_OF_FEW, ROUNDING))
 
 
-def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
+def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     """(2) and (3), from an upstream gradient that need not be symmetric: twice them, so G + G'."""
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
@@ -152,29 +157,29 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     w = ops.expand_dims(w, 1)
     inner = d / _outer_sum(ops.where(a == 0, 1.0, a)) * w
     ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
-    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
-    return matmul(u * (form.weight * w), m - matmul(inner, p))
+    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=x.dtype)
+    return matmul(u * (form.weight * _per_root(x) * w), m - matmul(inner, p))
 
 
-def _channels_forward(y, epsilon, form):
+def _channels_forward(x, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
     # Here P is (B, C, N).
-    v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), MOST_SINGLE["channels"])
-    modes = transpose(v)
-    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale[:, 0])
+    v, p, eigenvalues, scale, safe_scale = _modes(transpose(x), MOST_SINGLE["channels"])
+    modes, scale = transpose(v), scale[:, 0] * _per_root(x)
+    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
     return root, (v, p, eigenvalues, safe_scale)
 
 
-def _channels_backward(y, epsilon, form, g, v, p, eigenvalues, safe_scale):
+def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
     """(4), from an upstream gradient that need not be symmetric: twice it, so G + G'."""
     a = ops.sqrt(eigenvalues + epsilon)
-    h = matmul(form.gradient_product(transpose(v), g)[0], v) * form.weight
+    h = matmul(form.gradient_product(transpose(v), g)[0], v) * (form.weight * _per_root(x))
     # Y has nothing in modes that are rounding. Their part of (4), large for a small epsilon, would
     # multiply what P has there.
     known = ops.expand_dims(ops.cast(_known(eigenvalues), a.dtype), 2)
     inner = matmul(h * _reciprocal(_outer_sum(a)) * known, transpose(v))
     through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * y
+    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * x
 
 
 def matrix_root(a, epsilon):
@@ -229,7 +234,7 @@ def newton_schulz_iteration(a, iterations):
 
 
 def _modes(y, most_single):
-    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
+    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr), of any Y; tr is the trace of K.
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
     and sqrt(tr) with 1 in place of 0, to divide by.
@@ -248,8 +253,13 @@ def _modes(y, most_single):
     _, u, scale, safe_scale = _eigh(k, y.dtype)
     if _is_float32(k):
         u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
-    p = matmul(transpose(u) / safe_scale, y)
+    p = matmul(transpose(u / safe_scale), y)
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
+
+
+def _per_root(x):
+    """1 / sqrt(N), which makes Y of X."""
+    return ops.rsqrt(ops.cast(ops.shape(x)[1], x.dtype))
 
 
 def _gram(y):
