@@ -42,10 +42,10 @@ class FoldedTriangle:
         (B, N, C), (B, N, C), (B, N), (B, 1) -> (B, D), D = `size(C)`.
         """
         channels = a.shape[2]
-        scale = self.weight if rows is None else ops.expand_dims(self.weight * rows, 2)
-        a, b = _even(a * scale, 2), _even(b, 2)
+        a, b = _even(a, 2), _even(b, 2)
         (a1, a2), (b1, b2) = _halves(a), _halves(b)
-        a1, a2 = transpose(a1), transpose(a2)
+        scale = self.weight if rows is None else ops.expand_dims(self.weight * rows, 2)
+        a1, a2 = transpose(a1 * scale), transpose(a2 * scale)
         s, t1, t2 = matmul(a1, b2), matmul(a1, b1), matmul(a2, b2)
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1) / self.weight
         if ridge is not None:  # none for the zero that makes C even
@@ -53,21 +53,21 @@ class FoldedTriangle:
         return _join(s, t1, t2, values)
 
     def gradient_product(self, p, g):
-        """Return P (G + G') and the trace of G + G'.
+        """Return P (G + G') and the trace of G + G', both divided by `weight`.
 
-        G is the gradient with respect to a matrix whose folded triangle has the gradient `g`.
+        G is the gradient with respect to a matrix whose folded triangle has the gradient `g`, so
+        that G + G' is weight * g off the diagonal and 2 g on it.
 
         (B, N, C), (B, D) -> (B, N, C), (B,).
         """
         channels = p.shape[2]
-        # G + G' is weight * g off the diagonal and 2 g on it. The weight goes into P, the smaller.
         s, t1, t2 = _split(g, 2.0 / self.weight)
-        p1, p2 = _halves(_even(p * self.weight, 2))
+        p1, p2 = _halves(_even(p, 2))
         left = matmul(p1, t1) + matmul(p2, transpose(s))
         right = matmul(p1, s) + matmul(p2, t2)
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1)[:, :channels]
         product = ops.concatenate([left, right], axis=2)[:, :, :channels]
-        return product, self.weight * ops.sum(values, axis=1)
+        return product, ops.sum(values, axis=1)
 
     def fold(self, matrix):
         """Fold a symmetric matrix. (B, C, C) -> (B, D)."""

@@ -5,6 +5,8 @@
 
 from keras import ops
 
+weight = 1.0  # of off-diagonal entries: a `FoldedTriangle` may have another
+
 
 def matmul(a, b):
     """Return AB. Keras' PyTorch backend computes `ops.matmul` of float64 in float32."""

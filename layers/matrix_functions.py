@@ -53,47 +53,52 @@ from keras import ops
 from . import matrices
 from .matrices import diagonal, matmul, transpose
 
-ROUNDING = 1e-13  # of tr: eigenvalues below are not known in float32
-FEW = 128  # rows of K up to which float64 is cheap
-MOST_SINGLE = 256  # rows up to which a float32 decomposition is exact enough, see `_modes`
+FEW = 128  # modes up to which float64 is cheap
+ROUNDING, ROUNDING_OF_FEW = 1e-12, 1e-13  # of tr: eigenvalues below are not known in float32
+MOST_SINGLE = {"positions": 256, "channels": 768}  # modes that float32 is exact enough for
 MANY_COLUMNS = 256  # from here rounding in their sum matters
 
 
 def normalized_positions(features, centered=False):
     """Return Y = X / sqrt(N), minus the mean over positions where `centered`. (B, N, C)."""
-    if centered:
-        features = features - ops.mean(features, axis=1, keepdims=True)
-    positions = ops.cast(ops.shape(features)[1], features.dtype)
-    return features * ops.rsqrt(positions)
+    features = around_mean(features) if centered else features
+    return features * _per_root(features)
 
 
-def exact_root(y, epsilon, side="auto", form=matrices):
+def around_mean(features):
+    """Return features minus their mean over positions. (B, N, C)."""
+    return features - ops.mean(features, axis=1, keepdims=True)
+
+
+def exact_root(x, epsilon, side="auto", form=matrices):
     """Return (Y'Y + epsilon tr I)^(1/2), on either side. (B, N, C) -> (B, C, C).
 
-    `form` is `matrices`, or a `FoldedTriangle` for (B, D) from fewer products.
+    It takes X itself: U, P and the eigenvalues for unit trace are those of Y, and 1 / sqrt(N) goes
+    into their weights instead of over all of X. `form` is `matrices`, or a `FoldedTriangle` for
+    (B, D) from fewer products.
     """
 
     @ops.custom_gradient
-    def root(y):
+    def root(x):
         result, kept = on_side(
             side,
-            y,
-            lambda: _positions_forward(y, epsilon, form),
-            lambda: _channels_forward(y, epsilon, form),
+            x,
+            lambda: _positions_forward(x, epsilon, form),
+            lambda: _channels_forward(x, epsilon, form),
         )
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
             return on_side(
                 side,
-                y,
-                lambda: _positions_backward(y, epsilon, form, g, *kept),
-                lambda: _channels_backward(y, epsilon, form, g, *kept),
+                x,
+                lambda: _positions_backward(x, epsilon, form, g, *kept),
+                lambda: _channels_backward(x, epsilon, form, g, *kept),
             )
 
         return result, gradient
 
-    return root(y)
+    return root(x)
 
 
 def newton_schulz_root(y, iterations, side="auto", form=matrices):
@@ -118,25 +123,27 @@ def on_side(side, y, positions, channels):
     return positions() if side == "positions" else channels()
 
 
-def _positions_forward(y, epsilon, form):
+def _positions_forward(x, epsilon, form):
     """(1): the root, and what the gradient needs."""
-    few = _at_most(y.shape[1], FEW)
-    k = _gram(ops.cast(y, "float64") if few and _has_float64() else y)
-    if not _decomposes_in_float32() or not _at_most(y.shape[1], MOST_SINGLE):
-        k = _widest(k)
-    u, p, eigenvalues, scale, safe_scale = _modes(y, k, _is_float32(k))
-    s = epsilon**0.5
+    u, p, eigenvalues, scale, safe_scale = _modes(x, MOST_SINGLE["positions"])
+    s, scale = epsilon**0.5, scale[:, 0] * _per_root(x)
     w = _inner_weights(eigenvalues, epsilon)
-    return form.product(p, p, w * scale[:, 0], s * scale[:, 0]), (u, p, eigenvalues, safe_scale)
+    return form.product(p, p, w * scale, s * scale), (u, p, eigenvalues, safe_scale)
 
 
 def _inner_weights(eigenvalues, epsilon):
     """1 / (a + s) of (1) and (2), and 0 for modes that are rounding: these it would magnify."""
     w = 1.0 / (ops.sqrt(eigenvalues + epsilon) + epsilon**0.5)
-    return ops.where(eigenvalues > ROUNDING, w, 0.0)
+    return ops.where(_known(eigenvalues), w, 0.0)
 
 
-def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
+def _known(eigenvalues):
+    """Whether modes (B, N) are more than rounding, which grows with their number."""
+    few = ops.shape(eigenvalues)[1] <= FEW
+    return ops.greater(eigenvalues, ops.where(few, ROUNDING_OF_FEW, ROUNDING))
+
+
+def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     """(2) and (3), from an upstream gradient that need not be symmetric: twice them, so G + G'."""
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
@@ -150,29 +157,29 @@ def _positions_backward(y, epsilon, form, g, u, p, eigenvalues, safe_scale):
     w = ops.expand_dims(w, 1)
     inner = d / _outer_sum(ops.where(a == 0, 1.0, a)) * w
     ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
-    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=y.dtype)
-    return matmul(u * w, m - matmul(inner, p))
+    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=x.dtype)
+    return matmul(u * (form.weight * _per_root(x) * w), m - matmul(inner, p))
 
 
-def _channels_forward(y, epsilon, form):
+def _channels_forward(x, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
-    few = y.shape[2] <= FEW or not _decomposes_in_float32()
-    wide = _widest(y) if few else y
-    k = matmul(transpose(wide), wide)
-    refined = _is_float32(k) and (few or y.shape[2] > MOST_SINGLE)
-    v, p, eigenvalues, scale, safe_scale = _modes(transpose(y), k, refined)  # P (B, C, N)
-    modes = transpose(v)
-    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale[:, 0])
+    # Here P is (B, C, N).
+    v, p, eigenvalues, scale, safe_scale = _modes(transpose(x), MOST_SINGLE["channels"])
+    modes, scale = transpose(v), scale[:, 0] * _per_root(x)
+    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
     return root, (v, p, eigenvalues, safe_scale)
 
 
-def _channels_backward(y, epsilon, form, g, v, p, eigenvalues, safe_scale):
+def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
     """(4), from an upstream gradient that need not be symmetric: twice it, so G + G'."""
     a = ops.sqrt(eigenvalues + epsilon)
-    h = matmul(form.gradient_product(transpose(v), g)[0], v)
-    inner = matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+    h = matmul(form.gradient_product(transpose(v), g)[0], v) * (form.weight * _per_root(x))
+    # Y has nothing in modes that are rounding. Their part of (4), large for a small epsilon, would
+    # multiply what P has there.
+    known = ops.expand_dims(ops.cast(_known(eigenvalues), a.dtype), 2)
+    inner = matmul(h * _reciprocal(_outer_sum(a)) * known, transpose(v))
     through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * y
+    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * x
 
 
 def matrix_root(a, epsilon):
@@ -226,8 +233,8 @@ def newton_schulz_iteration(a, iterations):
     return y, z
 
 
-def _modes(y, k, refined):
-    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr).
+def _modes(y, most_single):
+    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr), of any Y; tr is the trace of K.
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
     and sqrt(tr) with 1 in place of 0, to divide by.
@@ -235,21 +242,30 @@ def _modes(y, k, refined):
     A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
     that error grows. So up to `FEW` rows K is computed and decomposed in float64 where the backend
     has it. The error of a larger one spreads over many modes: its product is float32, and up to
-    `MOST_SINGLE` rows, or on the channels' side, its decomposition as well, which takes two thirds
-    of the time. Where `refined`, U is made orthogonal to rounding by a Newton-Schulz step. The
-    eigenvalues are taken from P, so that they fit it also where they are rounding.
+    `most_single` rows its decomposition as well, which takes half of the time. The lengths of such
+    vectors are off by more than rounding and are put right; their angles are not worth a product.
+    The eigenvalues are taken from P, so that they fit it also where they are rounding.
     """
+    few = _at_most(y.shape[1], FEW)
+    k = _gram(_widest(y) if few else y)
+    if not _decomposes_in_float32() or not _at_most(y.shape[1], most_single):
+        k = _widest(k)
     _, u, scale, safe_scale = _eigh(k, y.dtype)
-    if refined:
-        u = 1.5 * u - 0.5 * matmul(u, matmul(transpose(u), u))
-    p = matmul(transpose(u) / safe_scale, y)
+    if _is_float32(k):
+        u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
+    p = matmul(transpose(u / safe_scale), y)
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
+
+
+def _per_root(x):
+    """1 / sqrt(N), which makes Y of X."""
+    return ops.rsqrt(ops.cast(ops.shape(x)[1], x.dtype))
 
 
 def _gram(y):
     """YY', in float32 summed from four parts of the columns: that halves its rounding errors."""
     columns = y.shape[2]
-    if columns < MANY_COLUMNS or not _is_float32(y):
+    if columns is None or columns < MANY_COLUMNS or not _is_float32(y):
         return matmul(y, transpose(y))
     edges = [columns * part // 4 for part in range(5)]
     parts = [y[:, :, start:stop] for start, stop in itertools.pairwise(edges)]

@@ -107,17 +107,18 @@ class SecondOrderPooling(keras.layers.Layer):
         dtype = features.dtype
         if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
             features = keras.ops.cast(features, "float32")
-        y = matrix_functions.normalized_positions(features, self.centered)
-        return keras.ops.cast(self._moment(y), dtype)
+        return keras.ops.cast(self._pooled(features), dtype)
 
-    def _moment(self, y):
+    def _pooled(self, features):
         form = FoldedTriangle(self.off_diagonal) if self.triangular else matrices
+        if self.root == "exact":
+            compilation.warn_if_decomposing_under_xla(self)
+            x = matrix_functions.around_mean(features) if self.centered else features
+            return matrix_functions.exact_root(x, self.epsilon, self.side, form)
+        y = matrix_functions.normalized_positions(features, self.centered)
         if self.root is None:
             return form.product(y, y)
-        if self.root == "newton_schulz":
-            return matrix_functions.newton_schulz_root(y, self.iterations, self.side, form)
-        compilation.warn_if_decomposing_under_xla(self)
-        return matrix_functions.exact_root(y, self.epsilon, self.side, form)
+        return matrix_functions.newton_schulz_root(y, self.iterations, self.side, form)
 
     def compute_output_shape(self, input_shape):
         channels = input_shape[feature_maps.channel_axis(self.data_format)]

@@ -74,7 +74,7 @@ def test_the_gradient_product_is_that_of_the_whole(channels, weight):
     _, whole = value_and_gradient(folded.fold, symmetric(8, channels), g)
     p, g, whole = (ops.convert_to_tensor(array) for array in (p, g, whole))
     expected, expected_trace = matrices.gradient_product(p, whole)
-    product, trace = folded.gradient_product(p, g)
+    product, trace = (weight * part for part in folded.gradient_product(p, g))
     np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(trace, expected_trace, rtol=1e-4, atol=1e-4)
 

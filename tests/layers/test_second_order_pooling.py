@@ -158,8 +158,10 @@ def test_contract_at_other_scales(scale, shape):
         assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])))
 
 
-@pytest.mark.parametrize("shape", [(49, 512), (196, 512), (300, 200)])
+@pytest.mark.parametrize("shape", [(49, 512), (196, 512), (256, 400), (300, 200), (784, 512)])
 def test_contract_at_the_sizes_of_vgg16(shape):
+    if not HAS_FLOAT64 and shape in ((256, 400), (784, 512)):
+        pytest.skip("in float32 alone a power law is not known to the contract at this size")
     rng = np.random.default_rng(2)
     for spectrum in ("full rank", "rank one", "constant", "decaying to 1e-8", "power law"):
         x = SPECTRA[spectrum](rng, *shape)
