@@ -81,6 +81,7 @@ def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     with (
         open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing),
         timing("stages", times, "experiments.classification.fit_stage"),
+        timing("stages", times, "experiments.classification.fit_svm"),
         timing("end", times, "experiments.classification.log_classification"),
         timing("end", times, "experiments.hparams.log_hparams"), timed("run", times),
     ):
@@ -106,11 +107,11 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         overrides = [f"trainer.feature_dir={name}/features", *options.overrides]
 
-        def measured(logging: str, folder: str) -> dict:
-            place = Path(name, folder)
-            return in_own_process(__file__, "--child", logging, "--folder", place, *overrides)
+        def measured(logging: str, folder: str, *more: str) -> dict:
+            arguments = ["--child", logging, "--folder", Path(name, folder), *overrides, *more]
+            return in_own_process(__file__, *arguments)
 
-        measured("without", "first")  # stores the features
+        measured("without", "first", "trainer.epochs=1")  # stores the features
         for number in range(options.rounds):
             for logging, times in found.items():
                 times.append(measured(logging, f"{logging}{number}"))

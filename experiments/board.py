@@ -65,8 +65,10 @@ def log_classification(
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
     """Places of the first pictures of each class, then of the second ones, and so on."""
-    times = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    return np.lexsort((labels, times))[:MOST_SHOWN]
+    by_class = np.argsort(labels, kind="stable")
+    of_class = labels[by_class]
+    times = np.arange(len(labels)) - np.searchsorted(of_class, of_class)
+    return by_class[np.lexsort((of_class, times))][:MOST_SHOWN]
 
 
 def _graph(classifier: Classifier) -> tf.Graph:
