@@ -30,9 +30,12 @@ def spectra(pooling: SecondOrderPooling, maps: np.ndarray) -> tuple[np.ndarray, 
     """
     features = feature_maps.flatten_positions(keras.ops.convert_to_tensor(maps, "float32"),
                                               pooling.data_format)
-    y = np.asarray(matrix_functions.normalized_positions(features, pooling.centered), np.float64)
-    y = y if y.shape[1] < y.shape[2] else np.swapaxes(y, 1, 2)  # the smaller of YY' and Y'Y
-    before = np.maximum(np.linalg.eigvalsh(y @ np.swapaxes(y, 1, 2))[:, ::-1], 0)
+    y = matrix_functions.normalized_positions(features, pooling.centered)
+    y = keras.ops.cast(y, "float64")
+    transposed = keras.ops.transpose(y, (0, 2, 1))
+    # The smaller of YY' and Y'Y.
+    pair = (y, transposed) if y.shape[1] < y.shape[2] else (transposed, y)
+    before = np.maximum(np.linalg.eigvalsh(keras.ops.matmul(*pair))[:, ::-1], 0)
     root = MatrixSquareRoot(pooling.root or "exact", pooling.iterations, pooling.epsilon)
     diagonals = before[:, :, None] * np.eye(before.shape[1])
     matrices = np.asarray(root(diagonals.astype(np.float32)))
