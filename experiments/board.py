@@ -9,12 +9,13 @@ from conf.schema import Config, Pooling
 from data.datasets import Dataset
 from data.inputs import PictureInputs
 from experiments import class_figures, figures
-from experiments.evidence import evidence, pooled_maps
+from experiments.confusion import draw_confusion
+from experiments.evidence import contributions, draw_evidence, pooled_maps
 from experiments.spectrum import draw_spectra, spectra
+from experiments.summaries import log_picture
 from models.classifier import Classifier
 
-MOST_SHOWN = 12  # pictures with their evidence
-SPECTRA = 16  # pictures whose spectra are drawn
+MOST_SHOWN = 9  # pictures with their evidence, and in the spectrum
 
 
 def log_classification(
@@ -27,36 +28,47 @@ def log_classification(
         folder: the run's.
         probabilities: of the test split, (n, classes).
     """
-    rows = dataset.splits["test"]
-    labels, predictions = dataset.labels[rows], probabilities.argmax(axis=1)
+    labels = dataset.labels[dataset.splits["test"]]
+    predictions = probabilities.argmax(axis=1)
     accuracies = class_figures.class_accuracies(labels, predictions, dataset.class_names)
-    images = {
-        "confusion": figures.confusion_matrix(labels, predictions, dataset.class_names),
-        "worst mistakes": figures.worst_mistakes(dataset, "test", probabilities, config.data),
+    charts = {
+        "confusion": draw_confusion(labels, predictions, dataset.class_names),
         "accuracy by class": class_figures.draw_accuracies(accuracies),
-        "confused pairs": class_figures.draw_confused_pairs(
-            dataset, "test", probabilities, config.data
-        ),
-        "evidence": evidence(config, dataset, classifier, probabilities, _one_of_each(labels)),
     }
+    split = (dataset, "test", probabilities, config.data)
+    photos = {
+        "worst mistakes": figures.worst_mistakes(*split),
+        "confused pairs": class_figures.draw_confused_pairs(*split),
+    }
+    some = _one_of_each(labels)
+    pictures = PictureInputs(dataset.pictures, config.data).evaluation(
+        dataset.splits["test"][some]
+    )
+    maps = pooled_maps(classifier, pictures)
+    order = np.argsort(-probabilities[some], axis=1, kind="stable")
+    parts = contributions(
+        config.head, config.seed, classifier.linear, maps, order[:, 0], order[:, 1]
+    )
+    photos["evidence"] = draw_evidence(dataset, pictures, some, order, parts)
     if config.head.pooling is Pooling.second_order:
-        some = rows[:: -(-len(rows) // SPECTRA)]
-        pictures = PictureInputs(dataset.pictures, config.data).evaluation(some)
         pooling = classifier.descriptor.get_layer("second_order")
-        found = spectra(pooling, pooled_maps(classifier, pictures))
-        images["spectrum"] = draw_spectra(*found, pooling.root)
+        charts["spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
         # Under a name of its own: TensorBoard shows one kind of thing a tag.
         tf.summary.text("test/table of classes", class_figures.accuracy_markdown(accuracies))
-        for name, image in images.items():
-            tf.summary.image(f"test/{name}", image[None])
+        for name, picture in charts.items():
+            log_picture(f"test/{name}", picture, "PNG")
+        for name, picture in photos.items():
+            log_picture(f"test/{name}", picture, "JPEG")
         tf.summary.graph(_graph(classifier))
 
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
     """Places of the first pictures of each class, then of the second ones, and so on."""
-    times = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    return np.lexsort((labels, times))[:MOST_SHOWN]
+    by_class = np.argsort(labels, kind="stable")
+    of_class = labels[by_class]
+    times = np.arange(len(labels)) - np.searchsorted(of_class, of_class)
+    return by_class[np.lexsort((of_class, times))][:MOST_SHOWN]
 
 
 def _graph(classifier: Classifier) -> tf.Graph:

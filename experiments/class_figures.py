@@ -1,15 +1,21 @@
 """Which classes are hard, and which are taken for each other."""
 
 import numpy as np
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from data.pictures import evaluation_view
-from experiments.figures import panels, pixels, shortened
+from experiments.figures import view
+from experiments.lettering import fitted, width, write
+from experiments.mosaic import Tile, mosaic
 
 MOST_CLASSES = 40  # in the bar chart: the worst ones
 MOST_PAIRS = 5
+SIDE = 160  # pixels of a picture
+ROW, BAR = 21, 380  # pixels from one bar to the next, and of a whole one
+SIZE, TITLE = 12, 14  # pixels of letters
+LONGEST_NAME = 190  # pixels
+EDGE = 8
 
 
 def class_accuracies(
@@ -32,23 +38,29 @@ def accuracy_markdown(found: list[tuple[str, float, int]]) -> str:
 
 def draw_accuracies(found: list[tuple[str, float, int]]) -> np.ndarray:
     """`class_accuracies` as bars, the worst on top."""
-    shown = found[:MOST_CLASSES][::-1]
-    figure = Figure(figsize=(7.5, 1.2 + 0.26 * len(shown)), layout="constrained", dpi=80)
-    axes = figure.subplots()
-    shares = [share for _, share, _ in shown]
-    bars = axes.barh(range(len(shown)), shares, color="#4c78a8")
-    labels = [f"{shortened(name)} ({count})" for name, _, count in shown]
-    axes.set_yticks(range(len(shown)), labels)
-    axes.bar_label(bars, [f"{share:.2f}" for share in shares], padding=3)
+    shown = found[:MOST_CLASSES]
+    labels = [f"{fitted(name, SIZE, LONGEST_NAME)} ({count})" for name, _, count in shown]
+    left, top = 2 * EDGE + max(width(label, SIZE) for label in labels), 4 * EDGE
+    bottom = top + ROW * len(shown)
+    sheet = Image.new("RGB", (left + BAR + 6 * EDGE, bottom + 6 * EDGE), "white")
     mean = float(np.mean([share for _, share, _ in found]))
     left_out = "" if len(found) == len(shown) else f", the worst {len(shown)} of {len(found)}"
-    axes.set(
-        xlim=(0, 1.1), ylim=(-0.6, len(shown) - 0.4),
-        xlabel="share of the class's test pictures that is right",
-    )
-    figure.suptitle(f"accuracy by class{left_out}; mean of classes {mean:.3f}", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    return pixels(figure)
+    title = f"accuracy by class{left_out}; mean of classes {mean:.3f}"
+    write(sheet, (sheet.width / 2, top / 2), title, TITLE, "mm")
+    draw = ImageDraw.Draw(sheet)
+    for row, (label, (_, share, _)) in enumerate(zip(labels, shown, strict=True)):
+        y, end = top + ROW * (row + 0.5), left + share * BAR
+        write(sheet, (left - EDGE, y), label, SIZE, "rm")
+        draw.rectangle((left, y - 0.4 * ROW, end, y + 0.4 * ROW), "#4c78a8")
+        write(sheet, (end + EDGE / 2, y), f"{share:.2f}", SIZE)
+    draw.line([(left, top), (left, bottom), (left + BAR, bottom)], "black")
+    for tenth in range(0, 11, 2):
+        x = left + BAR * tenth / 10
+        draw.line((x, bottom, x, bottom + 3), "black")
+        write(sheet, (x, bottom + EDGE), f"{tenth / 10}", SIZE, "mt")
+    explained = "share of the class's test pictures that is right"
+    write(sheet, (left + BAR / 2, sheet.height - EDGE), explained, SIZE, "mb")
+    return np.asarray(sheet)
 
 
 def confused_pairs(labels: np.ndarray, predictions: np.ndarray) -> list[tuple[int, int, int]]:
@@ -67,33 +79,33 @@ def draw_confused_pairs(
     rows = dataset.splits[split]
     labels, predictions = dataset.labels[rows], probabilities.argmax(axis=1)
     pairs = confused_pairs(labels, predictions)[:MOST_PAIRS]
-    lines = max(1, len(pairs))
-    figure = Figure(figsize=(12, 2.45 * lines + 0.6), layout="constrained", dpi=80)
-    title = "classes taken for each other most often" if pairs else "no mistakes"
-    figure.suptitle(f"{title}: right pictures of one, mistakes (red), right pictures of the other")
-    grid = panels(figure, lines, 6)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for line, (one, other, count) in zip(grid, pairs, strict=False):
+    lines, beside = [], []
+    for one, other, count in pairs:
         mistakes = np.flatnonzero(
             ((labels == one) & (predictions == other)) | ((labels == other) & (predictions == one))
         )
         mistakes = mistakes[np.argsort(-probabilities[mistakes].max(axis=1), kind="stable")]
-        for cells, places, wrong in [
-            (line[:2], _surest(one, labels, probabilities), False),
-            (line[2:4], mistakes, True),
-            (line[4:], _surest(other, labels, probabilities), False),
-        ]:
-            for axes, i in zip(cells, places, strict=False):
-                name = dataset.pictures.name(rows[i])
-                axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
-                axes.set_title(_said(dataset, labels[i], predictions[i]), fontsize=8,
-                               color="#c00000" if wrong else "black")
-        line[0].annotate(
-            f"{count} mistake{'s' if count > 1 else ''}", (-0.05, 0.5), xycoords="axes fraction",
-            rotation=90, ha="right", va="center", fontsize=9,
+        shown = [
+            *_two(_surest(one, labels, probabilities)), *_two(mistakes),
+            *_two(_surest(other, labels, probabilities)),
+        ]
+        lines.append(
+            [
+                None if i is None else Tile(
+                    view(dataset, rows[i], config), _said(dataset, labels[i], predictions[i]),
+                    colour="black" if labels[i] == predictions[i] else "#c00000",
+                )
+                for i in shown
+            ]
         )
-    return pixels(figure)
+        beside.append(f"{count} mistake{'s' if count > 1 else ''}")
+    title = "classes taken for each other most often" if pairs else "no mistakes"
+    explained = "right pictures of one, mistakes (red), right pictures of the other"
+    return mosaic(f"{title}: {explained}", lines or [[None] * 6], (SIDE, SIDE), beside)
+
+
+def _two(places: np.ndarray) -> list[int | None]:
+    return [*places[:2], None, None][:2]
 
 
 def _surest(number: int, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -103,5 +115,5 @@ def _surest(number: int, labels: np.ndarray, probabilities: np.ndarray) -> np.nd
 
 
 def _said(dataset: Dataset, label: int, prediction: int) -> str:
-    true, said = (shortened(dataset.class_names[number]) for number in (label, prediction))
+    true, said = dataset.class_names[label], dataset.class_names[prediction]
     return true if label == prediction else f"{true}\ntaken for\n{said}"

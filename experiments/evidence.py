@@ -18,16 +18,16 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
+from PIL import Image
 
-from conf.schema import Config, HeadConfig, Pooling
+from conf.schema import HeadConfig, Pooling
 from data.datasets import Dataset
-from data.inputs import PictureInputs
-from experiments.figures import panels, pixels, shortened
+from experiments.mosaic import GAP, Tile, in_lines, mosaic
 from models.classifier import Classifier
 from models.heads import build_descriptor
 
 COLUMNS = 3  # pairs of pictures
+SIDE = 154  # pixels of a picture
 
 
 def contributions(
@@ -63,44 +63,32 @@ def degree(config: HeadConfig) -> float:
     return found / 2 if config.signed_root else found
 
 
-def evidence(
-    config: Config, dataset: Dataset, classifier: Classifier, probabilities: np.ndarray,
-    rows: np.ndarray,
+def draw_evidence(
+    dataset: Dataset, pictures: np.ndarray, rows: np.ndarray, order: np.ndarray, parts: np.ndarray
 ) -> np.ndarray:
     """A picture of test pictures, each beside what speaks for its class and against the next one.
 
     Args:
-        probabilities: of the test split, (n, classes).
-        rows: places in the test split.
+        pictures: of shape (n, side, side, 3), uint8.
+        rows: places of these in the test split, (n,).
+        order: classes, the most probable first, (n, classes).
+        parts: see `contributions`.
     """
-    pictures = PictureInputs(dataset.pictures, config.data).evaluation(
-        dataset.splits["test"][rows]
-    )
-    maps = pooled_maps(classifier, pictures)
-    order = np.argsort(-probabilities[rows], axis=1, kind="stable")
-    first, second = order[:, 0], order[:, 1]
-    parts = contributions(config.head, config.seed, classifier.linear, maps, first, second)
-    lines = -(-len(rows) // COLUMNS)
-    figure = Figure(figsize=(12, 2.45 * lines + 0.5), layout="constrained", dpi=80)
-    figure.suptitle(
-        "what speaks for the predicted class (red) and for the next one (blue), by position"
-    )
-    for axes in panels(figure, lines, 2 * COLUMNS).flat:
-        axes.set_axis_off()
     labels = dataset.labels[dataset.splits["test"]][rows]
-    for i in range(len(rows)):
-        left, right = figure.axes[2 * i : 2 * i + 2]
-        left.imshow(pictures[i])
-        _overlay(right, pictures[i], parts[i])
-        said, other, true = (
-            shortened(dataset.class_names[k]) for k in (first[i], second[i], labels[i])
+    tiles = []
+    for picture, part, label, (first, second) in zip(
+        pictures, parts, labels, order[:, :2], strict=True
+    ):
+        names = [dataset.class_names[number] for number in (first, second, label)]
+        caption = "{}\nnot {}\nis {}" if first != label else "{}\nnot {}"
+        tiles.append(
+            Tile(
+                _beside(picture, part), caption.format(*names),
+                colour="black" if first == label else "#c00000",
+            )
         )
-        wrong = first[i] != labels[i]
-        left.set_title(
-            f"{said}\nnot {other}" + (f"\nis {true}" if wrong else ""), fontsize=8, loc="left",
-            color="#c00000" if wrong else "black",
-        )
-    return pixels(figure)
+    title = "what speaks for the predicted class (red) and for the next one (blue), by position"
+    return mosaic(title, in_lines(tiles, COLUMNS), (2 * SIDE + GAP, SIDE))
 
 
 def pooled_maps(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
@@ -113,12 +101,16 @@ def pooled_maps(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
     return np.asarray(tf.cast(maps, tf.float32))
 
 
-def _overlay(axes, picture: np.ndarray, part: np.ndarray) -> None:
-    side = picture.shape[0]
-    axes.imshow(picture.mean(axis=2), cmap="gray", vmin=-120, vmax=300)
+def _beside(picture: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """A picture, and in grey under what each position adds: red, or blue where that is negative."""
+    scaled = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     most = np.quantile(np.abs(part), 0.995) or 1.0
-    shares = np.clip(part / most, -1, 1)
-    axes.imshow(
-        shares, cmap="bwr", vmin=-1, vmax=1, alpha=np.minimum(np.abs(shares) ** 0.6, 0.8),
-        extent=(-0.5, side - 0.5, side - 0.5, -0.5), interpolation="nearest",
-    )
+    shares = Image.fromarray(np.clip(part / most, -1, 1).astype(np.float32))
+    shares = np.asarray(shares.resize((SIDE, SIDE), Image.Resampling.NEAREST))[..., None]
+    grey = np.clip((scaled.mean(axis=2, keepdims=True) + 120) / 420, 0, 1)
+    red, blue = 1 + np.minimum(shares, 0), 1 - np.maximum(shares, 0)
+    colour = np.concatenate([red, 1 - abs(shares), blue], axis=2)
+    alpha = np.minimum(abs(shares) ** 0.6, 0.8)
+    mixed = (255 * (grey * (1 - alpha) + colour * alpha)).astype(np.uint8)
+    gap = np.full((SIDE, GAP, 3), 255, np.uint8)
+    return np.concatenate([scaled, gap, mixed], axis=1)

@@ -8,39 +8,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from data.pictures import evaluation_view
+from experiments.mosaic import Tile, in_lines, mosaic
 from experiments.report import SHORT
 
-MOST_NAMED = 60  # classes, up to which a confusion matrix names each
-MOST_LETTERS = 26  # of a class in a label
-
-
-def confusion_matrix(
-    labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
-) -> np.ndarray:
-    """Share of each true class (rows) that is taken for each class (columns)."""
-    classes = len(class_names)
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels, predictions), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = min(4 + 0.28 * classes, 14)
-    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=80)
-    axes = figure.subplots()
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
-    accuracy = np.mean(labels == predictions)
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"accuracy {accuracy:.3f}")
-    if classes <= MOST_NAMED:
-        names, size = list(map(shortened, class_names)), 10 if classes <= 20 else 8
-        axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(classes), names, fontsize=size)
-    if classes <= 12:
-        for (row, column), share in np.ndenumerate(shares):
-            if share:
-                axes.text(
-                    column, row, f"{share:.2f}", ha="center", va="center", fontsize=8,
-                    color="white" if share > 0.5 else "black",
-                )
-    return pixels(figure)
+SIDE = 212  # pixels of a mistake
+SMALL_SIDE = 140  # pixels of a neighbour
 
 
 def worst_mistakes(
@@ -51,18 +23,16 @@ def worst_mistakes(
     labels, predictions = dataset.labels[rows], probabilities.argmax(axis=1)
     sureness = np.where(predictions == labels, -1, probabilities.max(axis=1))
     worst = [i for i in np.argsort(-sureness)[:most] if sureness[i] >= 0]
-    columns = 4
-    lines = max(1, -(-len(worst) // columns))
-    figure = Figure(figsize=(11, 3.2 * lines), layout="constrained", dpi=80)
-    figure.suptitle(f"the surest of {np.sum(sureness >= 0)} mistakes in {len(rows)} pictures")
-    for axes in panels(figure, lines, columns).flat:
-        axes.set_axis_off()
-    for axes, i in zip(figure.axes, worst, strict=False):
-        name = dataset.pictures.name(rows[i])
-        axes.imshow(evaluation_view(dataset.pictures.encoded(rows[i]), name, config))
-        said, true = (shortened(dataset.class_names[k]) for k in (predictions[i], labels[i]))
-        axes.set_title(f"{said} ({sureness[i]:.2f})\nis {true}", fontsize=9)
-    return pixels(figure)
+    tiles = [
+        Tile(
+            view(dataset, rows[i], config),
+            f"{dataset.class_names[predictions[i]]} ({sureness[i]:.2f})\n"
+            f"is {dataset.class_names[labels[i]]}",
+        )
+        for i in worst
+    ]
+    title = f"the surest of {np.sum(sureness >= 0)} mistakes in {len(rows)} pictures"
+    return mosaic(title, in_lines(tiles, 4), (SIDE, SIDE))
 
 
 def roc_curves(
@@ -105,39 +75,25 @@ def neighbours(
     labels = dataset.labels[rows]
     by_class = np.argsort(labels, kind="stable")
     queries = by_class[:: -(-len(rows) // most)]
-    columns = 1 + nearest.shape[1]
-    figure = Figure(figsize=(1.9 * columns, 2.2 * len(queries)), layout="constrained", dpi=80)
     hits = np.mean(labels[nearest[:, 0]] == labels)
-    figure.suptitle(f"query, and its nearest (the first is right for {hits:.1%} of all)")
-    places = np.concatenate([queries[:, None], nearest[queries]], axis=1)
-    for axes, (line, column) in zip(
-        panels(figure, len(queries), columns).flat, np.ndindex(places.shape),
-        strict=True,
-    ):
-        place = places[line, column]
-        name = dataset.pictures.name(rows[place])
-        axes.imshow(evaluation_view(dataset.pictures.encoded(rows[place]), name, config))
-        axes.set_title(shortened(dataset.class_names[labels[place]]), fontsize=8)
-        right = labels[place] == labels[queries[line]]
-        frame = "black" if column == 0 else "green" if right else "red"
-        for side in axes.spines.values():
-            side.set(edgecolor=frame, linewidth=1 if column == 0 else 4)
-    return pixels(figure)
+    title = f"query, and its nearest (the first is right for {hits:.1%} of all)"
 
 
-def panels(figure: Figure, lines: int, columns: int) -> np.ndarray:
-    """A grid of axes for pictures, without ticks: to lay these out took most of the time, although
-    they were not drawn."""
-    bare = {"xticks": [], "yticks": []}
-    return figure.subplots(lines, columns, squeeze=False, subplot_kw=bare)
+    def tile(place: int, frame: str) -> Tile:
+        name = dataset.class_names[labels[place]]
+        return Tile(view(dataset, rows[place], config), name, frame=frame)
+
+    lines = []
+    for query in queries:
+        right = labels[nearest[query]] == labels[query]
+        frames = np.where(right, "green", "red").tolist()
+        lines.append([tile(query, "black"), *map(tile, nearest[query], frames)])
+    return mosaic(title, lines, (SMALL_SIDE, SMALL_SIDE))
 
 
-def shortened(name: str) -> str:
-    """A class's name for a label; a long one without its middle, so that labels do not overlap."""
-    if len(name) <= MOST_LETTERS:
-        return name
-    half = (MOST_LETTERS - 1) // 2
-    return f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
+def view(dataset: Dataset, row: int, config: DataConfig) -> np.ndarray:
+    """A picture as the model sees it."""
+    return evaluation_view(dataset.pictures.encoded(row), dataset.pictures.name(row), config)
 
 
 def pixels(figure: Figure) -> np.ndarray:

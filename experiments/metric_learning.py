@@ -15,6 +15,7 @@ from data.inputs import Inputs, PictureInputs
 from errors import UserError
 from experiments import figures, projector, retrieval, run_folder
 from experiments.evaluation import describing, predict_split
+from experiments.summaries import log_picture
 from models.backbones import weights_digest
 from models.embedder import build_embedder
 from training.first_embedding import begin_linear
@@ -133,4 +134,4 @@ def _show(config: Config, folder: Path, dataset: Dataset, vectors: np.ndarray) -
     logs = folder / "tensorboard"
     projector.write(logs, "test", vectors, dataset, "test", config.data)
     with tf.summary.create_file_writer(str(logs)).as_default(step=0):
-        tf.summary.image("test/neighbours", shown[None])
+        log_picture("test/neighbours", shown, "JPEG")

@@ -15,6 +15,7 @@ from experiments import figures
 from experiments.one_class_data import Target
 from experiments.one_class_scorers import scorers
 from experiments.one_class_training import Sources
+from experiments.summaries import log_picture
 
 Scores = dict[str, dict[str, np.ndarray]]  # of "frozen" and "learned" features, by each scorer
 
@@ -92,4 +93,4 @@ def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
     picture = figures.roc_curves(target.truth(), scores, target.name)
     keras.utils.save_img(folder / "roc.png", picture, scale=False)
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        tf.summary.image("test/roc", picture[None])
+        log_picture("test/roc", picture, "PNG")

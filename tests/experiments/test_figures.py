@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from data.datasets import Dataset, open_dataset
-from experiments.figures import (
-    MOST_LETTERS,
-    confusion_matrix,
-    neighbours,
-    shortened,
-    worst_mistakes,
-)
-
-CLASSES = ["ant", "bee", "cat"]
+from experiments.figures import neighbours, worst_mistakes
 
 
 def assert_picture(array: np.ndarray) -> None:
@@ -20,31 +12,6 @@ def assert_picture(array: np.ndarray) -> None:
     assert array.ndim == 3 and array.shape[2] == 3
     assert min(array.shape[:2]) > 100
     assert len(np.unique(array)) > 10, "something is drawn"
-
-
-@pytest.mark.parametrize("classes", [2, 30, 80])
-def test_a_confusion_matrix_of_any_number_of_classes_is_a_picture(classes):
-    labels = np.arange(classes)
-    names = [f"class {number}" for number in labels]
-    assert_picture(confusion_matrix(labels, labels[::-1], names))
-
-
-def test_confusions_that_differ_look_different():
-    labels = np.array([0, 0, 1, 2])
-    right = confusion_matrix(labels, labels, CLASSES)
-    wrong = confusion_matrix(labels, np.array([0, 1, 1, 2]), CLASSES)
-    assert (right != wrong).any()
-
-
-def test_a_long_name_keeps_both_ends():
-    assert shortened("red_capped_goldbreast") == "red_capped_goldbreast"
-    found = shortened("Chevrolet Silverado 1500 Hybrid Crew Cab 2012")
-    assert found == "Chevrolet Si…rew Cab 2012" and len(found) <= MOST_LETTERS
-
-
-def test_a_class_without_pictures_is_no_division_by_zero():
-    with np.errstate(all="raise"):
-        assert_picture(confusion_matrix(np.array([0, 1]), np.array([0, 0]), CLASSES))
 
 
 @pytest.fixture
