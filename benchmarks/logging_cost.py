@@ -37,7 +37,7 @@ def without_logging():
         return keras.callbacks.Callback()
 
     with (
-        mock.patch("keras.callbacks.TensorBoard", nothing),
+        mock.patch("training.stages.Curves", nothing),
         mock.patch("training.stages.Dynamics", nothing),
         mock.patch("experiments.classification.log_classification"),
         mock.patch("experiments.hparams.log_hparams"),

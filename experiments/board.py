@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -60,7 +61,7 @@ def log_classification(
             log_picture(f"test/{name}", picture, "PNG")
         for name, picture in photos.items():
             log_picture(f"test/{name}", picture, "JPEG")
-        tf.summary.graph(_graph(classifier))
+        tf.summary.graph(_graph(classifier.head))
 
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
@@ -71,9 +72,9 @@ def _one_of_each(labels: np.ndarray) -> np.ndarray:
     return by_class[np.lexsort((of_class, times))][:MOST_SHOWN]
 
 
-def _graph(classifier: Classifier) -> tf.Graph:
-    model = classifier.complete
-    shape = (None, *model.input.shape[1:])
-    return tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(
+def _graph(head: keras.Model) -> tf.Graph:
+    """From feature maps on: the backbone is Keras' own, and would take longer than all the rest."""
+    shape = (None, *head.input.shape[1:])
+    return tf.function(lambda maps: head(maps, training=False)).get_concrete_function(
         tf.TensorSpec(shape, tf.float32)
     ).graph

@@ -12,6 +12,20 @@ import files
 from errors import UserError
 
 
+class Curves(keras.callbacks.TensorBoard):
+    """Keras' curves, an epoch a point, without what it does for each batch and then drops.
+
+    Keras makes a summary of every figure after every batch also where none is to be written, which
+    took a twentieth of stage 1 on the drawn birds, and a second set of validation curves.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch)  # ends the profiler's trace
+
+    def on_test_end(self, logs=None):
+        """Leaves out "evaluation_loss_vs_iterations" and the like."""
+
+
 class MetricsLog(keras.callbacks.Callback):
     """Appends one line an epoch to `metrics.jsonl`, as JSON.
 

@@ -14,7 +14,7 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
-from training.callbacks import MetricsLog, StopOnDivergence, ValidationFigures
+from training.callbacks import Curves, MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
 from training.dynamics import Dynamics
 from training.global_batch import GlobalBatchModel, whole_batch_norms
@@ -189,7 +189,7 @@ def _logs(
     """What writes curves and the like."""
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-        keras.callbacks.TensorBoard(
+        Curves(
             folder / "tensorboard", write_graph=False,
             profile_batch=PROFILED if config.trainer.profile else 0,
         ),
