@@ -26,7 +26,6 @@ from errors import UserError
 from experiments.commands import (
     described,
     exit_when_terminated,
-    exit_with,
     import_tensorflow,
     run_command,
     share_cores,
@@ -47,7 +46,7 @@ def main(config) -> float:
         results = run(run_folder.configuration(folder, config), folder)
     except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
-            exit_with(error)
+            raise SystemExit(error) from error
         return failed(folder, described(error))
     except Exception:
         if HydraConfig.get().mode is RunMode.RUN:

@@ -120,6 +120,7 @@ class Outcome:
 def command(capfd, monkeypatch):
     """Runs `train.py`, `evaluate.py` or `predict.py` as the terminal would, in this process."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as each command sets it: to be undone
 
     def run(script: str, *arguments) -> Outcome:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
