@@ -169,6 +169,18 @@ def test_a_tap_that_does_not_exist_lists_the_taps(train):
     fails(*train("backbone.tap=block1_conv3"), "backbone.tap=block1_conv3", "block1_conv2")
 
 
+def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_folder):
+    broken = own_folder / "red" / "3.png"
+    broken.write_bytes(b"no picture")
+    fails(*train(), "red/3.png")
+    fails(*train("backbone.tap=nowhere"), "backbone.tap=nowhere")
+    broken.unlink()
+    outcome, folder = train()
+    assert outcome.status == 0, outcome.errors
+    assert "nothing was trained there" in outcome.output
+    assert metrics(folder)["data"]["train"] == 17
+
+
 def test_an_unknown_backbone_lists_the_known(train):
     fails(*train("backbone.name=vgg61"), "backbone.name=vgg61", "vgg16")
 
