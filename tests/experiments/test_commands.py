@@ -91,7 +91,7 @@ def test_a_worker_whose_others_are_gone_waits_for_nothing():
 def test_the_threads_that_read_pictures_do_not_outlive_the_interpreter():
     """They made it hang at its end, or crash."""
     process = subprocess.run(
-        [sys.executable, "-c", TERMINATED_WHILE_READING], capture_output=True, timeout=60,
+        [sys.executable, "-c", TERMINATED_WHILE_READING], capture_output=True, timeout=300,
         cwd=ROOT,
     )
     assert process.returncode == 75, process.stderr
