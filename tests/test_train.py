@@ -179,7 +179,7 @@ def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_
     outcome, folder = train()
     assert outcome.status == 0, outcome.errors
     assert "nothing was trained there" in outcome.output
-    assert metrics(folder)["data"]["train"] == 17
+    assert sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 29
 
 
 def test_an_unknown_backbone_lists_the_known(train):
