@@ -159,14 +159,6 @@ def own_folder(tmp_path, draw_pictures) -> Path:
 
 
 @pytest.fixture
-def no_figures(monkeypatch) -> None:
-    """Runs draw no pictures of their predictions, which takes half of a small one's time."""
-    from experiments import classification
-
-    monkeypatch.setattr(classification, "log_classification", lambda *_: None)
-
-
-@pytest.fixture
 def train(command, own_folder, tmp_path):
     """Runs `train.py` on `own_folder` with a small backbone; returns the outcome and the folder.
 

@@ -43,7 +43,7 @@ def remembered() -> dict:
 
 
 @pytest.fixture
-def whole(train, remembered, no_figures) -> dict:
+def whole(train, remembered) -> dict:
     """Figures and curves of a run that nothing interrupts: one for all tests that ask."""
     if not remembered:
         _, folder = train(*FINE_TUNED, name="whole")
@@ -111,7 +111,6 @@ def test_a_folder_with_another_configuration_is_refused(train, train_once):
     assert "seed: 0" in outcome.error and "force=true" in outcome.error
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_an_interrupted_sweep_skips_what_is_finished(train):
     sweep = ("-m", "seed=0,1")
     _, folder = train(*sweep)

@@ -80,7 +80,6 @@ def test_written_again_it_is_still_one_row(make_config, tmp_path):
     assert (row["sessions"], row["metrics"]["Test/accuracy"]) == (1, 0.75)
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
     _, folder = train("-m", "head=average,bilinear", "trainer.epochs=1")
     rows = rows_in(folder)
