@@ -26,7 +26,6 @@ from errors import UserError
 from experiments.commands import (
     described,
     exit_when_terminated,
-    exit_with,
     import_tensorflow,
     run_command,
     share_cores,
@@ -47,7 +46,7 @@ def main(config) -> float:
         results = run(run_folder.configuration(folder, config), folder)
     except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
-            exit_with(error)
+            raise SystemExit(error) from error
         return failed(folder, described(error))
     except Exception:
         if HydraConfig.get().mode is RunMode.RUN:
@@ -67,12 +66,16 @@ def failed(folder: Path, reason: str) -> float:
 def run(config: Config, folder: Path) -> dict:
     """Hands the configuration to its experiment, unless that is finished, and prints the result."""
     from experiments import report, run_folder
-    from experiments.together import run_together
 
-    if cluster_of(config.trainer.strategy, os.environ):
-        results = run_together(config, folder, experiment)
-    else:
-        results = run_folder.enter(folder, config) or experiment(config, folder)
+    together = cluster_of(config.trainer.strategy, os.environ)
+    results = None if together else run_folder.enter(folder, config)
+    if results is None:
+        share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
+        print(f"{folder} on {import_tensorflow()}", flush=True)
+        from experiments.together import run_together
+
+        results = (run_together(config, folder, experiment) if together
+                   else experiment(config, folder))
     if "test" in results:  # the chief's, where several workers train
         print(report.final_table(results, folder), flush=True)
     return results
@@ -80,14 +83,11 @@ def run(config: Config, folder: Path) -> dict:
 
 def experiment(config: Config, folder: Path) -> dict:
     """Runs what the configuration describes, from where its folder has got to."""
-    share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
-    device = import_tensorflow()
     from experiments import classification, hparams, metric_learning, one_class, post_mortem
     from training.frozen import warn_of_unused_crops
     from training.workers import workers_of
 
     workers_of(config)  # a strategy that cannot be is told before anything is read
-    print(f"{folder} on {device}", flush=True)
     warn_of_unused_crops(config)
     experiments = {
         Task.classification: classification.run,

@@ -23,8 +23,12 @@ TERMINATED = 75  # exit status after SIGTERM: start again to go on (sysexits' "t
 
 def run_command(main: Callable[[], object]) -> NoReturn:
     """Runs a command and ends the process: a mistake in the command, the configuration or the data
-    is printed as `error: ...`, with status 2. Anything else is a defect of the program, and keeps
-    its traceback; so does everything with HYDRA_FULL_ERROR=1 in the environment.
+    is printed as `error: ...`, with status 2 or its own. Anything else is a defect of the program,
+    and keeps its traceback; so does everything with HYDRA_FULL_ERROR=1 in the environment.
+
+    Args:
+        main: what to run. `SystemExit(error)` counts as the error: of any other exception Hydra
+            would print lines of its own on the way.
     """
     status = _status(main)
     # The exception is gone, and with it go the input pipelines of the frames that it held: a thread
@@ -38,16 +42,26 @@ def _status(main: Callable[[], object]) -> int | str | None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, where it would print and exit
     try:
         main()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if debugging:
-            raise
-        print_error(error)
-        return status_of(error)
     except KeyboardInterrupt:
         return "interrupted"
-    except SystemExit as exit:
-        return exit.code
+    except (UserError, HydraException, OmegaConfBaseException, SystemExit) as error:
+        mistake = error.code if isinstance(error, SystemExit) else error
+        if not isinstance(mistake, Exception):
+            return mistake
+        if debugging:
+            raise mistake from mistake.__cause__
+        return _told(mistake)
     return 0
+
+
+def _told(mistake: Exception) -> int:
+    """The exit status, after the mistake is printed in one line."""
+    print(f"error: {described(mistake)}", file=sys.stderr, flush=True)
+    status = getattr(mistake, "status", MISTAKE)
+    if status != MISTAKE:  # TensorFlow would wait for those who are gone
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
 
 @contextlib.contextmanager
@@ -64,25 +78,6 @@ def exit_when_terminated():
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def exit_with(error: Exception) -> NoReturn:
-    """Prints a mistake in one line, and exits."""
-    print_error(error)
-    if status_of(error) != MISTAKE:  # TensorFlow would wait for those who are gone
-        sys.stdout.flush()
-        os._exit(status_of(error))
-    sys.exit(MISTAKE)
-
-
-def status_of(error: Exception) -> int:
-    """The exit status: that of a mistake, unless the error has its own."""
-    return getattr(error, "status", MISTAKE)
-
-
-def print_error(error: Exception) -> None:
-    """Prints a mistake in one line."""
-    print(f"error: {described(error)}", file=sys.stderr, flush=True)
 
 
 def share_cores(jobs: int) -> None:

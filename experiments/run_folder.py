@@ -15,6 +15,8 @@ from conf.schema import Config, checked
 from data.datasets import Dataset
 from errors import UserError
 
+TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")  # by which it is told
+
 
 def write_json(path: Path, content: dict | list) -> None:
     """Writes a file whole or not at all."""
@@ -33,27 +35,29 @@ def configuration(folder: Path, composed: DictConfig) -> Config:
 def enter(folder: Path, config: Config) -> dict | None:
     """Prepares a run's folder: new, or to go on in; `config.force` empties it first.
 
+    A run that failed before it trained anything, as on its data, leaves nothing to go on with: its
+    configuration gives way to another one, and its pictures to others.
+
     Returns:
         The results of the run, if it is finished.
 
     Raises:
         UserError: the folder holds a run of another configuration.
     """
-    if config.force:
-        for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "splits.json",
-                     "target.json"):
-            (folder / name).unlink(missing_ok=True)
+    path, text = folder / "config.yaml", as_yaml(config)
+    before = path.read_text() if path.exists() else text
+    changed = ", ".join(map(str.strip, sorted({*text.splitlines()} ^ {*before.splitlines()})))
+    trained = any(any(folder.rglob(name)) for name in TRAINED)
+    if before != text and not config.force:
+        if trained:
+            raise UserError(
+                f"{folder}: holds a run of another configuration ({changed}); give the same one, "
+                "another hydra.run.dir, or force=true to overwrite it"
+            )
+        print(f"{folder}: nothing was trained there; what changed is taken ({changed})", flush=True)
+    if config.force or (path.exists() and not trained):
+        _empty(folder)
     (folder / "error.txt").unlink(missing_ok=True)
-    text = as_yaml(config)
-    path = folder / "config.yaml"
-    if path.exists() and path.read_text() != text:
-        changed = sorted(set(text.splitlines()) ^ set(path.read_text().splitlines()))
-        raise UserError(
-            f"{folder}: holds a run of another configuration ({', '.join(map(str.strip, changed))})"
-            "; give the same one, another hydra.run.dir, or force=true to overwrite it"
-        )
     if not path.exists():
         files.write_text(path, text)
     finished = folder / "metrics.json"
@@ -61,6 +65,15 @@ def enter(folder: Path, config: Config) -> dict | None:
         return None
     print(f"{folder} is finished; force=true repeats it", flush=True)
     return json.loads(finished.read_text())
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a run in it would go on with."""
+    for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "splits.json",
+                 "target.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_data(folder: Path, dataset: Dataset) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from conf.schema import Config
 from errors import UserError
 from experiments import run_folder
-from experiments.commands import import_tensorflow
+from experiments.hparams import flat
+from training.workers import lost_workers, workers_of
 
 # What may differ from machine to machine.
 PATHS = {"data.path", "reference.path", "backbone.weights", "trainer.feature_dir"}
@@ -29,10 +30,6 @@ def run_together(
         WorkerLost: another worker has ended.
         UserError: of the experiment, on the worker that it happened to.
     """
-    import_tensorflow()
-    from experiments.hparams import flat
-    from training.workers import lost_workers, workers_of
-
     workers = workers_of(config)
     with lost_workers(), tempfile.TemporaryDirectory() as nowhere:
         _check_same(flat(config), workers.from_chief(flat(config)), workers.index)

@@ -3,10 +3,15 @@
 import dataclasses
 import os
 import runpy
+import shutil
 import socket
 import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker a core: threads would be in the way
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 from pathlib import Path
 
@@ -39,6 +44,12 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary(tmp_path_factory) -> None:
+    """What TensorFlow and TFDS leave in the temporary folder goes where pytest clears away."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +131,7 @@ class Outcome:
 def command(capfd, monkeypatch):
     """Runs `train.py`, `evaluate.py` or `predict.py` as the terminal would, in this process."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as each command sets it: to be undone
 
     def run(script: str, *arguments) -> Outcome:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
@@ -163,5 +175,34 @@ def train(command, own_folder, tmp_path):
             *(override for override in overrides if override != "-m"),
         )
         return outcome, folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> tuple[Path, dict]:
+    """A folder for the runs that tests share, and what is known of each, by its overrides."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
+@pytest.fixture
+def train_once(train, trained, tmp_path):
+    """Like `train`, of a run that succeeds: the first test that asks trains it, and the others get
+    a copy, which lies and reads as if they had."""
+
+    def run(*overrides: str) -> tuple[Outcome, Path]:
+        kept, known = trained
+        folder = tmp_path / "run"
+        if overrides not in known:
+            outcome, _ = train(*overrides)
+            assert outcome.status == 0, outcome.errors
+            known[overrides] = outcome, shutil.copytree(folder, kept / str(len(known))), tmp_path
+            return outcome, folder
+        outcome, copy, where = known[overrides]
+        shutil.copytree(copy, folder)
+        config = folder / "config.yaml"
+        config.write_text(config.read_text().replace(str(where), str(tmp_path)))
+        output = outcome.output.replace(str(where), str(tmp_path))
+        return dataclasses.replace(outcome, output=output), folder
 
     return run

@@ -12,10 +12,8 @@ def figures(outcome) -> dict:
 
 
 @pytest.fixture
-def run(train):
-    outcome, folder = train()
-    assert outcome.status == 0, outcome.errors
-    return folder
+def run(train_once):
+    return train_once()[1]
 
 
 def test_the_saved_model_gives_the_run_s_own_figures(run, command):

@@ -1,7 +1,6 @@
 """`python export.py RUN --format ...`: the same answers from another runtime."""
 
 import importlib.util
-import shutil
 import sys
 
 import keras
@@ -13,40 +12,20 @@ HAVE_ONNX = all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2o
 needs_onnx = pytest.mark.skipif(not HAVE_ONNX, reason="needs requirements-export.txt")
 
 
-@pytest.fixture(scope="module")
-def own_folder(picture_folder):
-    """For all tests of this file: not to be changed."""
-    return picture_folder
-
-
-@pytest.fixture(scope="module")
-def trained() -> dict:
-    """The runs that tests of this file share, by their overrides."""
-    return {}
+@pytest.fixture
+def short_run(train_once):
+    """The folder of a run of one epoch."""
+    return lambda *overrides: train_once("trainer.epochs=1", *overrides)[1]
 
 
 @pytest.fixture
-def train_once(train, trained, tmp_path):
-    """A copy of a short run, which the first test that asks trains for all."""
-
-    def copied(*overrides: str):
-        if overrides not in trained:
-            outcome, folder = train("trainer.epochs=1", *overrides)
-            assert outcome.status == 0, outcome.errors
-            trained[overrides] = folder
-        return shutil.copytree(trained[overrides], tmp_path / "copy")
-
-    return copied
-
-
-@pytest.fixture
-def run(train_once):
-    return train_once("head=improved_bilinear")
+def run(short_run):
+    return short_run("head=improved_bilinear")
 
 
 @pytest.mark.parametrize("head", ["improved_bilinear", "isqrt_cov", "average"])
-def test_every_format_gives_the_run_s_own_answers(train_once, command, head):
-    folder = train_once(f"head={head}")
+def test_every_format_gives_the_run_s_own_answers(short_run, command, head):
+    folder = short_run(f"head={head}")
     for kind in ("keras", "savedmodel", "tflite"):
         outcome = command("export.py", folder, "--format", kind)
         assert outcome.status == 0, outcome.errors
@@ -56,8 +35,8 @@ def test_every_format_gives_the_run_s_own_answers(train_once, command, head):
 
 @needs_onnx
 @pytest.mark.parametrize("head", ["improved_bilinear", "isqrt_cov"])
-def test_onnx_gives_the_run_s_own_answers(train_once, command, head):
-    folder = train_once(f"head={head}")
+def test_onnx_gives_the_run_s_own_answers(short_run, command, head):
+    folder = short_run(f"head={head}")
     outcome = command("export.py", folder, "--format", "onnx")
     assert outcome.status == 0, outcome.errors
     assert "class for 6 of them" in outcome.output and (folder / "model.onnx").is_file()
@@ -81,8 +60,8 @@ def test_tflite_runs_without_tensorflows_own_operations_on_any_number_of_picture
     np.testing.assert_allclose(found, model.predict(pictures, verbose=0), atol=1e-3)
 
 
-def test_tensor_sketch_is_refused_in_a_line_where_it_cannot_be_expressed(train_once, command):
-    folder = train_once("head=compact_bilinear", "head.output_dim=64")
+def test_tensor_sketch_is_refused_in_a_line_where_it_cannot_be_expressed(short_run, command):
+    folder = short_run("head=compact_bilinear", "head.output_dim=64")
     assert command("export.py", folder, "--format", "savedmodel").status == 0
     outcome = command("export.py", folder, "--format", "tflite")
     assert outcome.status == 2 and "head.method=tensor_sketch" in outcome.error

@@ -7,10 +7,8 @@ import pytest
 
 
 @pytest.fixture
-def run(train):
-    outcome, folder = train("trainer.epochs=30")
-    assert outcome.status == 0, outcome.errors
-    return folder
+def run(train_once):
+    return train_once("trainer.epochs=30")[1]
 
 
 def test_the_best_classes_come_first(run, command, tmp_path, draw_pictures):

@@ -37,11 +37,24 @@ class Interrupted(BaseException):
     pass
 
 
+@pytest.fixture(scope="module")
+def remembered() -> dict:
+    return {}
+
+
+@pytest.fixture
+def whole(train, remembered) -> dict:
+    """Figures and curves of a run that nothing interrupts: one for all tests that ask."""
+    if not remembered:
+        _, folder = train(*FINE_TUNED, name="whole")
+        remembered.update(figures=figures(folder), curves=curves(folder))
+    return remembered
+
+
 @pytest.mark.parametrize("stage, epoch", [("head", 3), ("head", 5), ("fine_tune", 7)])
-def test_an_interrupted_stage_goes_on(train, monkeypatch, stage, epoch):
+def test_an_interrupted_stage_goes_on(train, whole, monkeypatch, stage, epoch):
     from training.callbacks import MetricsLog
 
-    _, whole = train(*FINE_TUNED, name="whole")
     on_epoch_end = MetricsLog.on_epoch_end
 
     def interrupt(log, number, logs=None):
@@ -56,26 +69,25 @@ def test_an_interrupted_stage_goes_on(train, monkeypatch, stage, epoch):
     outcome, folder = train(*FINE_TUNED)
     assert outcome.status == 0, outcome.errors
     assert f"Epoch {epoch + 1}/" in outcome.output and "Epoch 1/" not in outcome.output
-    assert figures(folder) == figures(whole)
-    assert curves(folder) == curves(whole)
+    assert figures(folder) == whole["figures"]
+    assert curves(folder) == whole["curves"]
 
 
-def test_a_checkpoint_that_was_being_written_is_not_read(train, tmp_path):
-    _, whole = train(*FINE_TUNED, name="whole")
+def test_a_checkpoint_that_was_being_written_is_not_read(train, whole, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "unfinished-head.state.npz").write_bytes(b"half")
-    assert figures(train(*FINE_TUNED)[1]) == figures(whole)
+    assert figures(train(*FINE_TUNED)[1]) == whole["figures"]
 
 
-def test_a_finished_run_is_reported_and_not_repeated(train):
-    first, _ = train()
+def test_a_finished_run_is_reported_and_not_repeated(train, train_once):
+    first, _ = train_once()
     again, _ = train()
     assert "is finished; force=true repeats it" in again.output and "Epoch" not in again.output
     assert first.output.splitlines()[-8:] == again.output.splitlines()[-8:]
 
 
-def test_the_folder_alone_is_enough(train, command):
-    _, folder = train("seed=4")
+def test_the_folder_alone_is_enough(train_once, command):
+    _, folder = train_once()
     before = figures(folder)
     assert "is finished" in command("train.py", f"hydra.run.dir={folder}").output
     (folder / "metrics.json").unlink()
@@ -84,35 +96,33 @@ def test_the_folder_alone_is_enough(train, command):
     assert figures(folder) == before
 
 
-def test_force_repeats_a_finished_run(train):
-    _, folder = train()
+def test_force_repeats_a_finished_run(train, train_once):
+    _, folder = train_once()
     before = figures(folder)
     outcome, _ = train("force=true")
     assert "Epoch 1/" in outcome.output
     assert figures(folder) == before and len(curves(folder)) == 3
 
 
-def test_a_folder_with_another_configuration_is_refused(train):
-    train("seed=1")
+def test_a_folder_with_another_configuration_is_refused(train, train_once):
+    train_once()
     outcome, _ = train("seed=2")
     assert outcome.status == 2
-    assert "seed: 1" in outcome.error and "force=true" in outcome.error
+    assert "seed: 0" in outcome.error and "force=true" in outcome.error
 
 
 def test_an_interrupted_sweep_skips_what_is_finished(train):
     sweep = ("-m", "seed=0,1")
-    train(*sweep)
-    folder = train(*sweep, name="again")[1]
+    _, folder = train(*sweep)
     shutil.rmtree(next(folder.glob("1-*")))
-    outcome, _ = train(*sweep, name="again")
+    outcome, _ = train(*sweep)
     assert outcome.output.count("is finished; force=true repeats it") == 1
     assert "Epoch 1/" in outcome.output
 
 
-def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, monkeypatch):
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monkeypatch):
     import numpy as np
 
-    _, whole = train(*FINE_TUNED, name="whole")
     savez, written = np.savez, []
 
     def fill_the_disk(path, **arrays):
@@ -126,7 +136,7 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, monkeypatch)
         patch.setattr(np, "savez", fill_the_disk)
         outcome, _ = train(*FINE_TUNED)
     assert outcome.status == 2 and "No space left on device" in outcome.error
-    assert figures(train(*FINE_TUNED)[1]) == figures(whole)
+    assert figures(train(*FINE_TUNED)[1]) == whole["figures"]
 
 
 # ---------------------------------------------------------------- as processes

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, free_ports
 
-from experiments import run_folder
+from experiments import commands, run_folder, together
 
 CLASSIFICATION = (
     *SMALL, "trainer.epochs=2", "trainer.fine_tune_epochs=2", "trainer.early_stopping=null",
@@ -218,6 +218,24 @@ def test_a_killed_worker_stops_the_other_and_both_go_on(start, start_two, killed
             worker.ends()
     assert all(stage == "fine_tune" for stage, *_ in chief.losses)
     assert_close(chief.metrics, undisturbed.metrics)
+
+
+# Its share of the cores
+
+
+def test_a_worker_takes_its_share_of_the_cores_before_tensorflow_is_there(train, monkeypatch):
+    began = []
+    monkeypatch.setattr(commands, "share_cores", lambda jobs: began.append("cores"))
+    monkeypatch.setattr(commands, "import_tensorflow", lambda: began.append("tensorflow"))
+    monkeypatch.setattr(
+        together, "run_together", lambda *_: began.append("experiment") or {"val": None}
+    )
+    cluster = {"worker": ["localhost:1", "localhost:2"]}
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    outcome, _ = train()
+    assert outcome.status == 0, outcome.errors
+    assert began == ["cores", "tensorflow", "experiment"]
 
 
 # Mistakes

@@ -19,9 +19,8 @@ def metrics(folder) -> dict:
 # ---------------------------------------------------------------- a run and its folder
 
 
-def test_a_run_fills_its_folder(train):
-    outcome, folder = train()
-    assert outcome.status == 0, outcome.errors
+def test_a_run_fills_its_folder(train_once):
+    outcome, folder = train_once()
     assert {path.name for path in folder.iterdir()} >= {
         "metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "checkpoints",
         "tensorboard", "predictions.csv", "classes.json",
@@ -37,10 +36,10 @@ def test_a_run_fills_its_folder(train):
     assert f"tensorboard --logdir {folder}" in outcome.output
 
 
-def test_tensorboard_shows_curves_pictures_text_and_graph(train):
+def test_tensorboard_shows_curves_pictures_text_and_graph(train_once):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    _, folder = train()
+    _, folder = train_once()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
     assert logs.Tags()["graph"]
     assert set(logs.PluginTagToContent("text")) >= {"config", "test/table of classes"}
@@ -58,23 +57,25 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train):
     ).Reload().Tags()["tensors"]
 
 
-def test_a_profile_is_recorded_on_request(train):
-    assert not list(train(name="plain")[1].rglob("*.xplane.pb"))
-    _, folder = train("trainer.profile=true", "trainer.epochs=1", "trainer.batch_size=1")
+def test_a_profile_is_recorded_on_request(train, train_once):
+    assert not list(train_once()[1].rglob("*.xplane.pb"))
+    _, folder = train(
+        "trainer.profile=true", "trainer.epochs=1", "trainer.batch_size=1", name="profiled"
+    )
     assert list((folder / "tensorboard").rglob("*.xplane.pb"))
 
 
-def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train):
+def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train, train_once):
+    runs = [train_once(), train(name="again"), train("seed=4", name="other")]
     timeless = [
-        {key: metrics(train(f"seed={seed}", name=name)[1])[key] for key in ("val", "test")}
-        for seed, name in [(3, "a"), (3, "b"), (4, "c")]
+        {key: metrics(folder)[key] for key in ("val", "test")} for _, folder in runs
     ]
     assert timeless[0] == timeless[1]
     assert timeless[0] != timeless[2]
 
 
-def test_fine_tuning_reports_both_stages_and_changes_the_backbone(train):
-    frozen = metrics(train()[1])
+def test_fine_tuning_reports_both_stages_and_changes_the_backbone(train, train_once):
+    frozen = metrics(train_once()[1])
     outcome, folder = train(
         "trainer.fine_tune_epochs=1", "optimizer.fine_tune_learning_rate=1e-5", name="tuned"
     )
@@ -167,6 +168,18 @@ def test_an_unknown_group_option_lists_the_options(train):
 
 def test_a_tap_that_does_not_exist_lists_the_taps(train):
     fails(*train("backbone.tap=block1_conv3"), "backbone.tap=block1_conv3", "block1_conv2")
+
+
+def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_folder):
+    broken = own_folder / "red" / "3.png"
+    broken.write_bytes(b"no picture")
+    fails(*train(), "red/3.png")
+    fails(*train("backbone.tap=nowhere"), "backbone.tap=nowhere")
+    broken.unlink()
+    outcome, folder = train()
+    assert outcome.status == 0, outcome.errors
+    assert "nothing was trained there" in outcome.output
+    assert sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 29
 
 
 def test_an_unknown_backbone_lists_the_known(train):

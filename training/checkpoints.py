@@ -18,6 +18,7 @@ import numpy as np
 import files
 from conf.schema import TrainerConfig
 from errors import UserError
+from training.choosing import best_epoch
 from training.workers import Workers
 
 
@@ -91,11 +92,11 @@ class Checkpoints(keras.callbacks.Callback):
             self.load(model)
         else:
             self._write(self.weights, model.save_weights)
-        return self._best()
+        return best_epoch(self.history, self.monitor)
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        last, best = len(self.history) - 1, self._best()
+        last, best = len(self.history) - 1, best_epoch(self.history, self.monitor)
         if self.monitor in logs and best == last:
             self._write(self.weights, self.model.save_weights)
         patience = self.config.early_stopping
@@ -120,12 +121,6 @@ class Checkpoints(keras.callbacks.Callback):
             values = self.workers.share([variable.numpy() for variable in variables])
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-
-    def _best(self) -> int:
-        """The first epoch with the best validation figure, or the last one without validation."""
-        if self.monitor not in self.history[0]:
-            return len(self.history) - 1
-        return int(np.argmax([logs[self.monitor] for logs in self.history]))
 
     def _write(self, path: Path, write) -> None:
         if not self.workers.is_chief:

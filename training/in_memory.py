@@ -16,8 +16,11 @@ from conf.schema import Config
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.pipeline import steps
+from training.choosing import best_epoch, choice
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+
+MONITOR = "val_accuracy"
 
 
 def fit_in_memory(
@@ -40,7 +43,7 @@ def fit_in_memory(
         the validation accuracy of each epoch.
     """
     started, size, epochs = time.perf_counter(), config.trainer.batch_size, config.trainer.epochs
-    train, val = dataset.splits["train"], dataset.splits["val"]
+    train = dataset.splits["train"]
     optimizer = build_optimizer(config.optimizer, config.optimizer.learning_rate)
     step = tf.function(
         training_step(model, optimizer, config.loss.label_smoothing), reduce_retracing=True
@@ -50,7 +53,7 @@ def fit_in_memory(
     )
     schedule.set_model(keras.Model(model.inputs, model.outputs))
     schedule.model.compile(optimizer)
-    history, best, weights = [], 0, model.get_weights()
+    history = []
     for epoch in range(epochs):
         schedule.on_epoch_begin(epoch)
         order = tf.random.experimental.stateless_shuffle(train, [config.seed, epoch]).numpy()
@@ -62,19 +65,15 @@ def fit_in_memory(
         logs = {"loss": float(np.mean(losses)), **_validated(model, inputs, dataset, size)}
         schedule.on_epoch_end(epoch, logs)
         history.append(logs)
-        if "val_accuracy" not in logs or epoch == _best(history):
-            best, weights = epoch, model.get_weights()
+        best = best_epoch(history, MONITOR)
+        if best == epoch:
+            weights = model.get_weights()
         patience = config.trainer.early_stopping
         if not math.isfinite(logs["loss"]) or (patience is not None and epoch - best >= patience):
             break
     model.set_weights(weights)
-    return {
-        "epochs": len(history),
-        "chosen_epoch": best + 1,
-        "chosen_by": "best val_accuracy" if len(val) else "last epoch (no validation split)",
-        "seconds": round(time.perf_counter() - started, 3),
-        "history": history,
-    }
+    seconds = time.perf_counter() - started
+    return {**choice(history, MONITOR, seconds), "history": history}
 
 
 def training_step(
@@ -107,9 +106,4 @@ def _validated(model: keras.Model, inputs: MemoryInputs, dataset: Dataset, size:
     labels = dataset.labels[rows]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
     right = logits.argmax(axis=1) == labels
-    return {"val_loss": float(loss), "val_accuracy": float(np.mean(right))}
-
-
-def _best(history: list[dict]) -> int:
-    """The first epoch with the best validation accuracy."""
-    return int(np.argmax([logs["val_accuracy"] for logs in history]))
+    return {"val_loss": float(loss), MONITOR: float(np.mean(right))}

@@ -16,6 +16,7 @@ from data.pipeline import evaluation_batches, steps, training_batches, user_erro
 from errors import UserError
 from training.callbacks import Curves, MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
+from training.choosing import choice
 from training.dynamics import Dynamics
 from training.global_batch import GlobalBatchModel, whole_batch_norms
 from training.keras_20585 import MendedFit
@@ -110,7 +111,9 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         checkpoints.save()
         raise
     chosen = checkpoints.choose(model)
-    record = _record(checkpoints.history, chosen, stage, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    record = choice(checkpoints.history, checkpoints.monitor, seconds, stage.first_epoch)
+    record |= checkpoints.history[chosen]
     checkpoints.finish(record)
     return record
 
@@ -195,15 +198,3 @@ def _logs(
         ),
         Dynamics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
     ]
-
-
-def _record(history: list[dict], chosen: int, stage: Stage, seconds: float) -> dict:
-    monitor = f"val_{stage.objective.monitor}"
-    validated = monitor in history[0]
-    return {
-        "epochs": len(history),
-        "chosen_epoch": stage.first_epoch + chosen + 1,
-        "chosen_by": f"best {monitor}" if validated else "last epoch (no validation split)",
-        "seconds": round(seconds, 3),
-        **history[chosen],
-    }

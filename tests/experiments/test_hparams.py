@@ -81,11 +81,9 @@ def test_written_again_it_is_still_one_row(make_config, tmp_path):
 
 
 def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
-    _, folder = train("-m", "head=average,bilinear", "seed=0,1", "trainer.epochs=1")
+    _, folder = train("-m", "head=average,bilinear", "trainer.epochs=1")
     rows = rows_in(folder)
-    assert {(row["hparams"]["head.name"], row["hparams"]["seed"]) for row in rows} == {
-        (head, seed) for head in ("average", "bilinear") for seed in (0, 1)
-    }
+    assert {row["hparams"]["head.name"] for row in rows} == {"average", "bilinear"}
     accuracies = [row["metrics"]["Test/accuracy"] for row in rows]
     assert accuracies == sorted(accuracies, reverse=True)
     written = [
@@ -97,7 +95,7 @@ def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
     assert {"Test/accuracy", "Val/accuracy"} < {
         metric["name"]["tag"] for metric in shown["metricInfos"][:5]  # the columns shown unasked
     }
-    assert {"head.name", "seed"} < {key["name"] for key in shown["hparamInfos"] if key["differs"]}
+    assert "head.name" in {key["name"] for key in shown["hparamInfos"] if key["differs"]}
 
 
 def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path):
@@ -108,8 +106,8 @@ def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path
     assert [key["name"] for key in keys if key["differs"]] == ["head.root"]
 
 
-def test_a_run_that_went_on_and_one_that_was_repeated_are_one_row(train):
-    _, folder = train()
+def test_a_run_that_went_on_and_one_that_was_repeated_are_one_row(train, train_once):
+    _, folder = train_once()
     (folder / "metrics.json").unlink()
     train()
     assert [row["sessions"] for row in rows_in(folder)] == [1]

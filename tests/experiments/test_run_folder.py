@@ -61,6 +61,7 @@ def test_a_run_does_not_go_on_with_other_pictures_unless_forced(
     for _ in range(2):
         run_folder.enter(tmp_path, config)
         run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
+        (tmp_path / "metrics.jsonl").write_text("{}\n")  # an epoch was trained
     kept = run_folder.read_splits(tmp_path)
     assert {name: len(keys) for name, keys in kept.items()} == {"train": 18, "val": 6, "test": 6}
     (own_folder / kept["test"][0]).unlink()
@@ -70,6 +71,36 @@ def test_a_run_does_not_go_on_with_other_pictures_unless_forced(
     run_folder.enter(tmp_path, dataclasses.replace(config, force=True))
     run_folder.write_data(tmp_path, changed)
     assert run_folder.read_splits(tmp_path) != kept
+
+
+def test_before_anything_was_trained_a_run_takes_another_configuration_and_other_pictures(
+    tmp_path, own_folder, folder_config, capsys
+):
+    config = folder_config(own_folder, "trainer.precision=auto")
+    run_folder.enter(tmp_path, config)
+    run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
+    chosen = tmp_path / "checkpoints" / "precision.json"  # of another backbone
+    chosen.parent.mkdir()
+    chosen.touch()
+    next((own_folder / "red").iterdir()).unlink()
+    mended = dataclasses.replace(config, seed=1)
+    run_folder.enter(tmp_path, mended)
+    run_folder.write_data(tmp_path, open_dataset(mended.data, mended.seed))
+    assert "nothing was trained there; what changed is taken (seed: 0, seed: 1)" in (
+        capsys.readouterr().out
+    )
+    assert run_folder.read_config(tmp_path, []) == mended and not chosen.exists()
+
+
+@pytest.mark.parametrize("left", ["metrics.jsonl", "checkpoints/head.weights.h5",
+                                  "variants/correct/record.json", "targets/003-red/metrics.jsonl"])
+def test_what_was_trained_is_not_lost_to_another_configuration(tmp_path, make_config, left):
+    run_folder.enter(tmp_path, make_config())
+    (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / left).touch()
+    with pytest.raises(UserError, match=r"another configuration \(seed: 0, seed: 1\)"):
+        run_folder.enter(tmp_path, make_config("seed=1"))
+    assert (tmp_path / left).exists()
 
 
 @pytest.mark.parametrize(

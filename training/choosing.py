@@ -1,0 +1,31 @@
+"""Which epoch's weights stay, by the curves of a training."""
+
+import numpy as np
+
+
+def best_epoch(history: list[dict], monitor: str) -> int:
+    """The first epoch with the largest value of `monitor`, or the last one where there is none, as
+    without a validation split; from 0.
+
+    Args:
+        history: the curves' values, a dictionary an epoch; at least one.
+        monitor: the name of a curve.
+    """
+    if monitor not in history[0]:
+        return len(history) - 1
+    return int(np.argmax([logs[monitor] for logs in history]))
+
+
+def choice(history: list[dict], monitor: str, seconds: float, first_epoch: int = 0) -> dict:
+    """What a record says of it: epochs run, the epoch chosen (from 1) and how, seconds.
+
+    Args:
+        first_epoch: epochs of earlier stages.
+    """
+    validated = monitor in history[0]
+    return {
+        "epochs": len(history),
+        "chosen_epoch": first_epoch + best_epoch(history, monitor) + 1,
+        "chosen_by": f"best {monitor}" if validated else "last epoch (no validation split)",
+        "seconds": round(seconds, 3),
+    }
