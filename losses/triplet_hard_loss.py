@@ -21,7 +21,8 @@ class TripletHardLoss(TripletLoss):
     Args:
         margin: Float, the margin; not used where `soft`. Defaults to `1.0`.
         soft: Boolean, whether to use the soft margin. Defaults to `False`.
-        distance_metric: `"L2"`, `"squared-L2"` or `"angular"` (1 - cosine). Defaults to `"L2"`.
+        distance_metric: `"L2"`, `"squared-L2"`, `"angular"` (1 - cosine), or a function from
+            embeddings `(batch, dimensions)` to distances `(batch, batch)`. Defaults to `"L2"`.
         degenerate: what an anchor without a positive or without a negative counts. `"skip"`: it is
             left out, and the mean is over the others; 0 with a zero gradient where none is left.
             `"original"`: as TensorFlow Addons has it, with its row's smallest distance for a

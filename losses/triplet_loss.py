@@ -14,9 +14,9 @@ class TripletLoss(keras.losses.Loss):
 
     def __init__(self, margin, distance_metric, degenerate, name, reduction):
         super().__init__(name=name, reduction=reduction, dtype="float32")
-        if distance_metric not in pairwise.METRICS:
+        if not callable(distance_metric) and distance_metric not in pairwise.METRICS:
             raise ValueError(
-                f"`distance_metric` must be one of {pairwise.METRICS}. "
+                f"`distance_metric` must be one of {pairwise.METRICS}, or a function. "
                 f"Received: {distance_metric!r}"
             )
         if degenerate not in pairwise.RULES:
@@ -31,19 +31,28 @@ class TripletLoss(keras.losses.Loss):
         x = pairwise.at_least_float32(y_pred)
         pairwise.check_embeddings(x.shape, self)
         labels = pairwise.label_vector(y_true, self)
-        distances = pairwise.pairwise_distances(x, self.distance_metric)
-        return self._values(distances, labels, x.dtype)
+        return self._values(self._distances(x), labels, x.dtype)
+
+    def _distances(self, x):
+        if callable(self.distance_metric):
+            return self.distance_metric(x)
+        return pairwise.pairwise_distances(x, self.distance_metric)
 
     def get_config(self):
         config = super().get_config()
         config.update(
             {
                 "margin": self.margin,
-                "distance_metric": self.distance_metric,
+                "distance_metric": keras.saving.serialize_keras_object(self.distance_metric),
                 "degenerate": self.degenerate,
             }
         )
         return config
+
+    @classmethod
+    def from_config(cls, config):
+        metric = keras.saving.deserialize_keras_object(config["distance_metric"])
+        return cls(**{**config, "distance_metric": metric})
 
 
 def share_of(values, total):

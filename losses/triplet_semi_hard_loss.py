@@ -26,7 +26,8 @@ class TripletSemiHardLoss(TripletLoss):
 
     Args:
         margin: Float, the margin. Defaults to `1.0`.
-        distance_metric: `"L2"`, `"squared-L2"` or `"angular"` (1 - cosine). Defaults to `"L2"`.
+        distance_metric: `"L2"`, `"squared-L2"`, `"angular"` (1 - cosine), or a function from
+            embeddings `(batch, dimensions)` to distances `(batch, batch)`. Defaults to `"L2"`.
         degenerate: what a batch without positives or negatives gives. `"skip"`: 0 with a zero
             gradient. `"original"`: as TensorFlow Addons has it, NaN without positives; without
             negatives the row's smallest distance (that to itself, 0). Defaults to `"skip"`.

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -121,8 +123,6 @@ def test_an_interrupted_sweep_skips_what_is_finished(train):
 
 
 def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monkeypatch):
-    import numpy as np
-
     savez, written = np.savez, []
 
     def fill_the_disk(path, **arrays):
@@ -171,6 +171,32 @@ def test_sigterm_saves_and_exits_with_its_own_status(own_folder, tmp_path, train
     assert process.returncode == 75 and "goes on" in errors
     state = tmp_path / "job" / "run" / "checkpoints" / "head.state.npz"
     assert state.exists() and "Traceback" not in errors
+
+
+def centers_in(folder, stage: str) -> np.ndarray:
+    with h5py.File(folder / "checkpoints" / f"{stage}.weights.h5") as file:
+        return file["center_loss/vars/0"][()]
+
+
+@pytest.mark.parametrize("epoch", [4, pytest.param(15, marks=pytest.mark.slow)])  # of either stage
+def test_killed_a_run_goes_on_with_its_centers(own_folder, tmp_path, train, command, epoch):
+    overrides = (
+        *FINE_TUNED, "loss=softmax_center", "head.embedding=4", "loss.center_weight=0.1",
+        "trainer.epochs=12", "trainer.fine_tune_epochs=8",
+    )
+    _, undisturbed = train(*overrides, name="undisturbed")
+    process = start(own_folder, tmp_path, "killed", *overrides)
+    wait_for_line(process, f"Epoch {epoch}/")
+    assert process.poll() is None, "it had finished already"
+    process.kill()
+    process.communicate()
+    folder = tmp_path / "killed" / "run"
+    outcome = command("train.py", f"hydra.run.dir={folder}")
+    assert outcome.status == 0 and "Epoch 1/" not in outcome.output, outcome.errors
+    assert figures(folder) == figures(undisturbed) and curves(folder) == curves(undisturbed)
+    for stage in ("head", "fine_tune"):
+        assert np.abs(centers_in(undisturbed, stage)).max() > 0
+        np.testing.assert_array_equal(centers_in(folder, stage), centers_in(undisturbed, stage))
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Batches of P classes times K pictures."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +7,8 @@ from hypothesis import strategies as st
 
 from conf.schema import TrainerConfig
 from data.balanced_batches import Balance, balance_of
-from data.pipeline import steps, training_batches
+from data.feature_store import FeatureStore
+from data.pipeline import training_batches
 from errors import UserError
 
 
@@ -67,19 +66,33 @@ class Told:
         return np.stack([rows, np.full(len(rows), epoch)], axis=-1)
 
 
+LABELS, ROWS, BALANCE = np.arange(30) % 3, np.arange(0, 30, 2), Balance(2, 3)
+
+
+def two_epochs(inputs, first_epoch=0):
+    """Of each batch its epoch, the rows that it should be of, and what the pipeline gives."""
+    batches = training_batches(inputs, LABELS, ROWS, None, 99, 7, first_epoch, BALANCE)
+    stream = batches.as_numpy_iterator()
+    for epoch in (first_epoch, first_epoch + 1):
+        for rows in BALANCE.batches(ROWS, LABELS, 7, epoch):
+            yield epoch, rows, *next(stream)
+
+
 @pytest.mark.parametrize("first_epoch", [0, 2])
 def test_the_pipeline_reads_them_from_any_epoch_on(first_epoch):
-    labels, rows, balance = np.arange(30) % 3, np.arange(0, 30, 2), Balance(2, 3)
-    stream = training_batches(Told(), labels, rows, None, 99, 7, first_epoch, balance)
-    count = steps(rows, 99, balance)
-    found = list(itertools.islice(stream.as_numpy_iterator(), 2 * count))
-    for number, epoch in enumerate((first_epoch, first_epoch + 1)):
-        expected = balance.batches(rows, labels, 7, epoch)
-        for (sample, label), batch in zip(
-            found[number * count : (number + 1) * count], expected, strict=True
-        ):
-            np.testing.assert_array_equal(sample, np.stack([batch, 0 * batch + epoch], axis=-1))
-            np.testing.assert_array_equal(label, labels[batch])
+    for epoch, rows, sample, label in two_epochs(Told(), first_epoch):
+        np.testing.assert_array_equal(sample, np.stack([rows, 0 * rows + epoch], axis=-1))
+        np.testing.assert_array_equal(label, LABELS[rows])
+
+
+def test_from_the_feature_store_they_hold_the_features_of_the_same_pictures(tmp_path):
+    def features_of(rows):
+        yield np.stack([rows, -rows], axis=-1)[:, None]
+
+    store = FeatureStore(tmp_path, {"data": "made"}, ROWS, (2,), "float32", views=1)
+    for _, rows, sample, label in two_epochs(store.open(features_of)):
+        np.testing.assert_array_equal(sample, np.stack([rows, -rows], axis=-1))
+        np.testing.assert_array_equal(label, LABELS[rows])
 
 
 def test_more_classes_than_there_are_is_an_error():

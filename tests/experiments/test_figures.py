@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.datasets import Dataset, open_dataset
-from experiments.figures import neighbours, worst_mistakes
+from experiments.figures import neighbours, roc_curves, worst_mistakes
 
 
 def assert_picture(array: np.ndarray) -> None:
@@ -54,6 +54,16 @@ def test_only_the_surest_mistakes_are_shown(opened):
     watched = Dataset("made", Watched(), dataset.class_names, dataset.splits, "")
     assert_picture(worst_mistakes(watched, "test", probabilities, config, most=2))
     assert shown == [rows[4], rows[1]]
+
+
+def test_roc_curves_of_better_scores_look_different():
+    truth, rng = np.arange(40) < 10, np.random.default_rng(0)
+    noise = {name: rng.normal(size=40) for name in ("k_nn", "one_class_svm")}
+    perfect = dict.fromkeys(noise, truth - 0.5)
+    chance = roc_curves(truth, {"frozen": noise, "learned": noise}, "oak")
+    better = roc_curves(truth, {"frozen": noise, "learned": perfect}, "oak")
+    assert_picture(better)
+    assert (chance != better).any()
 
 
 @pytest.mark.parametrize("most", [1, 4, 50])

@@ -1,6 +1,7 @@
 """`task=one_class`: one class against others that its network has never seen."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import COLOURS, SMALL
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from errors import UserError
@@ -120,8 +122,19 @@ def test_one_target_fills_the_run_s_folder(learn_once):
     ]
     assert list(found["classes"]) == ["blue"] and "std" not in found
     assert found["classes"]["blue"]["stages"]["head"]["chosen_by"] == "last epoch"
-    assert (folder / "roc.png").exists() and (folder / "tensorboard").is_dir()
-    assert "learned k-NN" in outcome.output
+    header = next(line for line in outcome.output.splitlines() if line.startswith("AUROC"))
+    assert "frozen k-NN" in header and "learned k-NN" in header
+
+
+def test_the_curves_are_a_picture_in_the_folder_and_in_tensorboard(learn_once):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, folder = learn_once(*ALONE)
+    logged = EventAccumulator(str(folder / "tensorboard")).Reload()
+    width, height, encoded = logged.Tensors("test/roc")[0].tensor_proto.string_val
+    drawn = Image.open(io.BytesIO(encoded))
+    np.testing.assert_array_equal(drawn, Image.open(folder / "roc.png"))
+    assert drawn.size == (int(width), int(height)) == (600, 600)
 
 
 def test_the_scores_in_the_predictions_are_those_of_the_figures(learn_once):

@@ -1,6 +1,7 @@
-"""Both triplet losses: TensorFlow Addons' values, plain loops, and batches that break others."""
+"""Both triplet losses: other libraries' values, plain loops, and batches that break others."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -12,16 +13,11 @@ from layer_references import HAS_FLOAT64, compiled, value_and_gradient
 from loss_references import triplet_hard, triplet_semi_hard
 
 from losses import TripletHardLoss, TripletSemiHardLoss
+from losses.pairwise import pairwise_distances
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = json.loads((GOLDEN / "triplet.json").read_text())
 ARRAYS = np.load(GOLDEN / "triplet.npz")
-CASES = [
-    (batch, case)
-    for batch, cases in RECORDED["cases"].items()
-    for case in cases
-    if case.startswith("tfa")
-]
 METRICS = ("L2", "squared-L2", "angular")
 LOSSES = {
     "hard": TripletHardLoss,
@@ -29,6 +25,18 @@ LOSSES = {
     "semi-hard": TripletSemiHardLoss,
 }
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+WITH_TIES = ("dup_within_class", "all_zero_embeddings", "ties_grid_3x3")
+
+
+def recorded(*kinds):
+    """The recorded cases of these kinds, as (batch, case)."""
+    names = "|".join(kinds)
+    return [
+        (batch, case)
+        for batch, cases in RECORDED["cases"].items()
+        for case in cases
+        if re.match(rf"({names})_({'|'.join(METRICS)})", case)
+    ]
 
 
 def recorded_loss(record, **options):
@@ -46,10 +54,10 @@ def loss_and_gradient(loss, labels, x):
     return value_and_gradient(lambda x: loss(labels, x), x, np.ones((), "float32"))
 
 
-# The values of TensorFlow Addons
+# The values of TensorFlow Addons and pytorch-metric-learning
 
 
-@pytest.mark.parametrize("batch, case", CASES)
+@pytest.mark.parametrize("batch, case", recorded("tfa_hard", "tfa_hardsoft", "tfa_semihard"))
 def test_golden_values_under_both_rules(batch, case):
     record = RECORDED["cases"][batch][case]
     labels, x = ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"]
@@ -59,8 +67,57 @@ def test_golden_values_under_both_rules(batch, case):
         np.testing.assert_allclose(value, float(record[key]), rtol=1e-5)
         if degenerate == "skip":
             assert np.isfinite(value) and np.isfinite(gradient).all()
-        elif not RECORDED["batches"][batch]["degenerate"]:
-            np.testing.assert_allclose(gradient, ARRAYS[f"{batch}/{case}/grad"], atol=1e-6)
+        elif batch not in WITH_TIES and not record["grad_nonfinite"]:
+            expected = ARRAYS[f"{batch}/{case}/grad"]
+            np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+OTHERS = {  # names of pytorch-metric-learning's recorded values, and what gives the same
+    "pml_hard": TripletHardLoss,
+    "pml_hardsoft": lambda **options: TripletHardLoss(soft=True, **options),
+    "pml_tfa_semihard": TripletSemiHardLoss,
+}
+
+
+@pytest.mark.parametrize("batch, case", recorded(*OTHERS))
+def test_the_safe_rule_is_pytorch_metric_learning_s(batch, case):
+    record = RECORDED["cases"][batch][case]
+    kind, metric = re.match(rf"({'|'.join(OTHERS)})_({'|'.join(METRICS)})", case).groups()
+    loss = OTHERS[kind](margin=record["margin"], distance_metric=metric)
+    value, gradient = loss_and_gradient(loss, ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"])
+    np.testing.assert_allclose(value, record["loss"], rtol=1e-5, atol=1e-6)  # that is float32
+    if batch not in WITH_TIES:
+        np.testing.assert_allclose(np.linalg.norm(gradient), record["grad_l2"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch, case", recorded("pml_hard_nz"))
+def test_a_mean_over_anchors_above_zero_comes_from_the_anchors_values(batch, case):
+    record = RECORDED["cases"][batch][case]
+    metric = case.split("_")[3]
+    loss = TripletHardLoss(record["margin"], distance_metric=metric, reduction=None)
+    labels, x = ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"]
+    values = np.asarray(loss(labels, x))
+    mean = values.sum() / max(np.count_nonzero(values), 1)
+    counted = [(labels == label).sum() > 1 and (labels != label).any() for label in labels]
+    mean *= sum(counted) / len(labels)  # values are scaled for a mean over the whole batch
+    np.testing.assert_allclose(mean, record["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("batch", ["pk_4x4_d8_norm", "pk_4x4_d8_raw"])
+def test_semi_hard_is_not_the_other_library_s_semi_hard_miner(batch, metric):
+    """That takes every negative within the margin, and no pair without one."""
+    cases = RECORDED["cases"][batch]
+    value = TripletSemiHardLoss(0.2, metric)(ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"])
+    assert abs(value - cases[f"pml_semihard_miner_{metric}_m0.2"]["loss"]) > 0.001
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("batch", RECORDED["batches"])
+def test_golden_distances(batch, metric):
+    found = pairwise_distances(keras.ops.convert_to_tensor(ARRAYS[f"{batch}/emb"]), metric)
+    expected = ARRAYS[f"{batch}/dist/{metric}"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("batch", ["all_same_class", "all_diff_class", "batch_of_1"])
@@ -283,12 +340,43 @@ def test_it_trains_a_model_with_batches_of_any_size(kind, policy):
     assert np.isfinite(curve).all() and curve[-1] < 0.9 * curve[0]
 
 
+@pytest.mark.parametrize(
+    "class_size", [4, pytest.param(2048, marks=pytest.mark.slow)]  # few positives, and many
+)
+def test_a_batch_of_4096_trains(class_size):
+    """A mask of all triplets alone would take 64 GiB."""
+    labels, x = np.arange(4096) // class_size, vectors(4096, 4)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(8)(inputs))
+    model.compile("sgd", TripletSemiHardLoss())
+    before = model.get_weights()[0]
+    assert np.isfinite(model.train_on_batch(x, labels))
+    after = model.get_weights()[0]
+    assert np.isfinite(after).all() and (after != before).any()
+
+
 @pytest.mark.parametrize("kind", LOSSES)
 def test_config_round_trip(kind):
     loss = LOSSES[kind](margin=0.3, distance_metric="angular", degenerate="original", name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is type(loss) and again.get_config() == loss.get_config()
     assert again.get_config()["margin"] == 0.3
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def sums_of_differences(x):
+    return keras.ops.sum(keras.ops.abs(x[:, None] - x[None]), axis=2)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_distance_may_be_a_function(kind):
+    x = vectors(8, 1)  # in one dimension the sum is the L2 distance
+    loss = LOSSES[kind](distance_metric=sums_of_differences)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    value, gradient = loss_and_gradient(again, LABELS, x)
+    expected, expected_gradient = loss_and_gradient(LOSSES[kind](), LABELS, x)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("option", [{"distance_metric": "l2"}, {"degenerate": "drop"}])

@@ -73,6 +73,13 @@ def test_its_weight_pulls_embeddings_together():
     assert ends[1] < 0.7 * ends[0]
 
 
+@pytest.mark.parametrize("rule", ["wen", "facenet"])
+def test_batches_of_one_sample_train_on(rule):
+    model, curves = fitted(batch_size=1, rule=rule)
+    assert np.isfinite(curves["loss"] + curves["val_loss"]).all()
+    assert np.isfinite(model.center_loss.centers.numpy()).all()
+
+
 def test_accumulated_batches_are_one_large_batch():
     whole, parts = fitted()[0], fitted(steps=2, batch_size=4)[0]
     np.testing.assert_allclose(
