@@ -56,7 +56,7 @@ from .matrices import diagonal, matmul, transpose
 FEW = 128  # modes up to which float64 is cheap
 ROUNDING, ROUNDING_OF_FEW = 1e-12, 1e-13  # of tr: eigenvalues below are not known in float32
 MOST_SINGLE = {"positions": 256, "channels": 768}  # modes that float32 is exact enough for
-MANY_COLUMNS = 256  # from here rounding in their sum matters
+MANY = 256  # from as many summands on their rounding matters
 
 
 def normalized_positions(features, centered=False):
@@ -125,7 +125,7 @@ def on_side(side, y, positions, channels):
 
 def _positions_forward(x, epsilon, form):
     """(1): the root, and what the gradient needs."""
-    u, p, eigenvalues, scale, safe_scale = _modes(x, MOST_SINGLE["positions"])
+    u, p, eigenvalues, scale, safe_scale = _modes(x, "positions")
     s, scale = epsilon**0.5, scale[:, 0] * _per_root(x)
     w = _inner_weights(eigenvalues, epsilon)
     return form.product(p, p, w * scale, s * scale), (u, p, eigenvalues, safe_scale)
@@ -164,7 +164,7 @@ def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
 def _channels_forward(x, epsilon, form):
     """R = V diag(a) V', and what the gradient needs."""
     # Here P is (B, C, N).
-    v, p, eigenvalues, scale, safe_scale = _modes(transpose(x), MOST_SINGLE["channels"])
+    v, p, eigenvalues, scale, safe_scale = _modes(x, "channels")
     modes, scale = transpose(v), scale[:, 0] * _per_root(x)
     root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
     return root, (v, p, eigenvalues, safe_scale)
@@ -233,27 +233,27 @@ def newton_schulz_iteration(a, iterations):
     return y, z
 
 
-def _modes(y, most_single):
-    """The eigenvectors U of K = YY' and P = U'Y / sqrt(tr), of any Y; tr is the trace of K.
+def _modes(x, side):
+    """The eigenvectors U of K = XX' and P = U'X / sqrt(tr); with X' for X on the channels' side.
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
-    and sqrt(tr) with 1 in place of 0, to divide by.
+    and sqrt(tr) with 1 in place of 0, to divide by. tr is the trace of K.
 
     A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
     that error grows. So up to `FEW` rows K is computed and decomposed in float64 where the backend
     has it. The error of a larger one spreads over many modes: its product is float32, and up to
-    `most_single` rows its decomposition as well, which takes half of the time. The lengths of such
+    `MOST_SINGLE` rows its decomposition as well, which takes half of the time. The lengths of such
     vectors are off by more than rounding and are put right; their angles are not worth a product.
     The eigenvalues are taken from P, so that they fit it also where they are rounding.
     """
-    few = _at_most(y.shape[1], FEW)
-    k = _gram(_widest(y) if few else y)
-    if not _decomposes_in_float32() or not _at_most(y.shape[1], most_single):
+    rows = x.shape[1 if side == "positions" else 2]
+    k = _gram(_widest(x) if _at_most(rows, FEW) else x, side)
+    if not _decomposes_in_float32() or not _at_most(rows, MOST_SINGLE[side]):
         k = _widest(k)
-    _, u, scale, safe_scale = _eigh(k, y.dtype)
+    _, u, scale, safe_scale = _eigh(k, x.dtype)
     if _is_float32(k):
         u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
-    p = matmul(transpose(u / safe_scale), y)
+    p = matmul(transpose(u / safe_scale), x if side == "positions" else transpose(x))
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
 
 
@@ -262,14 +262,21 @@ def _per_root(x):
     return ops.rsqrt(ops.cast(ops.shape(x)[1], x.dtype))
 
 
-def _gram(y):
-    """YY', in float32 summed from four parts of the columns: that halves its rounding errors."""
-    columns = y.shape[2]
-    if columns is None or columns < MANY_COLUMNS or not _is_float32(y):
-        return matmul(y, transpose(y))
-    edges = [columns * part // 4 for part in range(5)]
-    parts = [y[:, :, start:stop] for start, stop in itertools.pairwise(edges)]
-    return sum(matmul(part, transpose(part)) for part in parts)
+def _gram(x, side):
+    """XX', or X'X, in float32 summed from four parts: that halves its rounding errors."""
+
+    def product(part):
+        if side == "positions":
+            return matmul(part, transpose(part))
+        return matmul(transpose(part), part)
+
+    axis = 2 if side == "positions" else 1  # which is summed over
+    length = x.shape[axis]
+    if length is None or length < MANY or not _is_float32(x):
+        return product(x)
+    edges = itertools.pairwise(length * part // 4 for part in range(5))
+    parts = [x[:, :, start:stop] if axis == 2 else x[:, start:stop] for start, stop in edges]
+    return sum(map(product, parts))
 
 
 def _at_most(size, limit):
