@@ -48,7 +48,7 @@ def _status(main: Callable[[], object]) -> int | str | None:
         mistake = error.code if isinstance(error, SystemExit) else error
         if not isinstance(mistake, Exception):
             return mistake
-        if debugging:
+        if debugging and getattr(mistake, "status", MISTAKE) == MISTAKE:
             raise mistake from mistake.__cause__
         return _told(mistake)
     return 0

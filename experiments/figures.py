@@ -78,7 +78,6 @@ def neighbours(
     hits = np.mean(labels[nearest[:, 0]] == labels)
     title = f"query, and its nearest (the first is right for {hits:.1%} of all)"
 
-
     def tile(place: int, frame: str) -> Tile:
         name = dataset.class_names[labels[place]]
         return Tile(view(dataset, rows[place], config), name, frame=frame)

@@ -15,6 +15,7 @@ from conf.schema import Config, checked
 from data.datasets import Dataset
 from errors import UserError
 
+UNTRAINED = ("config.yaml", "splits.json", "checkpoints/precision.json")  # what it may leave
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")  # by which it is told
 
 
@@ -47,16 +48,19 @@ def enter(folder: Path, config: Config) -> dict | None:
     path, text = folder / "config.yaml", as_yaml(config)
     before = path.read_text() if path.exists() else text
     changed = ", ".join(map(str.strip, sorted({*text.splitlines()} ^ {*before.splitlines()})))
-    trained = any(any(folder.rglob(name)) for name in TRAINED)
+    kept = not config.force and path.exists() and (_trained(folder) or not _ours(before))
     if before != text and not config.force:
-        if trained:
+        if kept:
             raise UserError(
                 f"{folder}: holds a run of another configuration ({changed}); give the same one, "
                 "another hydra.run.dir, or force=true to overwrite it"
             )
         print(f"{folder}: nothing was trained there; what changed is taken ({changed})", flush=True)
-    if config.force or (path.exists() and not trained):
+    if config.force:
         _empty(folder)
+    elif path.exists() and not kept:
+        for name in UNTRAINED:
+            (folder / name).unlink(missing_ok=True)
     (folder / "error.txt").unlink(missing_ok=True)
     if not path.exists():
         files.write_text(path, text)
@@ -65,6 +69,16 @@ def enter(folder: Path, config: Config) -> dict | None:
         return None
     print(f"{folder} is finished; force=true repeats it", flush=True)
     return json.loads(finished.read_text())
+
+
+def _trained(folder: Path) -> bool:
+    return any(any(folder.rglob(name)) for name in TRAINED)
+
+
+def _ours(text: str) -> bool:
+    """Whether it is a configuration of this program, perhaps an earlier one."""
+    groups = ("task", "data", "backbone", "head", "trainer")
+    return all(f"\n{group}:" in f"\n{text}" for group in groups)
 
 
 def _empty(folder: Path) -> None:

@@ -237,7 +237,8 @@ def _modes(x, side):
     """The eigenvectors U of K = XX' and P = U'X / sqrt(tr); with X' for X on the channels' side.
 
     Returns U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N) and, as (B, 1, 1), sqrt(tr)
-    and sqrt(tr) with 1 in place of 0, to divide by. tr is the trace of K.
+    and sqrt(tr) with 1 in place of 0, to divide by. tr is the trace of this K, N times that of A;
+    an unknown number of rows counts as few.
 
     A float32 K knows small modes to 1e-7 of the largest eigenvalue only, and through 1 / (a + s)
     that error grows. So up to `FEW` rows K is computed and decomposed in float64 where the backend

@@ -34,9 +34,11 @@ class TripletLoss(keras.losses.Loss):
         return self._values(self._distances(x), labels, x.dtype)
 
     def _distances(self, x):
-        if callable(self.distance_metric):
-            return self.distance_metric(x)
-        return pairwise.pairwise_distances(x, self.distance_metric)
+        if not callable(self.distance_metric):
+            return pairwise.pairwise_distances(x, self.distance_metric)
+        distances = self.distance_metric(x)
+        # The losses are of differences, and mining takes it that nothing is below 0.
+        return distances - ops.stop_gradient(ops.minimum(ops.min(distances), 0))
 
     def get_config(self):
         config = super().get_config()
@@ -51,8 +53,10 @@ class TripletLoss(keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config):
-        metric = keras.saving.deserialize_keras_object(config["distance_metric"])
-        return cls(**{**config, "distance_metric": metric})
+        if "distance_metric" in config:
+            metric = keras.saving.deserialize_keras_object(config["distance_metric"])
+            config = {**config, "distance_metric": metric}
+        return cls(**config)
 
 
 def share_of(values, total):

@@ -103,6 +103,16 @@ def test_what_was_trained_is_not_lost_to_another_configuration(tmp_path, make_co
     assert (tmp_path / left).exists()
 
 
+def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
+    theirs = {"config.yaml": "lr: 0.1\n", "splits.json": "[]", "checkpoints/last.pt": "weights"}
+    (tmp_path / "checkpoints").mkdir()
+    for name, text in theirs.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="another configuration"):
+        run_folder.enter(tmp_path, make_config())
+    assert {name: (tmp_path / name).read_text() for name in theirs} == theirs
+
+
 @pytest.mark.parametrize(
     ("read", "message"),
     [

@@ -379,6 +379,23 @@ def test_a_distance_may_be_a_function(kind):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("degenerate", ["skip", "original"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_function_may_give_negative_distances(kind, degenerate):
+    x = vectors(8, 6)
+    found, expected = (
+        loss_and_gradient(
+            LOSSES[kind](
+                distance_metric=lambda x, least=least: least - x @ keras.ops.transpose(x),
+                degenerate=degenerate,
+            ), LABELS, x,
+        )
+        for least in (0.0, 100.0)
+    )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("option", [{"distance_metric": "l2"}, {"degenerate": "drop"}])
 @pytest.mark.parametrize("kind", LOSSES)
 def test_an_unknown_option_names_the_known(kind, option):
