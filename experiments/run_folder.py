@@ -46,21 +46,10 @@ def enter(folder: Path, config: Config) -> dict | None:
         UserError: the folder holds a run of another configuration.
     """
     path, text = folder / "config.yaml", as_yaml(config)
-    before = path.read_text() if path.exists() else text
-    changed = ", ".join(map(str.strip, sorted({*text.splitlines()} ^ {*before.splitlines()})))
-    kept = not config.force and path.exists() and (_trained(folder) or not _ours(before))
-    if before != text and not config.force:
-        if kept:
-            raise UserError(
-                f"{folder}: holds a run of another configuration ({changed}); give the same one, "
-                "another hydra.run.dir, or force=true to overwrite it"
-            )
-        print(f"{folder}: nothing was trained there; what changed is taken ({changed})", flush=True)
     if config.force:
         _empty(folder)
-    elif path.exists() and not kept:
-        for name in UNTRAINED:
-            (folder / name).unlink(missing_ok=True)
+    elif path.exists():
+        _meet(folder, path.read_text(), text)
     (folder / "error.txt").unlink(missing_ok=True)
     if not path.exists():
         files.write_text(path, text)
@@ -69,6 +58,23 @@ def enter(folder: Path, config: Config) -> dict | None:
         return None
     print(f"{folder} is finished; force=true repeats it", flush=True)
     return json.loads(finished.read_text())
+
+
+def _meet(folder: Path, before: str, text: str) -> None:
+    """Refuses configuration `text` where a run of another one, `before`, has trained something;
+    where nothing was trained, removes what would hold `text` to it."""
+    kept = _trained(folder) or not _ours(before)
+    if before != text:
+        changed = ", ".join(map(str.strip, sorted({*text.splitlines()} ^ {*before.splitlines()})))
+        if kept:
+            raise UserError(
+                f"{folder}: holds a run of another configuration ({changed}); give the same one, "
+                "another hydra.run.dir, or force=true to overwrite it"
+            )
+        print(f"{folder}: nothing was trained there; what changed is taken ({changed})", flush=True)
+    if not kept:
+        for name in UNTRAINED:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _trained(folder: Path) -> bool:

@@ -145,6 +145,7 @@ def _known(eigenvalues):
 
 def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     """(2) and (3), from an upstream gradient that need not be symmetric: twice them, so G + G'."""
+    # The last argument is for the channels' side: both keep as many, where N decides at run time.
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
     w = _inner_weights(eigenvalues, epsilon)
     m, trace = form.gradient_product(p, g)  # (B, N, C)
