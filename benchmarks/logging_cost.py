@@ -1,12 +1,13 @@
 """What TensorBoard's logging costs a default run: the same run with and without it, in turn.
 
-    python benchmarks/logging_cost.py                   # about five minutes on two cores
+    python benchmarks/logging_cost.py                   # about seven minutes on two cores
+    python benchmarks/logging_cost.py --stored          # three: of runs whose features are stored
 
-Features are stored first. Then runs with logging (curves, norms, histograms; at the end the
-pictures, the graph and the configuration) and runs without any of it take turns, with `train.py`'s
-defaults, each in a process of its own: what is slow the first time is paid as a user pays it. The
-lines of `metrics.jsonl`, which resuming needs, are written by both. Printed are medians, of seconds
-and of the processor's seconds (user and system), without those of importing TensorFlow.
+Runs with logging (curves, norms, histograms; at the end the pictures, the graph and the
+configuration) and runs without any of it take turns, with `train.py`'s defaults, each in a process
+of its own: what is slow the first time is paid as a user pays it. The lines of `metrics.jsonl`,
+which resuming needs, are written by both. Printed are medians, of seconds and of the processor's
+seconds (user and system), without those of importing TensorFlow and of drawing the birds.
 """
 
 import argparse
@@ -93,6 +94,9 @@ def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--stored", action="store_true", help="compute the features once, before all runs"
+    )
     parser.add_argument("--child", choices=["with", "without"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="key=value, as for train.py")
@@ -105,16 +109,18 @@ def main():
         return
     found = {"with": [], "without": []}
     with tempfile.TemporaryDirectory() as name:
-        overrides = [f"trainer.feature_dir={name}/features", *options.overrides]
+        def measured(logging: str, number: int, *more: str) -> dict:
+            folder = Path(name, f"{logging}{number}")
+            features = Path(name, "features") if options.stored else folder / "features"
+            return in_own_process(
+                __file__, "--child", logging, "--folder", folder,
+                f"trainer.feature_dir={features}", *options.overrides, *more,
+            )
 
-        def measured(logging: str, folder: str, *more: str) -> dict:
-            arguments = ["--child", logging, "--folder", Path(name, folder), *overrides, *more]
-            return in_own_process(__file__, *arguments)
-
-        measured("without", "first", "trainer.epochs=1")  # stores the features
+        measured("without", -1, "trainer.epochs=1")  # draws the birds, stores the features
         for number in range(options.rounds):
             for logging, times in found.items():
-                times.append(measured(logging, f"{logging}{number}"))
+                times.append(measured(logging, number))
     report(found)
 
 

@@ -1,10 +1,12 @@
 """What TensorBoard shows of a finished classification, beside its curves."""
 
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 
 from conf.schema import Config, Pooling
 from data.datasets import Dataset
@@ -61,7 +63,7 @@ def log_classification(
             log_picture(f"test/{name}", picture, "PNG")
         for name, picture in photos.items():
             log_picture(f"test/{name}", picture, "JPEG")
-        tf.summary.graph(_graph(classifier.head))
+        tf.summary.graph(_graph(classifier.complete))
 
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
@@ -72,9 +74,7 @@ def _one_of_each(labels: np.ndarray) -> np.ndarray:
     return by_class[np.lexsort((of_class, times))][:MOST_SHOWN]
 
 
-def _graph(head: keras.Model) -> tf.Graph:
-    """From feature maps on: the backbone is Keras' own, and would take longer than all the rest."""
-    shape = (None, *head.input.shape[1:])
-    return tf.function(lambda maps: head(maps, training=False)).get_concrete_function(
-        tf.TensorSpec(shape, tf.float32)
-    ).graph
+def _graph(model: keras.Model) -> tf.compat.v1.GraphDef:
+    """Its layers: TensorFlow's operations would be many more, and take long to trace."""
+    graph = keras_model_to_graph_def(json.loads(model.to_json()))
+    return tf.compat.v1.GraphDef.FromString(graph.SerializeToString())

@@ -10,20 +10,7 @@ import numpy as np
 
 import files
 from errors import UserError
-
-
-class Curves(keras.callbacks.TensorBoard):
-    """Keras' curves, an epoch a point, without what it does for each batch and then drops.
-
-    Keras makes a summary of every figure after every batch also where none is to be written, which
-    took a twentieth of stage 1 on the drawn birds, and a second set of validation curves.
-    """
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch)  # ends the profiler's trace
-
-    def on_test_end(self, logs=None):
-        """Leaves out "evaluation_loss_vs_iterations" and the like."""
+from training.schedules import learning_rate
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -54,9 +41,7 @@ class MetricsLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         line = {"stage": self.stage, "epoch": epoch + 1}
         line |= {name: float(value) for name, value in logs.items()}
-        line["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+        line["learning_rate"] = learning_rate(self.model)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

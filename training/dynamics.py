@@ -4,12 +4,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
-from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-MOST_NUMBERS = 20_000  # of a variable, evenly spaced, in a histogram
+from training.events import EventFile
+
+MOST_NUMBERS = 10_000  # of a variable, evenly spaced, in a histogram
 
 
 class Dynamics(keras.callbacks.Callback):
@@ -31,7 +31,7 @@ class Dynamics(keras.callbacks.Callback):
         self._before: list[np.ndarray] = []
 
     def on_train_begin(self, logs=None):
-        self.writer = tf.summary.create_file_writer(str(self.folder))
+        self.file = EventFile(self.folder)
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == self.steps - 1:
@@ -45,21 +45,19 @@ class Dynamics(keras.callbacks.Callback):
         self._optimizer.watching.assign(False)
         gradients = self._optimizer.gradient_norms.numpy()
         variables = self.model.trainable_variables
-        events = Summary()  # one write an epoch: a TensorFlow operation each would cost more
-        events.MergeFrom(scalar_pb("gradient norm/all", np.linalg.norm(gradients)))
+        found = [scalar_pb("gradient norm/all", np.linalg.norm(gradients))]
         for variable, before, gradient in zip(variables, self._before, gradients, strict=True):
             after = variable.numpy()
             update = after - before
-            for tag, value in _norms(gradient, update, after).items():
-                events.MergeFrom(scalar_pb(f"{tag}/{variable.path}", value))
+            norms = _norms(gradient, update, after)
+            found += [scalar_pb(f"{tag}/{variable.path}", norm) for tag, norm in norms.items()]
             if epoch % self.every == 0 or epoch + 1 == self.params["epochs"]:
-                events.MergeFrom(histogram_pb(f"weights/{variable.path}", _some(after)))
-                events.MergeFrom(histogram_pb(f"updates/{variable.path}", _some(update)))
-        with self.writer.as_default():
-            tf.summary.experimental.write_raw_pb(events.SerializeToString(), step=epoch)
+                found.append(histogram_pb(f"weights/{variable.path}", _some(after)))
+                found.append(histogram_pb(f"updates/{variable.path}", _some(update)))
+        self.file.write(found, epoch)
 
     def on_train_end(self, logs=None):
-        self.writer.close()
+        self.file.close()
 
     @property
     def _optimizer(self) -> keras.optimizers.Optimizer:

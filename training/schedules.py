@@ -23,6 +23,11 @@ def schedule_factor(config: OptimizerConfig, progress: float, epochs: int) -> fl
     return 1.0
 
 
+def learning_rate(model: keras.Model) -> float:
+    """At which a compiled model takes its next step."""
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
 class LearningRateSchedule(keras.callbacks.Callback):
     """Sets the learning rate before every step.
 
@@ -46,6 +51,7 @@ class LearningRateSchedule(keras.callbacks.Callback):
         self.config, self.learning_rate, self.steps = config, learning_rate, steps
         self.first_epoch, self.epochs = first_epoch, epochs
         self.epoch, self.drops, self.best, self.waited = first_epoch, 0, math.inf, 0
+        self._set: float | None = None
         for number, logs in enumerate(past):
             self.on_epoch_end(first_epoch + number, logs)
 
@@ -57,7 +63,8 @@ class LearningRateSchedule(keras.callbacks.Callback):
         progress = self.epoch - self.first_epoch + (batch + (self._warming())) / self.steps
         factor = schedule_factor(self.config, progress, self.epochs)
         rate = self.learning_rate * factor * self.config.factor**self.drops
-        self.model.optimizer.learning_rate = rate
+        if rate != self._set:  # setting it takes a tenth of a small step
+            self.model.optimizer.learning_rate = self._set = rate
 
     def on_epoch_end(self, epoch, logs=None):
         if self.config.schedule is not Schedule.plateau:

@@ -14,9 +14,10 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
-from training.callbacks import Curves, MetricsLog, StopOnDivergence, ValidationFigures
+from training.callbacks import MetricsLog, StopOnDivergence, ValidationFigures
 from training.checkpoints import Checkpoints
 from training.choosing import choice
+from training.curves import Curves
 from training.dynamics import Dynamics
 from training.global_batch import GlobalBatchModel, whole_batch_norms
 from training.keras_20585 import MendedFit
@@ -190,11 +191,12 @@ def _logs(
     stage: Stage, config: Config, folder: Path, first_epoch: int, steps_per_epoch: int
 ) -> list[keras.callbacks.Callback]:
     """What writes curves and the like."""
+    board = folder / "tensorboard"
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-        Curves(
-            folder / "tensorboard", write_graph=False,
-            profile_batch=PROFILED if config.trainer.profile else 0,
-        ),
+        # Keras' own writes the same curves, and records the profile.
+        keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=PROFILED)
+        if config.trainer.profile
+        else Curves(board),
         Dynamics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
     ]
