@@ -77,4 +77,11 @@ def _one_of_each(labels: np.ndarray) -> np.ndarray:
 def _graph(model: keras.Model) -> tf.compat.v1.GraphDef:
     """Its layers: TensorFlow's operations would be many more, and take long to trace."""
     graph = keras_model_to_graph_def(json.loads(model.to_json()))
+    last = {}  # layer of each part: TensorBoard's own graph ends at the part
+    for node in graph.node:
+        node.op = node.attr["keras_class"].s.decode()
+        node.name = node.name.removeprefix(f"{model.name}/")
+        inputs = [name.removeprefix(f"{model.name}/") for name in node.input]
+        node.input[:] = [last.get(name, name) for name in inputs]
+        last[node.name.rpartition("/")[0]] = node.name
     return tf.compat.v1.GraphDef.FromString(graph.SerializeToString())

@@ -41,7 +41,9 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train_once):
 
     _, folder = train_once()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert logs.Tags()["graph"]
+    nodes = {node.name: list(node.input) for node in logs.Graph().node}
+    assert {"pictures", "descriptor/second_order", "probabilities"} <= set(nodes)
+    assert {name for inputs in nodes.values() for name in inputs} <= set(nodes)
     assert set(logs.PluginTagToContent("text")) >= {"config", "test/table of classes"}
     assert set(logs.PluginTagToContent("images")) == {
         "test/confusion", "test/worst mistakes", "test/accuracy by class", "test/confused pairs",
