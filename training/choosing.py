@@ -1,11 +1,14 @@
 """Which epoch's weights stay, by the curves of a training."""
 
-import numpy as np
+import math
 
 
 def best_epoch(history: list[dict], monitor: str) -> int:
-    """The first epoch with the largest value of `monitor`, or the last one where there is none, as
+    """The epoch with the largest value of `monitor`, or the last one where there is none, as
     without a validation split; from 0.
+
+    Of epochs that are equal the one with the smallest "val_loss" is chosen, and then the first:
+    among a few pictures the first epoch may be as accurate as the last, and far less sure.
 
     Args:
         history: the curves' values, a dictionary an epoch; at least one.
@@ -13,7 +16,12 @@ def best_epoch(history: list[dict], monitor: str) -> int:
     """
     if monitor not in history[0]:
         return len(history) - 1
-    return int(np.argmax([logs[monitor] for logs in history]))
+    figures = [(_rank(logs[monitor]), _rank(-logs.get("val_loss", 0.0))) for logs in history]
+    return figures.index(max(figures))
+
+
+def _rank(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
 
 
 def choice(history: list[dict], monitor: str, seconds: float, first_epoch: int = 0) -> dict:

@@ -4,6 +4,8 @@ import pytest
 
 from training.choosing import best_epoch, choice
 
+NAN = float("nan")
+
 
 def curves(*accuracies: float) -> list[dict]:
     return [{"loss": 1.0, "val_accuracy": accuracy} for accuracy in accuracies]
@@ -14,6 +16,21 @@ def curves(*accuracies: float) -> list[dict]:
 )
 def test_the_first_of_the_best_epochs_is_chosen(accuracies, best):
     assert best_epoch(curves(*accuracies), "val_accuracy") == best
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [((0.9, 0.3, 0.5, 0.1), 1), ((0.9, 0.3, 0.3, 0.1), 1), ((NAN, NAN, 0.5, 0.1), 2)], ids=str,
+)
+def test_of_equal_epochs_the_one_with_the_smallest_validation_loss(losses, best):
+    history = curves(0.8, 0.8, 0.8, 0.7)
+    for logs, loss in zip(history, losses, strict=True):
+        logs["val_loss"] = loss
+    assert best_epoch(history, "val_accuracy") == best
+
+
+def test_a_figure_that_is_no_number_is_worse_than_any():
+    assert best_epoch(curves(NAN, 0.0, NAN), "val_accuracy") == 1
 
 
 def test_without_the_figure_it_is_the_last_one():
