@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
             for name, probability in best:
                 print(f"  {probability:7.2%}  {name}")
     if damaged:
-        sys.exit(f"{damaged} pictures could not be read")
+        sys.exit(f"pictures that could not be read: {damaged}")
 
 
 if __name__ == "__main__":

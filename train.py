@@ -88,7 +88,7 @@ def experiment(config: Config, folder: Path) -> dict:
     from training.workers import workers_of
 
     workers_of(config)  # a strategy that cannot be is told before anything is read
-    warn_of_unused_crops(config)
+    warn_of_unused_crops(config, list(HydraConfig.get().overrides.task))
     experiments = {
         Task.classification: classification.run,
         Task.metric_learning: metric_learning.run,

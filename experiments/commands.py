@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import gc
+import logging
 import os
 import re
 import signal
@@ -70,7 +71,10 @@ def exit_when_terminated():
     saves what it has, and the process ends with status 75."""
 
     def terminate(number, frame):
-        print("terminated; the same command with the same folder goes on", file=sys.stderr)
+        print(
+            "terminated; the same command goes on with hydra.run.dir=ITS_FOLDER (a sweep: "
+            "hydra.sweep.dir=ITS_FOLDER)", file=sys.stderr,
+        )
         sys.exit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -116,6 +120,7 @@ def _devices() -> str:
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # each stage and each run traces its own functions
+    logging.getLogger("absl").setLevel("WARNING")  # TFDS tells of each look at its folders
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         for gpu in tf.config.list_physical_devices("GPU")

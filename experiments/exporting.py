@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -146,11 +147,11 @@ WRITERS: dict[Format, Callable[[keras.Model, Path], Predict]] = {
 
 @contextlib.contextmanager
 def _quiet():
-    """Without the converters' advice to move elsewhere."""
+    """Without the converters' lists of every weight, and their advice to move elsewhere."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

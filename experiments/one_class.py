@@ -48,6 +48,7 @@ def run(config: Config, folder: Path) -> dict:
     reference = open_reference(config)
     chosen = targets(config, dataset, reference)
     print(f"{dataset.summary()}\nreference: {reference.summary()}", flush=True)
+    run_folder.write_splits(folder, dataset, reference)
     run_folder.write_citations(folder, dataset, reference)
     config = settle_precision(config, dataset, folder)
     begin(config)

@@ -44,7 +44,10 @@ def final_table(results: dict, folder: Path) -> str:
     if "variants" in results:
         return f"\n{post_mortem_table(results)}\n\nfolder     {folder}"
     stages = results["stages"]
-    named = {f"val, stage {name}": record["val"] for name, record in stages.items()}
+    named = {
+        f"val, stage {number} ({name.replace('_', ' ')})": record["val"]
+        for number, (name, record) in enumerate(stages.items(), 1)
+    }
     if "untrained" in results:
         named["test, untrained descriptors"] = results["untrained"]
     last = list(stages.values())[-1]

@@ -11,11 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import files
-from conf.schema import Config, checked
+from conf.schema import Config, checked, dotted
 from data.datasets import Dataset
 from errors import UserError
 
-UNTRAINED = ("config.yaml", "splits.json", "checkpoints/precision.json")  # what it may leave
+SPLITS = ("splits.json", "reference_splits.json")  # the latter of a second data set
+UNTRAINED = ("config.yaml", *SPLITS, "checkpoints/precision.json")  # what it may leave
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")  # by which it is told
 
 
@@ -63,9 +64,14 @@ def enter(folder: Path, config: Config) -> dict | None:
 def _meet(folder: Path, before: str, text: str) -> None:
     """Refuses configuration `text` where a run of another one, `before`, has trained something;
     where nothing was trained, removes what would hold `text` to it."""
-    kept = _trained(folder) or not _ours(before)
+    if not _ours(before):
+        raise UserError(
+            f"{folder}: holds another program's config.yaml, or one of an earlier version; give "
+            "another hydra.run.dir, or force=true to overwrite it"
+        )
+    kept = _trained(folder)
     if before != text:
-        changed = ", ".join(map(str.strip, sorted({*text.splitlines()} ^ {*before.splitlines()})))
+        changed = _changes(before, text)
         if kept:
             raise UserError(
                 f"{folder}: holds a run of another configuration ({changed}); give the same one, "
@@ -87,32 +93,51 @@ def _ours(text: str) -> bool:
     return all(f"\n{group}:" in f"\n{text}" for group in groups)
 
 
+def _changes(before: str, text: str) -> str:
+    """Such as "data.path: a -> b" of two configurations."""
+    old, new = (dotted(OmegaConf.to_container(OmegaConf.create(yaml))) for yaml in (before, text))
+    return ", ".join(
+        f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
+        for key in {**old, **new} if old.get(key) != new.get(key)
+    )
+
+
 def _empty(folder: Path) -> None:
     """Removes what a run in it would go on with."""
     for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "splits.json",
-                 "target.json"):
+    for name in ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json",
+                 *SPLITS):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_data(folder: Path, dataset: Dataset) -> None:
-    """Leaves `classes.json`, in the order of a model's outputs, `splits.json`, which pictures are
-    in which split, and whom to cite.
+    """Leaves `classes.json`, in the order of a model's outputs, the splits, and whom to cite.
+
+    Raises:
+        UserError: see `write_splits`.
+    """
+    write_splits(folder, dataset)
+    write_json(folder / "classes.json", dataset.class_names)
+    write_citations(folder, dataset)
+
+
+def write_splits(folder: Path, *datasets: Dataset) -> None:
+    """Leaves in `splits.json` which pictures are in which split; those of a second data set in
+    `reference_splits.json`.
 
     Raises:
         UserError: the folder holds the splits of a run that began with other pictures.
     """
-    path, keys = folder / "splits.json", dataset.keys()
-    if path.exists() and (before := json.loads(path.read_text())) != keys:
-        changed = sum(len(set(keys[name]) ^ set(before[name])) for name in keys)
-        raise UserError(
-            f"{folder}: the pictures changed since this run began ({changed} came to a split or "
-            "left one); restore them, or start over with force=true"
-        )
-    write_json(path, keys)
-    write_json(folder / "classes.json", dataset.class_names)
-    write_citations(folder, dataset)
+    for name, dataset in zip(SPLITS, datasets, strict=False):
+        path, keys = folder / name, dataset.keys()
+        if path.exists() and (before := json.loads(path.read_text())) != keys:
+            changed = sum(len(set(keys[split]) ^ set(before[split])) for split in keys)
+            raise UserError(
+                f"{folder}: the pictures changed since this run began ({changed} came to a split "
+                "or left one); restore them, or start over with force=true"
+            )
+        write_json(path, keys)
 
 
 def write_citations(folder: Path, *datasets: Dataset) -> None:

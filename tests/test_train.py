@@ -83,7 +83,7 @@ def test_fine_tuning_reports_both_stages_and_changes_the_backbone(train, train_o
     )
     tuned = metrics(folder)
     assert list(tuned["stages"]) == ["head", "fine_tune"]
-    assert "val, stage head" in outcome.output and "val, stage fine_tune" in outcome.output
+    assert "val, stage 1 (head)" in outcome.output and "val, stage 2 (fine tune)" in outcome.output
     assert tuned["backbone_digest"] != frozen["backbone_digest"]
     assert tuned["stages"]["fine_tune"]["chosen_epoch"] == 4
 

@@ -17,13 +17,18 @@ from models.backbones import weights_digest
 from models.parts import Parts
 
 
-def warn_of_unused_crops(config: Config) -> None:
-    """Says that stored features know no random crops, where some are configured."""
+def warn_of_unused_crops(config: Config, asked: list[str]) -> None:
+    """Says that stored features know no random crops, where some are asked for.
+
+    Args:
+        asked: `key=value`, as on the command line.
+    """
     groups = {"data": config.data, "reference": config.reference}
     unused = [
         f"{group}.train_crop={data.train_crop.value}"
         for group, data in groups.items()
         if data is not None and data.train_crop is not Crop.center
+        and any(text.startswith(f"{group}.train_crop=") for text in asked)
     ]
     if config.trainer.feature_store and unused:
         print(

@@ -249,6 +249,20 @@ def test_a_finished_run_is_reported_from_its_metrics(learn, learn_once, tmp_path
     assert "is finished" in again.output and "mean" in again.output
 
 
+@pytest.mark.parametrize("kept", ["splits.json", "reference_splits.json"])
+def test_a_run_does_not_go_on_with_other_pictures_in_either_stream(
+    learn, learn_once, tmp_path, kept
+):
+    shutil.copytree(learn_once(*ALONE)[1], tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    splits = json.loads((tmp_path / "run" / kept).read_text())
+    splits["train"].pop()
+    (tmp_path / "run" / kept).write_text(json.dumps(splits))
+    outcome, _ = learn(*ALONE)
+    assert outcome.status == 2
+    assert "the pictures changed since this run began (1 came to a split" in outcome.error
+
+
 def test_predict_and_evaluate_say_that_there_are_no_classes(learn_once, command, own_folder):
     _, folder = learn_once(*ALONE)
     assert "task=one_class" in command("evaluate.py", folder).error

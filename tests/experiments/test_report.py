@@ -30,7 +30,7 @@ def test_the_final_table_shows_every_stage_the_test_split_and_where_to_look():
     }
     text = final_table({"stages": stages, "test": GOOD | {"accuracy": 0.8}}, Path("runs/one"))
     for shown in (
-        "val, stage head", "val, stage fine_tune", "0.8000",
+        "val, stage 1 (head)", "val, stage 2 (fine tune)", "0.8000",
         "epoch      12, chosen by best val_accuracy", "tensorboard --logdir runs/one",
     ):
         assert shown in text

@@ -86,7 +86,7 @@ def test_before_anything_was_trained_a_run_takes_another_configuration_and_other
     mended = dataclasses.replace(config, seed=1)
     run_folder.enter(tmp_path, mended)
     run_folder.write_data(tmp_path, open_dataset(mended.data, mended.seed))
-    assert "nothing was trained there; what changed is taken (seed: 0, seed: 1)" in (
+    assert "nothing was trained there; what changed is taken (seed: 0 -> 1)" in (
         capsys.readouterr().out
     )
     assert run_folder.read_config(tmp_path, []) == mended and not chosen.exists()
@@ -98,8 +98,9 @@ def test_what_was_trained_is_not_lost_to_another_configuration(tmp_path, make_co
     run_folder.enter(tmp_path, make_config())
     (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / left).touch()
-    with pytest.raises(UserError, match=r"another configuration \(seed: 0, seed: 1\)"):
-        run_folder.enter(tmp_path, make_config("seed=1"))
+    changed = r"\(seed: 0 -> 1, head\.epsilon: 1e-05 -> 0\.5\)"
+    with pytest.raises(UserError, match=rf"another configuration {changed}"):
+        run_folder.enter(tmp_path, make_config("seed=1", "head.epsilon=0.5"))
     assert (tmp_path / left).exists()
 
 
@@ -108,7 +109,7 @@ def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
     (tmp_path / "checkpoints").mkdir()
     for name, text in theirs.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match="another configuration"):
+    with pytest.raises(UserError, match=r"another program's config\.yaml"):
         run_folder.enter(tmp_path, make_config())
     assert {name: (tmp_path / name).read_text() for name in theirs} == theirs
 

@@ -189,10 +189,15 @@ def test_two_workers_make_the_store_of_one(picture_folder, make_config, tmp_path
     ],
 )
 def test_crops_that_stored_features_do_not_know_are_told(configured, capsys, overrides, said):
-    warn_of_unused_crops(configured(*overrides))
+    warn_of_unused_crops(configured(*overrides), overrides)
     told = capsys.readouterr().out
     assert told.startswith(said) and bool(told) == bool(said)
     assert ("trainer.feature_store=false" in told) == bool(said)
+
+
+def test_crops_that_nobody_asked_for_are_not_told(configured, capsys):
+    warn_of_unused_crops(configured("data.train_crop=random_resized"), ["seed=1"])
+    assert not capsys.readouterr().out
 
 
 def test_an_undecodable_picture_is_named(configured, tmp_path, draw_pictures):
