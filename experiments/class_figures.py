@@ -7,7 +7,7 @@ from conf.schema import DataConfig
 from data.datasets import Dataset
 from experiments.figures import view
 from experiments.lettering import fitted, width, write
-from experiments.mosaic import Tile, mosaic
+from experiments.mosaic import WRONG, Tile, mosaic
 
 MOST_CLASSES = 40  # in the bar chart: the worst ones
 MOST_PAIRS = 5
@@ -93,7 +93,7 @@ def draw_confused_pairs(
             [
                 None if i is None else Tile(
                     view(dataset, rows[i], config), _said(dataset, labels[i], predictions[i]),
-                    colour="black" if labels[i] == predictions[i] else "#c00000",
+                    colour="black" if labels[i] == predictions[i] else WRONG,
                 )
                 for i in shown
             ]

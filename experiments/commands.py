@@ -16,10 +16,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.schema import Config
-from errors import UserError
+from errors import TRY_AGAIN, UserError
 
-MISTAKE = 2  # exit status
-TERMINATED = 75  # exit status after SIGTERM: start again to go on (sysexits' "temporary failure")
+MISTAKE = UserError.status
 
 
 def run_command(main: Callable[[], object]) -> NoReturn:
@@ -75,7 +74,7 @@ def exit_when_terminated():
             "terminated; the same command goes on with hydra.run.dir=ITS_FOLDER (a sweep: "
             "hydra.sweep.dir=ITS_FOLDER)", file=sys.stderr,
         )
-        sys.exit(TERMINATED)
+        sys.exit(TRY_AGAIN)
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from conf.schema import HeadConfig, Pooling
 from data.datasets import Dataset
-from experiments.mosaic import GAP, Tile, in_lines, mosaic
+from experiments.mosaic import GAP, WRONG, Tile, in_lines, mosaic
 from models.classifier import Classifier
 from models.heads import build_descriptor
 
@@ -84,7 +84,7 @@ def draw_evidence(
         tiles.append(
             Tile(
                 _beside(picture, part), caption.format(*names),
-                colour="black" if first == label else "#c00000",
+                colour="black" if first == label else WRONG,
             )
         )
     title = "what speaks for the predicted class (red) and for the next one (blue), by position"

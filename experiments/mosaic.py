@@ -12,6 +12,7 @@ GAP = 6  # pixels between tiles
 TITLE = 14  # pixels of letters
 CAPTION = 11
 FRAME = 4
+WRONG = "#c00000"  # captions of mistakes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from conf.schema import Config, Strategy, Task
 from data.pipeline import WHOLE, Share
-from errors import UserError
+from errors import TRY_AGAIN, UserError
 from models.parts import Parts
 from training.cluster import cluster_of
 
@@ -28,7 +28,7 @@ TOGETHER = (Task.classification, Task.metric_learning)  # tasks whose models are
 class WorkerLost(UserError):
     """Another worker of the run has ended or cannot be reached, which is nobody's mistake."""
 
-    status = 75  # start again to go on (sysexits' "temporary failure")
+    status = TRY_AGAIN
 
 
 @dataclasses.dataclass(frozen=True)
