@@ -49,7 +49,8 @@ def flatten_positions(inputs, data_format):
     """Reshape (B, H, W, C) or (B, N, C), or their channels-first twins, to (B, N, C)."""
     shape = keras.ops.shape(inputs)
     if data_format == "channels_first":
-        inputs = keras.ops.reshape(inputs, (shape[0], inputs.shape[1], -1))  # (B, C, N)
+        if len(inputs.shape) == 4:  # no -1: it would be unknown wherever the batch is
+            inputs = keras.ops.reshape(inputs, (shape[0], inputs.shape[1], shape[2] * shape[3]))
         return keras.ops.transpose(inputs, (0, 2, 1))
     if len(inputs.shape) == 3:
         return inputs

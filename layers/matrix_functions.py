@@ -147,6 +147,7 @@ def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     """(2) and (3), from an upstream gradient that need not be symmetric: twice them, so G + G'."""
     # The last argument is for the channels' side: both keep as many, where N decides at run time.
     a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
+    p = ops.reshape(p, ops.shape(x))  # a condition forgets what is static
     w = _inner_weights(eigenvalues, epsilon)
     m, trace = form.gradient_product(p, g)  # (B, N, C)
     d = matmul(m, transpose(p))  # (B, N, N)
@@ -174,6 +175,7 @@ def _channels_forward(x, epsilon, form):
 def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
     """(4), from an upstream gradient that need not be symmetric: twice it, so G + G'."""
     a = ops.sqrt(eigenvalues + epsilon)
+    v = ops.reshape(v, (-1, x.shape[2], x.shape[2]))  # a condition forgets what is static
     h = matmul(form.gradient_product(transpose(v), g)[0], v) * (form.weight * _per_root(x))
     # Y has nothing in modes that are rounding. Their part of (4), large for a small epsilon, would
     # multiply what P has there.

@@ -350,6 +350,33 @@ def test_mixed_precision_policy():
     assert gradient.dtype == "float32" and np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("triangular", [False, True])
+@pytest.mark.parametrize("kind", [None, "exact", "newton_schulz"])
+@pytest.mark.parametrize(
+    ("data_format", "shape"),
+    [("channels_last", (None, None, 4)), ("channels_first", (4, None, None)),
+     ("channels_first", (4, 3, 5)), ("channels_first", (4, 2))],
+)
+def test_it_is_trained_whatever_is_unknown(data_format, shape, kind, triangular):
+    """The batch always is: seven samples in batches of three."""
+    inputs = keras.Input(shape)
+    layer = SecondOrderPooling(
+        root=kind, triangular=triangular, data_format=data_format, name="pooling"
+    )
+    scale = keras.layers.Rescaling(0.5)(inputs)
+    trained = keras.layers.Dense(4, use_bias=False) if data_format == "channels_last" else (
+        keras.layers.PReLU(shared_axes=list(range(2, len(shape) + 1)))
+    )
+    pooled = keras.layers.Flatten()(layer(trained(scale)))
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(15).normal(size=(7, *(size or 3 for size in shape)))
+    before = model.layers[2].get_weights()[0].copy()
+    model.fit(x.astype("float32"), np.ones(7), batch_size=3, verbose=0)
+    after = model.layers[2].get_weights()[0]
+    assert np.isfinite(after).all() and not np.array_equal(after, before)
+
+
 @pytest.mark.parametrize("kind", [None, "exact", "newton_schulz"])
 def test_unknown_batch_and_spatial_sizes(kind):
     inputs = keras.Input((None, None, 12))
@@ -363,14 +390,16 @@ def test_unknown_batch_and_spatial_sizes(kind):
 
 
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="only TensorFlow traces unknown sizes")
+@pytest.mark.parametrize("triangular", [False, True])
+@pytest.mark.parametrize("kind", [None, "exact", "newton_schulz"])
 @pytest.mark.parametrize("positions", [5, 20])
-def test_the_gradient_at_unknown_sizes(positions):
+def test_the_gradient_at_unknown_sizes(positions, kind, triangular):
     import tensorflow as tf
 
     rng = np.random.default_rng(13)
     x = rng.normal(size=(2, positions, 12)).astype("float32")
-    upstream = rng.normal(size=(2, 12, 12)).astype("float32")
-    layer = SecondOrderPooling(root="exact")
+    layer = SecondOrderPooling(root=kind, triangular=triangular)
+    upstream = rng.normal(size=layer.compute_output_shape(x.shape)).astype("float32")
     dynamic = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 12))])
     for result, expected in zip(
         value_and_gradient(dynamic, x, upstream),
