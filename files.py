@@ -1,10 +1,28 @@
-"""Files that are whole or absent: written under another name, and renamed."""
+"""Files of a run: whole or absent where that matters, and what is said when the disk is full."""
 
 import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from errors import UserError
+
+
+@contextlib.contextmanager
+def of_a_run(path: Path) -> Iterator[None]:
+    """Tells how to go on where `path` cannot be written.
+
+    Raises:
+        UserError: in place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: writing failed ({error.strerror or error}); make room and start the run "
+            "again with the same hydra.run.dir, it goes on from the checkpoint before"
+        ) from error
 
 
 @contextlib.contextmanager

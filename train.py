@@ -76,6 +76,11 @@ def run(config: Config, folder: Path) -> dict:
 
         results = (run_together(config, folder, experiment) if together
                    else experiment(config, folder))
+    elif not run_folder.hparams_files(folder):  # it was stopped before its very last step
+        import_tensorflow()
+        from experiments import hparams
+
+        hparams.log_hparams(folder, config, results)
     if "test" in results:  # the chief's, where several workers train
         print(report.final_table(results, folder), flush=True)
     return results

@@ -11,8 +11,6 @@ from tensorboard.plugins.hparams import api_pb2, summary
 from conf.schema import Config, dotted
 from experiments import run_folder
 
-SUFFIX = ".hparams"  # of the event file, by which it is found again
-
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
     """Writes `config` as the text "config" and, key by key, for HParams, and each final figure as
@@ -28,9 +26,10 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
             no figures.
     """
     board = folder / "tensorboard"
-    for written in board.glob(f"*{SUFFIX}"):
+    for written in run_folder.hparams_files(folder):
         written.unlink()
-    with tf.summary.create_file_writer(str(board), filename_suffix=SUFFIX).as_default(step=0):
+    writer = tf.summary.create_file_writer(str(board), filename_suffix=run_folder.HPARAMS_SUFFIX)
+    with writer.as_default(step=0):
         lines = run_folder.as_yaml(config).splitlines()
         tf.summary.text("config", "".join(f"    {line}\n" for line in lines))
         hp.hparams(flat(config), trial_id=f"{folder.name} in {folder.parent}")

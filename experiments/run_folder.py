@@ -18,6 +18,12 @@ from errors import UserError
 SPLITS = ("splits.json", "reference_splits.json")  # the latter of a second data set
 UNTRAINED = ("config.yaml", *SPLITS, "checkpoints/precision.json")  # what it may leave
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")  # by which it is told
+HPARAMS_SUFFIX = ".hparams"  # of an event file, by which it is found again
+
+
+def hparams_files(folder: Path) -> list[Path]:
+    """What a run wrote for TensorBoard's HParams, which is the last thing it does."""
+    return list((folder / "tensorboard").glob(f"*{HPARAMS_SUFFIX}"))
 
 
 def write_json(path: Path, content: dict | list) -> None:
@@ -28,8 +34,9 @@ def write_json(path: Path, content: dict | list) -> None:
 def configuration(folder: Path, composed: DictConfig) -> Config:
     """What to run: `composed`, or, where the command line asks for nothing but a folder that holds
     a run, that run's own configuration."""
-    asked = HydraConfig.get().overrides.task
-    if (folder / "config.yaml").is_file() and all(text.startswith("force=") for text in asked):
+    path, asked = folder / "config.yaml", HydraConfig.get().overrides.task
+    if path.is_file() and all(text.startswith("force=") for text in asked):
+        _check_ours(folder, path.read_text())
         return read_config(folder, list(asked))
     return checked(composed)
 
@@ -64,11 +71,7 @@ def enter(folder: Path, config: Config) -> dict | None:
 def _meet(folder: Path, before: str, text: str) -> None:
     """Refuses configuration `text` where a run of another one, `before`, has trained something;
     where nothing was trained, removes what would hold `text` to it."""
-    if not _ours(before):
-        raise UserError(
-            f"{folder}: holds another program's config.yaml, or one of an earlier version; give "
-            "another hydra.run.dir, or force=true to overwrite it"
-        )
+    _check_ours(folder, before)
     kept = _trained(folder)
     if before != text:
         changed = _changes(before, text)
@@ -87,10 +90,13 @@ def _trained(folder: Path) -> bool:
     return any(any(folder.rglob(name)) for name in TRAINED)
 
 
-def _ours(text: str) -> bool:
-    """Whether it is a configuration of this program, perhaps an earlier one."""
+def _check_ours(folder: Path, text: str) -> None:
+    """Refuses what is no configuration of this program, perhaps of an earlier version."""
     groups = ("task", "data", "backbone", "head", "trainer")
-    return all(f"\n{group}:" in f"\n{text}" for group in groups)
+    if not all(f"\n{group}:" in f"\n{text}" for group in groups):
+        raise UserError(
+            f"{folder}: holds another program's config.yaml; give another hydra.run.dir"
+        )
 
 
 def _changes(before: str, text: str) -> str:
@@ -98,7 +104,7 @@ def _changes(before: str, text: str) -> str:
     old, new = (dotted(OmegaConf.to_container(OmegaConf.create(yaml))) for yaml in (before, text))
     return ", ".join(
         f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
-        for key in {**old, **new} if old.get(key) != new.get(key)
+        for key in {**old, **new} if old.get(key, "unset") != new.get(key, "unset")
     )
 
 

@@ -22,7 +22,8 @@ class SecondOrderPooling(keras.layers.Layer):
     computed from the N x N matrix XX', at a fraction of the cost; see `matrix_functions`.
 
     A half-precision input is pooled in float32 and the result is cast back. A zero map gives a zero
-    matrix and a zero gradient; a sample that is not finite gives NaN, and its neighbours do not.
+    matrix and a zero gradient. Under a root a sample that is not finite gives NaN, and its
+    neighbours do not; without one, its products are what they are.
 
     Args:
         centered: Boolean, whether to subtract the mean over positions first (a covariance instead

@@ -11,7 +11,8 @@ class LowRankAdapter(keras.layers.Layer):
         y = x + (x down) up
 
     `up` begins as zero, and so y as x: whatever is learned starts from the vectors as they are,
-    however many dimensions they have.
+    however many dimensions they have. `down` holds the directions; as long as nobody has assigned
+    them it is zero too, and nothing is learned.
 
     Args:
         rank: how many directions are changed.

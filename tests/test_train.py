@@ -184,6 +184,13 @@ def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_
     assert sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 29
 
 
+def test_another_program_s_folder_is_named_and_left(command, tmp_path):
+    (tmp_path / "config.yaml").write_text("lr: 0.1\n")
+    outcome = command("train.py", f"hydra.run.dir={tmp_path}")
+    assert outcome.status == 2 and f"{tmp_path}: holds another program's" in outcome.error
+    assert (tmp_path / "config.yaml").read_text() == "lr: 0.1\n"
+
+
 def test_an_unknown_backbone_lists_the_known(train):
     fails(*train("backbone.name=vgg61"), "backbone.name=vgg61", "vgg16")
 

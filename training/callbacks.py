@@ -42,7 +42,7 @@ class MetricsLog(keras.callbacks.Callback):
         line = {"stage": self.stage, "epoch": epoch + 1}
         line |= {name: float(value) for name, value in logs.items()}
         line["learning_rate"] = learning_rate(self.model)
-        with self.path.open("a") as file:
+        with files.of_a_run(self.path), self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 import files
 from conf.schema import TrainerConfig
-from errors import UserError
 from training.choosing import best_epoch
 from training.workers import Workers
 
@@ -96,11 +95,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        last, best = len(self.history) - 1, best_epoch(self.history, self.monitor)
-        if self.monitor in logs and best == last:
+        if self.monitor in logs and self._since_best() == 0:
             self._write(self.weights, self.model.save_weights)
-        patience = self.config.early_stopping
-        if patience is not None and last - best >= patience:
+        if self.stopped_early():
             self.model.stop_training = True
         if not self.workers.is_chief:
             return
@@ -109,6 +106,14 @@ class Checkpoints(keras.callbacks.Callback):
         } | {"history": np.array(json.dumps(self.history))}
         if time.monotonic() - self._saved_at >= self.config.checkpoint_seconds:
             self.save()
+
+    def stopped_early(self) -> bool:
+        """Whether `early_stopping` epochs have passed without a better one."""
+        patience = self.config.early_stopping
+        return patience is not None and bool(self.history) and self._since_best() >= patience
+
+    def _since_best(self) -> int:
+        return len(self.history) - 1 - best_epoch(self.history, self.monitor)
 
     def save(self) -> None:
         """Writes the state of the last finished epoch, unless that is done already."""
@@ -125,15 +130,10 @@ class Checkpoints(keras.callbacks.Callback):
     def _write(self, path: Path, write) -> None:
         if not self.workers.is_chief:
             return
-        try:
+        with files.of_a_run(path):
             path.parent.mkdir(exist_ok=True)
             with files.replacing(path) as unfinished:
                 write(unfinished)
-        except OSError as error:
-            raise UserError(
-                f"{path}: writing failed ({error.strerror or error}); make room and start the run "
-                "again with the same hydra.run.dir, it goes on from the checkpoint before"
-            ) from error
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -55,6 +55,7 @@ class Dynamics(keras.callbacks.Callback):
                 found.append(histogram_pb(f"weights/{variable.path}", _some(after)))
                 found.append(histogram_pb(f"updates/{variable.path}", _some(update)))
         self.file.write(found, epoch)
+        self._before = []
 
     def on_train_end(self, logs=None):
         self.file.close()

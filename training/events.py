@@ -1,5 +1,6 @@
 """TensorBoard's event files."""
 
+import contextlib
 import os
 import socket
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+
+import files
 
 
 class EventFile:
@@ -21,14 +24,15 @@ class EventFile:
         folder: where the file goes; it is made if need be. Files there are read by age.
 
     Raises:
-        OSError: the file cannot be written.
+        UserError: the file cannot be written, here or later.
     """
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
         age = f"{time.time():.6f}"
         self.path = folder / f"events.out.tfevents.{age}.{socket.gethostname()}.{os.getpid()}"
-        self._file = tf.io.TFRecordWriter(str(self.path))
+        with self._told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tf.io.TFRecordWriter(str(self.path))
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write(self, summaries: Iterable[Summary], step: int) -> None:
@@ -40,11 +44,19 @@ class EventFile:
         self._append(event)
 
     def close(self) -> None:
-        self._file.close()
+        """Ends the file; what was written is there already."""
+        with self._told():
+            self._file.close()
 
     def _append(self, event: Event) -> None:
-        try:
+        with self._told():
             self._file.write(event.SerializeToString())
             self._file.flush()
-        except tf.errors.OpError as error:
-            raise OSError(f"{self.path}: writing failed ({error.message})") from error
+
+    @contextlib.contextmanager
+    def _told(self):
+        with files.of_a_run(self.path):
+            try:
+                yield
+            except tf.errors.OpError as error:
+                raise OSError(error.message) from error

@@ -28,7 +28,7 @@ def warn_of_unused_crops(config: Config, asked: list[str]) -> None:
         f"{group}.train_crop={data.train_crop.value}"
         for group, data in groups.items()
         if data is not None and data.train_crop is not Crop.center
-        and any(text.startswith(f"{group}.train_crop=") for text in asked)
+        and any(text.lstrip("+").startswith(f"{group}.train_crop=") for text in asked)
     ]
     if config.trainer.feature_store and unused:
         print(

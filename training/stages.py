@@ -106,8 +106,9 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     started = time.perf_counter()
     norms = whole_batch_norms(model) if workers.replicas > 1 else contextlib.nullcontext()
     try:
-        with user_errors(), norms:
-            _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
+        if not checkpoints.stopped_early():  # before it was interrupted
+            with user_errors(), norms:
+                _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
     except BaseException:  # SIGTERM and Ctrl-C too
         checkpoints.save()
         raise
@@ -194,7 +195,7 @@ def _logs(
     board = folder / "tensorboard"
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-        # Keras' own writes the same curves, and records the profile.
+        # Keras' own writes these curves too, among others, and records the profile.
         keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=PROFILED)
         if config.trainer.profile
         else Curves(board),

@@ -106,6 +106,14 @@ def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path
     assert [key["name"] for key in keys if key["differs"]] == ["head.root"]
 
 
+def test_a_run_that_was_stopped_before_its_row_was_written_gets_it(train, train_once):
+    _, folder = train_once()
+    (written,) = (folder / "tensorboard").glob("*.hparams")
+    written.unlink()
+    assert "is finished" in train()[0].output
+    assert [row["sessions"] for row in rows_in(folder)] == [1]
+
+
 def test_a_run_that_went_on_and_one_that_was_repeated_are_one_row(train, train_once):
     _, folder = train_once()
     (folder / "metrics.json").unlink()

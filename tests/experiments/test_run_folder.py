@@ -104,6 +104,15 @@ def test_what_was_trained_is_not_lost_to_another_configuration(tmp_path, make_co
     assert (tmp_path / left).exists()
 
 
+def test_a_key_that_an_earlier_configuration_lacks_is_named(tmp_path, make_config):
+    run_folder.enter(tmp_path, make_config())
+    (tmp_path / "metrics.jsonl").touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("  early_stopping: null\n", ""))
+    with pytest.raises(UserError, match=r"\(trainer\.early_stopping: unset -> None\)"):
+        run_folder.enter(tmp_path, make_config())
+
+
 def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
     theirs = {"config.yaml": "lr: 0.1\n", "splits.json": "[]", "checkpoints/last.pt": "weights"}
     (tmp_path / "checkpoints").mkdir()

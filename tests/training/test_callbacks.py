@@ -26,6 +26,14 @@ def test_metrics_log_appends_a_line_an_epoch(tmp_path):
     ]
 
 
+def test_a_full_disk_is_told_with_what_to_do(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    log = MetricsLog(tmp_path / "metrics.jsonl", "head")
+    log.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
+    with pytest.raises(UserError, match=r"metrics\.jsonl.*No space left on device.*make room"):
+        log.on_epoch_end(0, {"loss": 1.0})
+
+
 @pytest.fixture
 def guard(tmp_path):
     guard = StopOnDivergence("head", tmp_path / "head.weights.h5")

@@ -14,7 +14,9 @@ X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 Y = X @ np.array([[1.0], [-2.0], [0.5]], np.float32)
 
 
-def fitted(folder, policy="float32", epochs=3, every=2, rate=0.1, **options) -> EventAccumulator:
+def fitted(
+    folder, policy="float32", epochs=3, every=2, rate=0.1, callbacks=(), **options
+) -> EventAccumulator:
     """The events of a linear model's training: four steps of three samples an epoch."""
     inputs = keras.Input((3,))
     dense = keras.layers.Dense(1, use_bias=False, name="dense", dtype=policy)
@@ -24,7 +26,7 @@ def fitted(folder, policy="float32", epochs=3, every=2, rate=0.1, **options) -> 
     model.compile(build_optimizer(config, rate), "mse", auto_scale_loss=policy == "mixed_float16")
     model.fit(
         X, Y, batch_size=3, epochs=epochs, shuffle=False, verbose=0,
-        callbacks=[Dynamics(folder, steps=4, every=every)],
+        callbacks=[*callbacks, Dynamics(folder, steps=4, every=every)],
     )
     return EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
 
@@ -57,6 +59,17 @@ def test_norms_are_those_of_each_epochs_last_step(tmp_path):
         found = curve(events, name)
         assert list(found) == [0, 1, 2]
         assert list(found.values()) == pytest.approx(list(wanted), rel=1e-4)
+
+
+def test_an_epoch_that_ended_early_has_no_last_step(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = self.epoch == 1
+
+    assert list(curve(fitted(tmp_path, callbacks=[Stop()]), "gradient norm/all")) == [0]
 
 
 def test_the_gradients_norm_is_that_before_clipping(tmp_path):

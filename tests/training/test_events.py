@@ -1,10 +1,13 @@
 """Event files: readable at once, in order, and no silence where they cannot be written."""
 
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+from errors import UserError
 from training.events import EventFile
 
 
@@ -31,5 +34,12 @@ def test_files_of_one_folder_are_read_in_the_order_in_which_they_began(tmp_path)
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
     writer = tf.io.TFRecordWriter
     monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: writer("/dev/full"))
-    with pytest.raises(OSError, match=r"tfevents.*writing failed.*No space left on device"):
+    with pytest.raises(UserError, match=r"tfevents.*No space left on device.*make room"):
         EventFile(tmp_path)
+
+
+def test_so_is_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/self")):
+        with pytest.raises(UserError, match=r"writing failed.*same hydra\.run\.dir"):
+            EventFile(folder)

@@ -180,6 +180,7 @@ def test_two_workers_make_the_store_of_one(picture_folder, make_config, tmp_path
     ("overrides", "said"),
     [
         (["data.train_crop=random"], "data.train_crop=random: no effect on stage 1"),
+        (["++data.train_crop=random"], "data.train_crop=random: no effect on stage 1"),
         (["data.train_crop=center"], ""),
         (["data.train_crop=random", "trainer.feature_store=false"], ""),
         (

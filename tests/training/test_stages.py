@@ -10,6 +10,7 @@ from conf.schema import LossConfig
 from data.datasets import Dataset
 from data.inputs import ArrayInputs
 from errors import UserError
+from training.checkpoints import Checkpoints
 from training.objectives import classification_objective
 from training.stages import Stage, fit_stage
 
@@ -118,6 +119,26 @@ def test_early_stopping_ends_a_stage_that_no_longer_gets_better(make_config, tmp
     config = make_config("optimizer.schedule=constant", "trainer.early_stopping=2")
     record = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path)
     assert record["epochs"] == record["chosen_epoch"] + 2 < 30
+
+
+def test_a_stage_that_was_killed_after_it_stopped_early_trains_no_further(
+    make_config, tmp_path, monkeypatch
+):
+    config = make_config(
+        "optimizer.schedule=constant", "trainer.early_stopping=2", "trainer.checkpoint_seconds=0"
+    )
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "whole")
+
+    def killed(checkpoints, model):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "choose", killed)
+        fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
+    again = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
+    assert again | {"seconds": 0} == whole | {"seconds": 0}
 
 
 def test_the_same_seed_trains_the_same_weights(make_config, tmp_path):
