@@ -46,18 +46,22 @@ class BilinearPooling(keras.layers.Layer):
             )
         for shape in input_shape:
             feature_maps.check_feature_shape(shape, self)
-        first, second = (self._positions(shape) for shape in input_shape)
+        self._check_positions(input_shape)
+
+    def _check_positions(self, shapes):
+        first, second = (self._positions(shape) for shape in shapes)
         if len(first) != len(second) or any(
             a != b for a, b in zip(first, second, strict=True) if None not in (a, b)
         ):
             raise ValueError(
                 "BilinearPooling takes two feature maps of the same positions. "
-                f"Received: shape={input_shape}"
+                f"Received: shape={shapes}"
             )
 
     def call(self, inputs, mask=None):
         for one in mask if isinstance(mask, (tuple, list)) else [mask]:
             feature_maps.refuse_mask(one, self)
+        self._check_positions([tuple(one.shape) for one in inputs])  # they may change
         x, z = (feature_maps.flatten_positions(one, self.data_format) for one in inputs)
         dtype = x.dtype
         if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):

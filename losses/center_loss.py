@@ -42,7 +42,8 @@ class CenterLoss(keras.layers.Layer):
 
     Call arguments:
         embeddings: `(batch, dimensions)`.
-        labels: Integers, `(batch,)` or `(batch, 1)`.
+        labels: Integers, `(batch,)` or `(batch, 1)`, at least 0 and below `num_classes`. (A
+            backend may take others without a word: TensorFlow negative ones, as Python does.)
         training: Boolean, whether the centers move. Defaults to `False`.
 
     Output shape:

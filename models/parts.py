@@ -40,7 +40,8 @@ class Parts:
         return keras.Model(pictures, outputs, name="from_pictures")
 
     def unfreeze(self) -> None:
-        """Everything learns from now on; batch norm keeps the statistics it has."""
+        """Everything learns from now on, but the reduction's batch norm, which stays as it is; the
+        backbone's keep their statistics."""
         self.backbone.trainable = True
         for layer in self.descriptor.layers:
             if isinstance(layer, keras.layers.BatchNormalization):

@@ -39,6 +39,13 @@ def test_other_positions_are_refused(shapes):
         BilinearPooling()([np.ones(shape, "float32") for shape in shapes])
 
 
+def test_other_positions_are_refused_at_every_call():
+    layer = BilinearPooling()
+    layer([np.ones((1, 4, 4, 3), "float32")] * 2)
+    with pytest.raises(ValueError, match="same positions"):
+        layer([np.ones((1, *size, 3), "float32") for size in ((2, 8), (4, 4))])
+
+
 def test_one_map_and_masks_are_refused():
     with pytest.raises(ValueError, match="a pair of feature maps"):
         BilinearPooling()(np.ones((1, 2, 2, 3), "float32"))
