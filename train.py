@@ -29,6 +29,7 @@ from experiments.commands import (
     import_tensorflow,
     run_command,
     share_cores,
+    way_on,
 )
 from training.cluster import cluster_of
 
@@ -48,6 +49,8 @@ def main(config) -> float:
         if HydraConfig.get().mode is RunMode.RUN:
             raise SystemExit(error) from error
         return failed(folder, described(error))
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(way_on()) from error
     except Exception:
         if HydraConfig.get().mode is RunMode.RUN:
             raise

@@ -326,7 +326,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             total += size
         print(f"{folder.name}  {_gib(size):>11}  {state:12}  {key['data']}  {key['backbone']}")
-    print(f"{_gib(total)} {'freed' if prune else 'in'} {options.root}")
+    print(f"{_gib(total)} {'freed in' if prune else 'in'} {options.root}")
 
 
 def _remove(folder: Path) -> bool:

@@ -36,7 +36,7 @@ def carve(
         count = max(least, round(fraction * len(members)))
         if count >= len(members):
             raise UserError(
-                f"class {class_names[label]!r} has too few pictures ({len(members)}) to set "
+                f"class {class_names[label]!r} has too few pictures ({len(members)} left) to set "
                 f"{key}={fraction} of them apart; add pictures or change {key}"
             )
         moved.append(np.random.default_rng([seed, label]).permutation(members)[:count])

@@ -12,13 +12,16 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.schema import Config
 from errors import TRY_AGAIN, UserError
 
 MISTAKE = UserError.status
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 def run_command(main: Callable[[], object]) -> NoReturn:
@@ -42,8 +45,9 @@ def _status(main: Callable[[], object]) -> int | str | None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, where it would print and exit
     try:
         main()
-    except KeyboardInterrupt:
-        return "interrupted"
+    except KeyboardInterrupt as error:
+        print(f"interrupted{error}", file=sys.stderr)
+        return INTERRUPTED
     except (UserError, HydraException, OmegaConfBaseException, SystemExit) as error:
         mistake = error.code if isinstance(error, SystemExit) else error
         if not isinstance(mistake, Exception):
@@ -70,10 +74,7 @@ def exit_when_terminated():
     saves what it has, and the process ends with status 75."""
 
     def terminate(number, frame):
-        print(
-            "terminated; the same command goes on with hydra.run.dir=ITS_FOLDER (a sweep: "
-            "hydra.sweep.dir=ITS_FOLDER)", file=sys.stderr,
-        )
+        print(f"terminated{way_on()}", file=sys.stderr)
         sys.exit(TRY_AGAIN)
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -81,6 +82,16 @@ def exit_when_terminated():
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def way_on() -> str:
+    """How the run or sweep that this process is at goes on, if it is at one."""
+    if not HydraConfig.initialized():
+        return ""
+    config = HydraConfig.get()
+    if config.mode is RunMode.MULTIRUN:
+        return f"; the same command with hydra.sweep.dir={config.sweep.dir} goes on"
+    return f"; python train.py hydra.run.dir={config.runtime.output_dir} goes on"
 
 
 def share_cores(jobs: int) -> None:
@@ -128,8 +139,8 @@ def _devices() -> str:
 
 
 def described(error: BaseException) -> str:
-    """The message, for Hydra's also those of its causes, and of an unknown key the known ones
-    nearest to it."""
+    """The message, for Hydra's also those of its causes, and of an unknown key or choice the known
+    ones nearest to it."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     messages = []
@@ -140,22 +151,29 @@ def described(error: BaseException) -> str:
         if text not in messages:
             messages.append(text)
         error = error.__cause__
-    message = " <- ".join(messages)
+    message = "; ".join(text.rstrip(". ") for text in messages)
     if re.search(r"Could not (find|load) 'hydra/(launcher|sweeper)/", message):
         message += "; it may need pip install -r requirements-launchers.txt"
-    unknown = re.search(r"Key '(\w+)' (?:is )?not in", message)
-    if unknown:
-        near = difflib.get_close_matches(unknown.group(1), _known_keys(), n=3)
-        message += f"; did you mean {' or '.join(near)}?" if near else "; see conf/schema.py"
+    if unknown := re.search(r"Key '(\w+)' (?:is )?not in", message):
+        return message + (_meant(unknown.group(1), _known_keys()) or "; see conf/schema.py")
+    if unknown := re.search(r"find '(\w+)/(\w+)'.*Available options in .*: (.*)", message):
+        group, choice, choices = unknown[1], unknown[2], unknown[3].split()
+        meant = _meant(choice, {name: [f"{group}={name}"] for name in choices})
+        return f"{group}={choice}: there is {', '.join(choices)}{meant}"
     return message
 
 
-def _known_keys() -> list[str]:
-    groups = {field.name: field.type for field in dataclasses.fields(Config)}
-    keys = [
-        field.name
-        for group in groups.values()
-        if dataclasses.is_dataclass(group)
-        for field in dataclasses.fields(group)
-    ]
-    return [*groups, *keys]
+def _meant(name: str, known: dict[str, list[str]]) -> str:
+    near = [key for each in difflib.get_close_matches(name, known, n=2) for key in known[each]]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _known_keys() -> dict[str, list[str]]:
+    """Where a key of each name is."""
+    found = {}
+    for field in dataclasses.fields(Config):
+        found.setdefault(field.name, []).append(field.name)
+        if dataclasses.is_dataclass(field.type):
+            for key in dataclasses.fields(field.type):
+                found.setdefault(key.name, []).append(f"{field.name}.{key.name}")
+    return found

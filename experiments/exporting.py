@@ -58,7 +58,6 @@ def export_run(folder: Path, kind: Format, output: Path | None) -> dict:
             cannot express the model or its package is missing, or the copy answers differently.
     """
     config = run_folder.read_config(folder, [])
-    model = run_folder.load_model(folder)
     path = output or folder / SUFFIX[kind]
     if path.exists():
         raise UserError(f"{path}: exists already; remove it, or give another --output")
@@ -66,6 +65,7 @@ def export_run(folder: Path, kind: Format, output: Path | None) -> dict:
         raise UserError(f"{path}: Keras reads only names that end with .keras")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder; --output names a file in one that exists")
+    model = run_folder.load_model(folder)
     dataset = open_dataset(config.data, config.seed)
     with user_errors():
         pictures = PictureInputs(dataset.pictures, config.data).evaluation(

@@ -41,7 +41,7 @@ def predict_pictures(folder: Path, paths: list[Path], top: int) -> Iterator[Pred
             try:
                 views[path] = evaluation_view(path.read_bytes(), str(path), config.data)
             except (UserError, OSError) as error:
-                errors[path] = str(error)
+                errors[path] = str(error).partition("; ")[0]  # the rest is for training
         chances = dict(zip(views, _probabilities(model, list(views.values())), strict=True))
         for path in batch:
             if path in errors:

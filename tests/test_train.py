@@ -165,7 +165,9 @@ def test_a_wrong_type(train):
 
 
 def test_an_unknown_group_option_lists_the_options(train):
-    fails(*train("head=bilinaer"), "head/bilinaer", "improved_bilinear")
+    outcome, folder = train("head=bilinaer")
+    fails(outcome, folder, "head=bilinaer: there is average, bilinear", "improved_bilinear")
+    assert "did you mean head=bilinear" in outcome.error
 
 
 def test_a_tap_that_does_not_exist_lists_the_taps(train):
@@ -231,7 +233,7 @@ def test_one_class_only(train, own_folder):
 def test_a_class_with_too_few_pictures_to_split(train, own_folder):
     for picture in sorted((own_folder / "red").iterdir())[1:]:
         picture.unlink()
-    fails(*train(), "'red'", "too few pictures (1)", "data.test_fraction")
+    fails(*train(), "'red'", "too few pictures (1 left)", "data.test_fraction")
 
 
 @pytest.mark.parametrize("store", ["true", "false"])

@@ -199,8 +199,8 @@ def test_one_class_alone_cannot_be_told_apart(tmp_path, draw_pictures):
 
 def test_a_class_too_small_to_split_names_class_and_key(own_pictures, draw_pictures):
     draw_pictures(own_pictures / "elm", 1)
-    with pytest.raises(UserError, match=r"'elm' has too few pictures \(1\).*data\.test_fraction"):
+    with pytest.raises(UserError, match=r"'elm' has too few .*\(1 left\).*data\.test_fraction"):
         open_dataset(folder(own_pictures), seed=0)
     draw_pictures(own_pictures / "elm", 2)
-    with pytest.raises(UserError, match=r"'elm' has too few pictures \(1\).*data\.val_fraction"):
+    with pytest.raises(UserError, match=r"'elm' has too few .*\(1 left\).*data\.val_fraction"):
         open_dataset(folder(own_pictures), seed=0)

@@ -75,12 +75,12 @@ def test_a_fraction_out_of_range_names_its_key(fraction):
 
 
 def test_a_class_with_one_picture_cannot_be_split():
-    with pytest.raises(UserError, match=r"'bee' has too few pictures \(1\).*data\.val_fraction"):
+    with pytest.raises(UserError, match=r"'bee' has too few .*\(1 left\).*data\.val_fraction"):
         carved(np.array([0, 0, 0, 1]), 0.2, 0)
 
 
 def test_a_class_that_would_lose_all_its_pictures_cannot_be_split():
-    with pytest.raises(UserError, match=r"'ant' has too few pictures \(2\)"):
+    with pytest.raises(UserError, match=r"'ant' has too few pictures \(2 left\)"):
         carved(np.array([0, 0, 1, 1, 1, 1]), 0.8, 0)
 
 
