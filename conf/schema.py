@@ -204,7 +204,7 @@ class TrainerConfig:
     epochs: int = 50  # stage 1: the head on the frozen backbone
     fine_tune_epochs: int = 0  # stage 2: everything, from pictures
     fine_tune_batch_size: int = 16
-    early_stopping: int | None = None  # epochs without a better one
+    early_stopping: int | None = None  # epochs without one that validates better
     feature_store: bool = True  # frozen features are computed once and kept on disk
     feature_dir: str = "features"
     histogram_epochs: int = 5  # from one histogram of weights and updates to the next

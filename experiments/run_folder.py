@@ -91,7 +91,7 @@ def _trained(folder: Path) -> bool:
 
 
 def _check_ours(folder: Path, text: str) -> None:
-    """Refuses what is no configuration of this program, perhaps of an earlier version."""
+    """Refuses what is not even an earlier version's configuration of this program."""
     groups = ("task", "data", "backbone", "head", "trainer")
     if not all(f"\n{group}:" in f"\n{text}" for group in groups):
         raise UserError(
