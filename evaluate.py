@@ -1,15 +1,15 @@
 """Measures a finished run again, on its own test split or on other data.
 
-    python evaluate.py RUN                                      its own test split
-    python evaluate.py RUN data.average_mirror=true             averaged with the mirror image
-    python evaluate.py RUN data.name=image_folder data.path=FOLDER --split all     other pictures
+python evaluate.py RUN                                      its own test split
+python evaluate.py RUN data.average_mirror=true             averaged with the mirror image
+python evaluate.py RUN data.name=image_folder data.path=FOLDER --split all     other pictures
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from experiments.commands import import_tensorflow, run_command
+from commands.running import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,13 +25,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
 
     import_tensorflow()
-    from experiments import evaluation, report
+    from commands import evaluate
+    from reporting import tables
 
-    figures = evaluation.evaluate_run(options.run, options.overrides, options.split)
+    metrics = evaluate.evaluate_run(options.run, options.overrides, options.split)
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps(metrics))
     else:
-        print(report.figures_table({options.split: figures}))
+        print(tables.metrics_table({options.split: metrics}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ root is iterated there. Tensor Sketch has to stay with keras and savedmodel.
 import argparse
 from pathlib import Path
 
-from experiments.commands import import_tensorflow, run_command
+from commands.running import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     import_tensorflow()
-    from experiments.exporting import Format, export_run
+    from commands.export import Format, export_run
 
     found = export_run(options.run, Format(options.format), options.output)
     print(

@@ -10,7 +10,7 @@ from errors import UserError
 
 
 @contextlib.contextmanager
-def of_a_run(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Tells how to go on where `path` cannot be written.
 
     Raises:
@@ -26,7 +26,7 @@ def of_a_run(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yields where to write what `path` shall be, a file or a new folder: "unfinished-NAME".
 
     It takes the place of `path` at the end, and is removed if anything is raised.
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    with replacing(path) as unfinished:
+    with atomic_path(path) as unfinished:
         unfinished.write_text(text)
 
 

@@ -1,8 +1,8 @@
 """Names what is on new pictures, with a finished run's model.
 
-    python predict.py RUN PICTURE...     the five most probable classes of each
-    python predict.py RUN FOLDER         every picture below a folder
-    python predict.py RUN FOLDER --csv > predictions.csv
+python predict.py RUN PICTURE...     the five most probable classes of each
+python predict.py RUN FOLDER         every picture below a folder
+python predict.py RUN FOLDER --csv > predictions.csv
 """
 
 import argparse
@@ -10,8 +10,8 @@ import csv
 import sys
 from pathlib import Path
 
+from commands.running import import_tensorflow, run_command
 from errors import UserError
-from experiments.commands import import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="the folder of a finished run")
-    parser.add_argument("pictures", nargs="+", type=Path, help="picture files, or folders of them")
+    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
     parser.add_argument("--csv", action="store_true", help="picture,rank,class,probability")
     parser.add_argument("--top", type=int, default=5, help="classes a picture (default: 5)")
     options = parser.parse_args(arguments)
@@ -27,21 +27,21 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"--top {options.top}: must be at least 1")
 
     import_tensorflow()
-    from experiments.prediction import predict_pictures
+    from commands.predict import predict_images
 
     write = csv.writer(sys.stdout).writerow if options.csv else None
     if write:
         write(["picture", "rank", "class", "probability"])
     damaged = 0
-    for picture, best, error in predict_pictures(options.run, options.pictures, options.top):
+    for image, best, error in predict_images(options.run, options.images, options.top):
         if error is not None:
             print(f"error: {error}", file=sys.stderr)
             damaged += 1
         elif write:
             for rank, (name, probability) in enumerate(best, 1):
-                write([picture, rank, name, f"{probability:.6f}"])
+                write([image, rank, name, f"{probability:.6f}"])
         else:
-            print(picture)
+            print(image)
             for name, probability in best:
                 print(f"  {probability:7.2%}  {name}")
     if damaged:

@@ -21,17 +21,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from commands.running import (
+    exit_when_terminated,
+    format_error,
+    import_tensorflow,
+    limit_threads,
+    resume_hint,
+    run_command,
+)
 from conf.schema import Config, Task, reference_is_named  # it registers conf/config.yaml's schema
 from errors import UserError
-from experiments.commands import (
-    described,
-    exit_when_terminated,
-    import_tensorflow,
-    run_command,
-    share_cores,
-    way_on,
-)
-from training.cluster import cluster_of
+from training.distributed.cluster import cluster_of
 
 WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
 
@@ -40,7 +40,8 @@ WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
-    from experiments import report, run_folder  # here and below: --help and --cfg answer at once
+    import run_folder  # here and below: --help and --cfg answer at once
+    from reporting import tables
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
@@ -48,15 +49,15 @@ def main(config) -> float:
     except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
             raise SystemExit(error) from error
-        return failed(folder, described(error))
+        return failed(folder, format_error(error))
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(way_on()) from error
+        raise KeyboardInterrupt(resume_hint()) from error
     except Exception:
         if HydraConfig.get().mode is RunMode.RUN:
             raise
         return failed(folder, traceback.format_exc())
-    figures = results["val"]  # never the test split's
-    return figures[report.headline(figures)] if figures else WORST
+    metrics = results["val"]  # never the test split's
+    return metrics[tables.primary_metric(metrics)] if metrics else WORST
 
 
 def failed(folder: Path, reason: str) -> float:
@@ -68,32 +69,37 @@ def failed(folder: Path, reason: str) -> float:
 
 def run(config: Config, folder: Path) -> dict:
     """Hands the configuration to its experiment, unless that is finished, and prints the result."""
-    from experiments import report, run_folder
+    import run_folder
+    from reporting import tables
 
     together = cluster_of(config.trainer.strategy, os.environ)
     results = None if together else run_folder.enter(folder, config)
     if results is None:
-        share_cores(HydraConfig.get().launcher.get("n_jobs", 1))
+        limit_threads(HydraConfig.get().launcher.get("n_jobs", 1))
         print(f"{folder} on {import_tensorflow()}", flush=True)
-        from experiments.together import run_together
+        from commands.distributed_run import run_together
 
-        results = (run_together(config, folder, experiment) if together
-                   else experiment(config, folder))
+        results = (
+            run_together(config, folder, experiment) if together else experiment(config, folder)
+        )
     elif not run_folder.hparams_files(folder):  # it was stopped before its very last step
         import_tensorflow()
-        from experiments import hparams
+        from reporting import hparams
 
         hparams.log_hparams(folder, config, results)
     if "test" in results:  # the chief's, where several workers train
-        print(report.final_table(results, folder), flush=True)
+        print(tables.final_table(results, folder), flush=True)
     return results
 
 
 def experiment(config: Config, folder: Path) -> dict:
     """Runs what the configuration describes, from where its folder has got to."""
-    from experiments import classification, hparams, metric_learning, one_class, post_mortem
-    from training.frozen import warn_of_unused_crops
-    from training.workers import workers_of
+    from experiments import classification, metric_learning
+    from experiments.one_class import experiment as one_class
+    from experiments.post_mortem import experiment as post_mortem
+    from reporting import hparams
+    from training.distributed.workers import workers_of
+    from training.feature_extraction import warn_of_unused_crops
 
     workers_of(config)  # a strategy that cannot be is told before anything is read
     warn_of_unused_crops(config, list(HydraConfig.get().overrides.task))

@@ -73,14 +73,14 @@ def extraction(options, folder: Path) -> list[tuple[str, str]]:
     from data.datasets import open_dataset
     from data.feature_store import EXTRACTION_BATCH
     from models.backbones import build_backbone
-    from training.frozen import stored_features
+    from training.feature_extraction import stored_features
 
     config = configuration(folder, f"data.limit={max(1, options.pictures // 3)}")
     backbone = build_backbone(config.backbone, config.data.image_size)
     dataset = open_dataset(config.data, config.seed)
     forward = tf.function(lambda batch: backbone(batch, training=False))
     batch = tf.random.uniform((EXTRACTION_BATCH, *backbone.input.shape[1:]), 0, 255)
-    batches = -(-len(dataset.rows) // EXTRACTION_BATCH)
+    batches = -(-len(dataset.indices) // EXTRACTION_BATCH)
     forward(batch)
 
     def alone():
@@ -92,7 +92,7 @@ def extraction(options, folder: Path) -> list[tuple[str, str]]:
         config.trainer.feature_dir = str(folder / str(number))
         seconds = cost(alone) / (batches * EXTRACTION_BATCH)
         costs["the backbone alone"].append(seconds)
-        seconds = cost(lambda: stored_features(config, dataset, backbone)) / len(dataset.rows)
+        seconds = cost(lambda: stored_features(config, dataset, backbone)) / len(dataset.indices)
         costs["extraction"].append(seconds)
     best = {name: np.min(cost, axis=0) for name, cost in costs.items()}
     ratio, computed = best["the backbone alone"] / best["extraction"]
@@ -115,36 +115,36 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     from data.feature_store import FeatureStore
     from models.classifier import build_classifier
     from training.objectives import classification_objective
-    from training.stages import Stage, fit_stage
+    from training.stage import Stage, fit_stage
     from training.standardization import standardize
 
     class Made:
         labels = np.arange(options.images) % CLASSES
 
     config = configuration(folder, "trainer.epochs=1")
-    rows, none = np.arange(options.images), np.arange(0)
+    indices, none = np.arange(options.images), np.arange(0)
     names = [str(number) for number in range(CLASSES)]
-    dataset = Dataset("made", Made(), names, {"train": rows, "val": none, "test": none}, "")
+    dataset = Dataset("made", Made(), names, {"train": indices, "val": none, "test": none}, "")
     classifier = build_classifier(config, CLASSES)
     shape = classifier.backbone.output.shape[1:]
     rng = np.random.default_rng(0)
 
-    def made(rows):
-        for _ in rows:
+    def made(indices):
+        for _ in indices:
             yield rng.random((1, 1, *shape), np.float32)
 
-    store = FeatureStore(folder / "features", {"data": "made"}, rows, shape, "float32", 1)
+    store = FeatureStore(folder / "features", {"data": "made"}, indices, shape, "float32", 1)
     inputs = store.open(made)
     size = config.trainer.batch_size
-    standardize(classifier.linear, classifier.descriptor, inputs, rows, size)
+    standardize(classifier.linear, classifier.descriptor, inputs, indices, size)
     rate = config.optimizer.learning_rate
     objective = classification_objective(config.loss, CLASSES)
     stage = Stage("head", classifier.head, inputs, 1, 0, size, rate, objective)
     record = fit_stage(stage, dataset, config, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
-        ("pictures", str(len(rows))),
-        ("their features", f"{len(rows) * store.row_bytes / 2**30:.2f} GiB"),
+        ("pictures", str(len(indices))),
+        ("their features", f"{len(indices) * store.sample_bytes / 2**30:.2f} GiB"),
         ("peak memory", f"{peak / 2**30:.2f} GiB"),
         ("the epoch", f"{record['seconds']:.0f} s"),
     ]

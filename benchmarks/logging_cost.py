@@ -39,10 +39,10 @@ def without_logging():
         return keras.callbacks.Callback()
 
     with (
-        mock.patch("training.stages.Curves", nothing),
-        mock.patch("training.stages.Dynamics", nothing),
+        mock.patch("training.stage.Curves", nothing),
+        mock.patch("training.stage.Dynamics", nothing),
         mock.patch("experiments.classification.log_classification"),
-        mock.patch("experiments.hparams.log_hparams"),
+        mock.patch("reporting.hparams.log_hparams"),
     ):
         yield
 
@@ -72,8 +72,10 @@ def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     """What each clock says of the stages, of what is logged at the end, and of the whole run."""
     from hydra import compose, initialize_config_dir
 
+    import run_folder
     from conf.schema import checked
-    from experiments import classification, hparams, run_folder
+    from experiments import classification
+    from reporting import hparams
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = checked(compose("config", overrides))
@@ -81,11 +83,13 @@ def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     run_folder.enter(folder, config)
     times = {name: {"end": 0.0} for name in CLOCKS}
     with (
-        open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing),
+        open(os.devnull, "w") as nothing,
+        contextlib.redirect_stdout(nothing),
         timing("stages", times, "experiments.classification.fit_stage"),
         timing("stages", times, "experiments.classification.fit_svm"),
         timing("end", times, "experiments.classification.log_classification"),
-        timing("end", times, "experiments.hparams.log_hparams"), timed("run", times),
+        timing("end", times, "reporting.hparams.log_hparams"),
+        timed("run", times),
     ):
         results = classification.run(config, folder)
         hparams.log_hparams(folder, config, results)
@@ -103,19 +107,26 @@ def main():
     parser.add_argument("overrides", nargs="*", help="key=value, as for train.py")
     options = parser.parse_intermixed_args()
     if options.child:
-        from experiments import classification, hparams  # noqa: F401  what is patched
+        from reporting import hparams  # noqa: F401  what is patched
 
         with without_logging() if options.child == "without" else contextlib.nullcontext():
             print(json.dumps(run(options.folder, options.overrides)))
         return
     found = {"with": [], "without": []}
     with tempfile.TemporaryDirectory() as name:
+
         def measured(logging: str, number: int, *more: str) -> dict:
             folder = Path(name, f"{logging}{number}")
             features = Path(name, "features") if options.stored else folder / "features"
             times = in_own_process(
-                __file__, "--child", logging, "--folder", folder,
-                f"trainer.feature_dir={features}", *options.overrides, *more,
+                __file__,
+                "--child",
+                logging,
+                "--folder",
+                folder,
+                f"trainer.feature_dir={features}",
+                *options.overrides,
+                *more,
             )
             shutil.rmtree(folder)  # gigabytes of features, or the disk's writing slows the next
             return times

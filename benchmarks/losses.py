@@ -114,7 +114,13 @@ def print_peak(batch, options):
 
 def measured_peak(name, batch, options):
     return in_own_process(
-        __file__, "--batches", batch, "--peak", name, "--dimensions", options.dimensions,
+        __file__,
+        "--batches",
+        batch,
+        "--peak",
+        name,
+        "--dimensions",
+        options.dimensions,
         *(["--xla"] if options.xla else []),
     )
 
@@ -134,8 +140,11 @@ def run_batch(batch, options):
         ratio, reference = median / medians[ours], gradients[ours]
         difference = np.abs(gradients[name] - reference).max() / np.abs(reference).max()
         peak = measured_peak(name, batch, options) / 2**20
-        print(f"| {batch} | {name} | {median * 1e3:.1f} | {ratio:.1f} | {peak:.0f} "
-              f"| {difference:.0e} |", flush=True)
+        print(
+            f"| {batch} | {name} | {median * 1e3:.1f} | {ratio:.1f} | {peak:.0f} "
+            f"| {difference:.0e} |",
+            flush=True,
+        )
 
 
 def main():

@@ -226,8 +226,16 @@ def measured_peaks(name, positions, channels, images, options):
     if options.no_memory:
         return [float("nan")] * 2
     return in_own_process(
-        __file__, "--positions", positions, "--channels", channels, "--batch", images,
-        "--peaks", name, *(["--xla"] if options.xla else []),
+        __file__,
+        "--positions",
+        positions,
+        "--channels",
+        channels,
+        "--batch",
+        images,
+        "--peaks",
+        name,
+        *(["--xla"] if options.xla else []),
     )
 
 

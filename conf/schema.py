@@ -19,7 +19,7 @@ class Task(enum.Enum):
     post_mortem = "post_mortem"
 
 
-HEADLINE = {  # of each task's figures, the one that tells the most
+PRIMARY_METRIC = {  # of each task's figures, the one that tells the most
     Task.classification: "accuracy",
     Task.metric_learning: "recall_at_1",
     Task.one_class: "auroc",

@@ -85,9 +85,9 @@ def draw(species: int, rng: np.random.Generator, size: int = 96) -> Image.Image:
     scenery = _background(rng, size)
     scenery = _over(scenery, _perch(pose, rng, size))
     bird = _shaded(_bird(SPECIES[species], pose, rng, size), rng)
-    picture = _over(_with_shadow(scenery, bird), bird)
-    picture = _over(picture, _foreground(rng, size))
-    return _lit(picture, rng)
+    drawing = _over(_with_shadow(scenery, bird), bird)
+    drawing = _over(drawing, _foreground(rng, size))
+    return _lit(drawing, rng)
 
 
 # Geometry: points are (n, 2) arrays, x to the bird's front, y down, in body lengths.
@@ -302,13 +302,13 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
     slope = np.linspace(0, 1, 8)[:, None, None]
     wash = np.asarray(above) * (1 - slope) + np.asarray(below) * slope
     wash = wash + rng.normal(0, 13, (8, 8, 1)) + rng.normal(0, 6, (8, 8, 3))
-    picture = Image.fromarray(_bytes(wash)).resize((size, size), Image.BICUBIC)
-    pen = ImageDraw.Draw(picture, "RGBA")
+    drawing = Image.fromarray(_bytes(wash)).resize((size, size), Image.BICUBIC)
+    pen = ImageDraw.Draw(drawing, "RGBA")
     for _ in range(rng.integers(4, 12)):
         colour = _mixed(above, _random_colour(rng), 0.35)
         (x, y), r = rng.uniform(0, size, 2), rng.uniform(0.03, 0.13) * size
         pen.ellipse((x - r, y - r, x + r, y + r), fill=(*colour, 110))
-    return picture.filter(ImageFilter.GaussianBlur(size / 80))
+    return drawing.filter(ImageFilter.GaussianBlur(size / 80))
 
 
 def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -399,15 +399,15 @@ def _with_shadow(scenery: Image.Image, bird: Image.Image) -> Image.Image:
     return Image.composite(dark, scenery, ImageChops.offset(shadow, 0, bird.width // 40))
 
 
-def _lit(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _lit(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
     """One light for the whole picture: strength, warmth, a slope across it, a little grain."""
-    size = picture.width
+    size = drawing.width
     across = np.linspace(-1, 1, size)
     angle = rng.uniform(0, 2 * math.pi)
     plane = np.add.outer(math.sin(angle) * across, math.cos(angle) * across)
     slope = 1 + rng.uniform(0, 0.16) * plane
     gain = rng.uniform(0.6, 1.2) * rng.normal(1, 0.07, 3)
-    pixels = np.asarray(picture) * (slope[..., None] * gain)
+    pixels = np.asarray(drawing) * (slope[..., None] * gain)
     return Image.fromarray(_bytes(pixels + rng.normal(0, 2.0, (size, size, 1))))
 
 
@@ -504,8 +504,8 @@ def contact_sheet(views: int = 3, size: int = 96, seed: int = 5) -> Image.Image:
     for i, species in enumerate(SPECIES):
         x, y = gap + i % columns * width, gap + i // columns * height
         for view in range(views):
-            picture = draw(i, np.random.default_rng((seed, i, view)), size)
-            sheet.paste(picture, (x + view * (size + 2), y))
+            drawing = draw(i, np.random.default_rng((seed, i, view)), size)
+            sheet.paste(drawing, (x + view * (size + 2), y))
         pen.text((x + 1, y + size + 3), species.name.replace("_", " "), (40, 40, 44), font)
     return sheet
 

@@ -52,11 +52,7 @@ ENTRIES = {
         Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
         # Ten a class to train, ten to validate, 6,149 to test; papers often train on both.
         Entry(
-            "oxford_flowers102",
-            "oxford_flowers102",
-            102,
-            validation="validation",
-            needs=("scipy",),
+            "oxford_flowers102", "oxford_flowers102", 102, validation="validation", needs=("scipy",)
         ),
         # 3,680 to train (the authors' trainval), 3,669 to test.
         Entry("oxford_iiit_pet", "oxford_iiit_pet", 37),
@@ -127,7 +123,7 @@ class Records:
         file = folder / f"labels_{self._split}.npy"
         if file.exists():
             return np.load(file)
-        labels = np.array([row[_LABEL] for row in self._source], np.int64)
+        labels = np.array([record[_LABEL] for record in self._source], np.int64)
         if folder.exists():
             _save(file, labels)
         return labels

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from conf.schema import DataConfig
-from data import catalog, image_folder, pictures, splits
+from data import catalog, decoding, image_folder, splits
 from data.progress import progress
 from errors import UserError
 
 
-class Pictures(Protocol):
+class ImageSource(Protocol):
     """Encoded pictures at random access; reading is safe from several threads at once."""
 
     labels: np.ndarray  # int64, one a picture
@@ -30,7 +30,7 @@ class Pictures(Protocol):
 class Concatenated:
     """Several lots of pictures as one; each lot's names are kept."""
 
-    def __init__(self, parts: list[Pictures]):
+    def __init__(self, parts: list[ImageSource]):
         self.parts = parts
         self.starts = np.cumsum([0] + [len(part) for part in parts])
         self.labels = np.concatenate([part.labels for part in parts])
@@ -53,7 +53,7 @@ class Concatenated:
     def fingerprint(self) -> str:
         return repr([part.fingerprint() for part in self.parts])
 
-    def _find(self, index: int) -> tuple[Pictures, int]:
+    def _find(self, index: int) -> tuple[ImageSource, int]:
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.parts[number], int(index - self.starts[number])
 
@@ -66,7 +66,7 @@ class Dataset:
     """
 
     name: str
-    pictures: Pictures
+    images: ImageSource
     class_names: list[str]
     splits: dict[str, np.ndarray]
     citation: str
@@ -74,23 +74,24 @@ class Dataset:
 
     @property
     def labels(self) -> np.ndarray:
-        return self.pictures.labels
+        return self.images.labels
 
     @property
-    def rows(self) -> np.ndarray:
+    def indices(self) -> np.ndarray:
         """Every picture that some split uses, sorted."""
         return np.sort(np.concatenate(list(self.splits.values())))
 
     def summary(self) -> str:
         """One line: the name, and how many classes and pictures."""
-        sizes = ", ".join(f"{len(rows)} {name}" for name, rows in self.splits.items())
+        sizes = ", ".join(f"{len(indices)} {name}" for name, indices in self.splits.items())
         left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
         return f"{self.name}: {len(self.class_names)} classes, pictures: {sizes}{left_out}"
 
     def keys(self) -> dict[str, list[str]]:
         """The keys of each split's pictures, by which `with_split` finds them again."""
         return {
-            name: [self.pictures.key(row) for row in rows] for name, rows in self.splits.items()
+            name: [self.images.key(index) for index in indices]
+            for name, indices in self.splits.items()
         }
 
     def with_split(self, name: str, keys: list[str]) -> "Dataset":
@@ -99,25 +100,25 @@ class Dataset:
         Raises:
             UserError: some are no longer there.
         """
-        rows = {self.pictures.key(row): row for row in range(len(self.pictures))}
-        gone = [key for key in keys if key not in rows]
+        indices = {self.images.key(index): index for index in range(len(self.images))}
+        gone = [key for key in keys if key not in indices]
         if gone:
             raise UserError(
                 f"{self.name}: {len(gone)} of the {len(keys)} pictures of the run's {name} split "
                 f"are gone, {gone[0]} for one; restore them, or give other data, data.path=FOLDER"
             )
-        found = np.sort(np.array([rows[key] for key in keys], np.int64))
+        found = np.sort(np.array([indices[key] for key in keys], np.int64))
         return dataclasses.replace(self, splits={name: found})
 
     def sizes(self) -> dict[str, int | list[str]]:
         """Pictures of each split, classes, and the names of what is damaged."""
-        sizes = {name: len(rows) for name, rows in self.splits.items()}
+        sizes = {name: len(indices) for name, indices in self.splits.items()}
         return sizes | {"classes": len(self.class_names), "damaged": list(self.damaged)}
 
     def fingerprint(self) -> str:
         """Identifies the pictures that are used; the same pictures split otherwise share it."""
-        digest = hashlib.blake2b(self.pictures.fingerprint().encode(), digest_size=16)
-        digest.update(self.rows.tobytes())
+        digest = hashlib.blake2b(self.images.fingerprint().encode(), digest_size=16)
+        digest.update(self.indices.tobytes())
         return digest.hexdigest()
 
 
@@ -140,29 +141,35 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
     """
     _check(config)
     if config.name == "image_folder":
-        lot, class_names, parts = image_folder.read_folder(Path(config.path))
+        source, class_names, parts = image_folder.read_folder(Path(config.path))
         citation = ""
     else:
-        lot, class_names, parts, citation = _open_catalog(config)
+        source, class_names, parts, citation = _open_catalog(config)
     if config.limit_classes is not None:
         class_names = class_names[: config.limit_classes]
-    parts = {name: rows[lot.labels[rows] < len(class_names)] for name, rows in parts.items()}
+    parts = {
+        name: indices[source.labels[indices] < len(class_names)] for name, indices in parts.items()
+    }
     if len(class_names) < 2:
         raise UserError(
             f"{config.path or config.name}: has one class only ({class_names[0]}); "
             "telling classes apart takes at least two"
         )
-    damaged = _damaged(lot, parts) if config.skip_damaged else []
-    parts = {name: np.setdiff1d(rows, damaged) for name, rows in parts.items()}
+    damaged = _damaged(source, parts) if config.skip_damaged else []
+    parts = {name: np.setdiff1d(indices, damaged) for name, indices in parts.items()}
     if disjoint_classes:
-        rows = np.sort(np.concatenate(list(parts.values())))
-        parts = splits.disjoint_classes(rows, lot.labels, config.val_fraction, seed, class_names)
+        indices = np.sort(np.concatenate(list(parts.values())))
+        parts = splits.disjoint_classes(
+            indices, source.labels, config.val_fraction, seed, class_names
+        )
     else:
-        parts = _complete(parts, lot.labels, class_names, config, seed)
+        parts = _complete(parts, source.labels, class_names, config, seed)
     if config.limit is not None:
-        parts = {name: _limit(rows, lot.labels, config.limit) for name, rows in parts.items()}
-    names = tuple(lot.name(index) for index in damaged)
-    return Dataset(config.name, lot, class_names, parts, citation, names)
+        parts = {
+            name: _limit(indices, source.labels, config.limit) for name, indices in parts.items()
+        }
+    names = tuple(source.name(index) for index in damaged)
+    return Dataset(config.name, source, class_names, parts, citation, names)
 
 
 def _check(config: DataConfig) -> None:
@@ -185,60 +192,60 @@ def _open_catalog(config: DataConfig):
     entry = catalog.ENTRIES[config.name]
     builder = catalog.builder_for(entry, config.path)
     official = {"train": entry.train, "val": entry.validation, "test": entry.test}
-    lots = {part: catalog.records(builder, split) for part, split in official.items() if split}
-    ends = itertools.accumulate(len(lot) for lot in lots.values())
+    sources = {part: catalog.records(builder, split) for part, split in official.items() if split}
+    ends = itertools.accumulate(len(source) for source in sources.values())
     parts = {
-        name: np.arange(end - len(lot), end)
-        for (name, lot), end in zip(lots.items(), ends, strict=True)
+        name: np.arange(end - len(source), end)
+        for (name, source), end in zip(sources.items(), ends, strict=True)
     }
     class_names = catalog.class_names(builder, entry)
-    return Concatenated(list(lots.values())), class_names, parts, builder.info.citation
+    return Concatenated(list(sources.values())), class_names, parts, builder.info.citation
 
 
 def _complete(parts, labels, class_names, config: DataConfig, seed: int) -> dict[str, np.ndarray]:
     """Adds the splits that are missing, and checks that training knows every class."""
-    for name, rows in parts.items():
-        if not len(rows):
+    for name, indices in parts.items():
+        if not len(indices):
             raise UserError(f"the {name} split has no pictures; add some, or remove the split")
     train, test, val = parts["train"], parts.get("test"), parts.get("val")
     missing = np.setdiff1d(np.arange(len(class_names)), labels[train])
     if len(missing):
         raise UserError(f"class {class_names[missing[0]]!r} has no pictures to train on")
     if test is None:
-        train, test = splits.carve(
+        train, test = splits.stratified_split(
             train, labels, config.test_fraction, seed, class_names, "data.test_fraction"
         )
         if not len(test):
             raise UserError("data.test_fraction=0: nothing would be left to test on")
     if val is None:
-        train, val = splits.carve(
+        train, val = splits.stratified_split(
             train, labels, config.val_fraction, seed, class_names, "data.val_fraction"
         )
     return {"train": train, "val": val, "test": test}
 
 
-def _limit(rows: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
-    kept = [rows[labels[rows] == label][:limit] for label in np.unique(labels[rows])]
-    return np.sort(np.concatenate([rows[:0], *kept]))
+def _limit(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
+    kept = [indices[labels[indices] == label][:limit] for label in np.unique(labels[indices])]
+    return np.sort(np.concatenate([indices[:0], *kept]))
 
 
-def _damaged(lot: Pictures, parts: dict[str, np.ndarray]) -> list[int]:
+def _damaged(source: ImageSource, parts: dict[str, np.ndarray]) -> list[int]:
     """The positions that cannot be decoded, found by decoding everything once."""
-    rows = np.concatenate(list(parts.values()))
+    indices = np.concatenate(list(parts.values()))
     sound = []
     with (
         concurrent.futures.ThreadPoolExecutor() as pool,
-        progress(len(rows), "checking pictures") as bar,
+        progress(len(indices), "checking pictures") as bar,
     ):
-        for is_sound in pool.map(lambda index: _is_sound(lot, index), rows):
+        for is_sound in pool.map(lambda index: _is_sound(source, index), indices):
             sound.append(is_sound)
             bar.update()
-    return [int(index) for index, is_sound in zip(rows, sound, strict=True) if not is_sound]
+    return [int(index) for index, is_sound in zip(indices, sound, strict=True) if not is_sound]
 
 
-def _is_sound(lot: Pictures, index: int) -> bool:
+def _is_sound(source: ImageSource, index: int) -> bool:
     try:
-        pictures.decode(lot.encoded(index), lot.name(index))
+        decoding.decode(source.encoded(index), source.name(index))
     except UserError:
         return False
     return True

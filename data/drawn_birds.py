@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from data import bird_drawing
 
 SEED = 20130
-PICTURES_PER_SPECIES = {"train": 60, "validation": 20, "test": 40}
+IMAGES_PER_SPECIES = {"train": 60, "validation": 20, "test": 40}
 SIZE = 96
 
 _DESCRIPTION = """
@@ -35,7 +35,7 @@ _CITATION = """
 """
 
 
-def encoded_picture(split: str, index: int, size: int = SIZE) -> bytes:
+def encoded_image(split: str, index: int, size: int = SIZE) -> bytes:
     """One picture as PNG.
 
     Args:
@@ -46,11 +46,11 @@ def encoded_picture(split: str, index: int, size: int = SIZE) -> bytes:
     Returns:
         The bytes of the PNG file, the same each time.
     """
-    seed = (SEED, tuple(PICTURES_PER_SPECIES).index(split), index)
+    seed = (SEED, tuple(IMAGES_PER_SPECIES).index(split), index)
     species = index % len(bird_drawing.SPECIES)
-    picture = bird_drawing.draw(species, np.random.default_rng(seed), size)
+    image = bird_drawing.draw(species, np.random.default_rng(seed), size)
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
@@ -77,16 +77,16 @@ class DrawnBirds(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         del dl_manager  # nothing to download
-        return {split: self._generate_examples(split) for split in PICTURES_PER_SPECIES}
+        return {split: self._generate_examples(split) for split in IMAGES_PER_SPECIES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict]]:
         species = len(bird_drawing.SPECIES)
-        for index in range(species * PICTURES_PER_SPECIES[split]):
+        for index in range(species * IMAGES_PER_SPECIES[split]):
             name = f"{split}_{index:04d}"
             yield (
                 name,
                 {
-                    "image": io.BytesIO(encoded_picture(split, index)),
+                    "image": io.BytesIO(encoded_image(split, index)),
                     "label": index % species,
                     "id": name,
                 },

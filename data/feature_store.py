@@ -61,18 +61,26 @@ class FeatureStore:
     """
 
     def __init__(
-        self, root: Path, key: dict, rows: np.ndarray, shape: tuple[int, ...], dtype: str,
+        self,
+        root: Path,
+        key: dict,
+        indices: np.ndarray,
+        shape: tuple[int, ...],
+        dtype: str,
         views: int,
     ):
-        self.rows, self.shape, self.dtype, self.views = rows, shape, np.dtype(dtype), views
-        self.row_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
+        self.indices, self.shape, self.dtype, self.views = indices, shape, np.dtype(dtype), views
+        self.sample_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
         # Whole batches, so that a picture is computed among the same others whoever makes a shard:
         # the last bits of a feature may depend on them.
-        batches = max(1, SHARD_BYTES // (self.row_bytes * EXTRACTION_BATCH))
-        self.shard_rows = batches * EXTRACTION_BATCH
+        batches = max(1, SHARD_BYTES // (self.sample_bytes * EXTRACTION_BATCH))
+        self.shard_size = batches * EXTRACTION_BATCH
         self.key = {
-            **key, "shape": list(shape), "dtype": str(self.dtype), "views": views,
-            "shard_rows": self.shard_rows,
+            **key,
+            "shape": list(shape),
+            "dtype": str(self.dtype),
+            "views": views,
+            "shard_rows": self.shard_size,
         }
         text = json.dumps(self.key, sort_keys=True)
         self.folder = Path(root) / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -108,12 +116,12 @@ class FeatureStore:
             held.enter_context(in_use)
             self._fill(features_of)
             self._shards = self._found()
-            inputs = ArrayInputs(self.rows, self._take, self.shape, self.dtype, self.views)
+            inputs = ArrayInputs(self.indices, self._take, self.shape, self.dtype, self.views)
             weakref.finalize(inputs, held.pop_all().close)
         return inputs
 
     def _fill(self, features_of) -> None:
-        missing = self._missing(range(-(-len(self.rows) // self.shard_rows)))
+        missing = self._missing(range(-(-len(self.indices) // self.shard_size)))
         if missing:
             (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(missing)
@@ -128,10 +136,10 @@ class FeatureStore:
             while missing:
                 with self._claim(missing) as claimed:
                     if claimed:
-                        rows = np.concatenate([self._members(shard) for shard in claimed])
-                        pictures = itertools.chain.from_iterable(features_of(rows))
+                        indices = np.concatenate([self._members(shard) for shard in claimed])
+                        images = itertools.chain.from_iterable(features_of(indices))
                     for shard, file in claimed.items():
-                        self._write(shard, file, pictures, bar)
+                        self._write(shard, file, images, bar)
                 if not claimed:
                     if not waits:
                         print(f"others are filling {self.folder}; waiting for them", flush=True)
@@ -174,7 +182,7 @@ class FeatureStore:
         file.close()
 
     def _members(self, shard: int) -> np.ndarray:
-        return self.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
+        return self.indices[shard * self.shard_size : (shard + 1) * self.shard_size]
 
     def _count(self, shards: Iterable[int]) -> int:
         return sum(len(self._members(shard)) for shard in shards)
@@ -185,15 +193,13 @@ class FeatureStore:
     def _missing(self, shards: Iterable[int]) -> list[int]:
         """Those which are not there, or whose bytes are not those that were written."""
         found = self._found()
-        return [
-            shard for shard in shards if shard not in found or not self._is_sound(found[shard])
-        ]
+        return [shard for shard in shards if shard not in found or not self._is_sound(found[shard])]
 
     def _is_sound(self, path: Path) -> bool:
         shard, crc = path.stem.split("-")
         try:
             size = path.stat().st_size
-            return size == self._count([int(shard)]) * self.row_bytes and _crc(path) == crc
+            return size == self._count([int(shard)]) * self.sample_bytes and _crc(path) == crc
         except FileNotFoundError:  # somebody else found it damaged, and removed it
             return False
 
@@ -204,7 +210,7 @@ class FeatureStore:
             path.unlink()
 
     def _check_room(self, missing: list[int]) -> None:
-        needed = self._count(missing) * self.row_bytes
+        needed = self._count(missing) * self.sample_bytes
         free = shutil.disk_usage(self.folder).free - SPARE_BYTES
         if needed > free:
             raise UserError(
@@ -219,12 +225,12 @@ class FeatureStore:
             unfinished.write_text(json.dumps(self.key, indent=2) + "\n")
             unfinished.rename(self.folder / "key.json")
 
-    def _write(self, shard: int, file: BinaryIO, pictures: Iterator[np.ndarray], bar) -> None:
+    def _write(self, shard: int, file: BinaryIO, images: Iterator[np.ndarray], bar) -> None:
         """Takes as many pictures as the shard holds, and leaves the rest to the next one."""
         features, crc = np.empty((self.views, *self.shape), self.dtype), 0
         file.truncate(0)  # of what a process wrote that was killed
         for _ in self._members(shard):
-            features[...] = next(pictures)
+            features[...] = next(images)
             crc = zlib.crc32(features.data, crc)
             with self._writing():
                 file.write(features.data)
@@ -247,10 +253,12 @@ class FeatureStore:
     def _take(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
         taken = np.empty((len(positions), *self.shape), self.dtype)
         for i, (position, view) in enumerate(zip(positions, views, strict=True)):
-            shard, offset = divmod(int(position), self.shard_rows)
+            shard, offset = divmod(int(position), self.shard_size)
             # Read, not mapped: the pages of a mapped store would count as this process's memory.
             taken[i] = np.fromfile(
-                self._shards[shard], self.dtype, taken[i].size,
+                self._shards[shard],
+                self.dtype,
+                taken[i].size,
                 offset=(offset * self.views + int(view)) * taken[i].nbytes,
             ).reshape(self.shape)
         return taken

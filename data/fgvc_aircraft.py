@@ -114,10 +114,7 @@ def _cropped(image: JpegImagePlugin.JpegImageFile, width: int, height: int) -> b
     """
     file = io.BytesIO()
     image.crop((0, 0, width, height)).save(
-        file,
-        "JPEG",
-        qtables=image.quantization,
-        subsampling=JpegImagePlugin.get_sampling(image),
+        file, "JPEG", qtables=image.quantization, subsampling=JpegImagePlugin.get_sampling(image)
     )
     return file.getvalue()
 

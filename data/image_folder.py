@@ -10,7 +10,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLITS = ("train", "val", "test")
 
 
-class FolderPictures:
+class FolderImages:
     """The pictures of a folder, at random access.
 
     Args:
@@ -40,12 +40,10 @@ class FolderPictures:
     def fingerprint(self) -> str:
         """Changes when a picture is added, removed, renamed, or written again."""
         stats = [path.stat() for path in self.paths]
-        return repr(
-            [(self.name(i), s.st_size, s.st_mtime_ns) for i, s in enumerate(stats)]
-        )
+        return repr([(self.name(i), s.st_size, s.st_mtime_ns) for i, s in enumerate(stats)])
 
 
-def read_folder(root: Path) -> tuple[FolderPictures, list[str], dict[str, np.ndarray]]:
+def read_folder(root: Path) -> tuple[FolderImages, list[str], dict[str, np.ndarray]]:
     """Lists `root/class/picture` or `root/{train,val,test}/class/picture`.
 
     Hidden files and files with other endings than a picture's are passed over.
@@ -78,17 +76,17 @@ def read_folder(root: Path) -> tuple[FolderPictures, list[str], dict[str, np.nda
         for folder in _folders(split_root):
             if folder not in class_names:
                 raise UserError(f"{split_root / folder}: train has no class of this name")
-            found = _pictures(split_root / folder)
+            found = _images(split_root / folder)
             paths += found
             labels += [class_names.index(folder)] * len(found)
         splits[split] = np.arange(start, len(paths))
-    return FolderPictures(root, paths, np.array(labels, np.int64)), class_names, splits
+    return FolderImages(root, paths, np.array(labels, np.int64)), class_names, splits
 
 
-def find_pictures(path: Path) -> list[Path]:
+def find_images(path: Path) -> list[Path]:
     """A picture's own path, or the pictures anywhere below a folder, sorted."""
     if path.is_dir():
-        return sorted(filter(_is_picture, path.rglob("*")))
+        return sorted(filter(_is_image, path.rglob("*")))
     return [path]
 
 
@@ -96,14 +94,14 @@ def _folders(root: Path) -> list[str]:
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = sorted(filter(_is_picture, folder.iterdir()))
+def _images(folder: Path) -> list[Path]:
+    found = sorted(filter(_is_image, folder.iterdir()))
     if not found:
         raise UserError(f"{folder}: no pictures in it (endings read: {_listed(sorted(SUFFIXES))})")
     return found
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 

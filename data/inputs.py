@@ -10,41 +10,45 @@ from typing import Protocol
 import numpy as np
 
 from conf.schema import DataConfig
-from data import pictures
-from data.datasets import Pictures
+from data import decoding
+from data.datasets import ImageSource
 
 
 class Inputs(Protocol):
     shape: tuple[int, ...]  # of one sample
     dtype: np.dtype
 
-    def evaluation(self, rows: np.ndarray, mirrored: bool = False) -> np.ndarray: ...
-    def training(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray: ...
+    def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray: ...
+    def training(self, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray: ...
 
 
-class PictureInputs:
+class ImageInputs:
     """Pictures, decoded and cropped as they are asked for: uint8, RGB."""
 
-    def __init__(self, source: Pictures, config: DataConfig):
+    def __init__(self, source: ImageSource, config: DataConfig):
         self.source, self.config = source, config
         self.shape = (config.image_size, config.image_size, 3)
         self.dtype = np.dtype(np.uint8)
 
-    def evaluation(self, rows: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray:
         views = [
-            pictures.evaluation_view(self.source.encoded(row), self.source.name(row), self.config)
-            for row in rows
+            decoding.evaluation_view(
+                self.source.encoded(index), self.source.name(index), self.config
+            )
+            for index in indices
         ]
-        return pictures.mirror(np.stack(views)) if mirrored else np.stack(views)
+        return decoding.mirror(np.stack(views)) if mirrored else np.stack(views)
 
-    def training(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    def training(self, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         return np.stack(
             [
-                pictures.training_view(
-                    self.source.encoded(row), self.source.name(row), self.config,
-                    np.random.default_rng([seed, epoch, row]),
+                decoding.training_view(
+                    self.source.encoded(index),
+                    self.source.name(index),
+                    self.config,
+                    np.random.default_rng([seed, epoch, index]),
                 )
-                for row in rows
+                for index in indices
             ]
         )
 
@@ -61,19 +65,19 @@ class ArrayInputs:
         views: 1, or 2 with mirrored ones; with 2, training takes either at random.
     """
 
-    def __init__(self, rows: np.ndarray, take, shape: tuple[int, ...], dtype, views: int):
-        self.rows, self.take, self.views = rows, take, views
+    def __init__(self, indices: np.ndarray, take, shape: tuple[int, ...], dtype, views: int):
+        self.indices, self.take, self.views = indices, take, views
         self.shape, self.dtype = shape, np.dtype(dtype)
 
-    def evaluation(self, rows: np.ndarray, mirrored: bool = False) -> np.ndarray:
-        positions = np.searchsorted(self.rows, rows)
-        return self.take(positions, np.full(len(rows), int(mirrored)))
+    def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray:
+        positions = np.searchsorted(self.indices, indices)
+        return self.take(positions, np.full(len(indices), int(mirrored)))
 
-    def training(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        positions = np.searchsorted(self.rows, rows)
+    def training(self, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        positions = np.searchsorted(self.indices, indices)
         if self.views == 1:
-            return self.take(positions, np.zeros(len(rows), np.int64))
-        views = [np.random.default_rng([seed, epoch, row]).integers(2) for row in rows]
+            return self.take(positions, np.zeros(len(indices), np.int64))
+        views = [np.random.default_rng([seed, epoch, index]).integers(2) for index in indices]
         return self.take(positions, np.array(views))
 
 
@@ -85,9 +89,9 @@ class MemoryInputs(ArrayInputs):
         array: of shape (views, n, ...).
     """
 
-    def __init__(self, rows: np.ndarray, array: np.ndarray):
+    def __init__(self, indices: np.ndarray, array: np.ndarray):
         def take(positions, views):
             return array[views, positions]
 
-        super().__init__(rows, take, array.shape[2:], array.dtype, len(array))
+        super().__init__(indices, take, array.shape[2:], array.dtype, len(array))
         self.array = array

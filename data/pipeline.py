@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data.balanced_batches import Balance
+from data.balanced_batches import BalancedBatches
 from data.inputs import Inputs
 from errors import UserError
 
@@ -29,8 +29,15 @@ WHOLE = Share(0, 1, 1)
 
 
 def training_batches(
-    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
-    seed: int, first_epoch: int = 0, balance: Balance | None = None, share: Share = WHOLE,
+    inputs: Inputs,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    classes: int | None,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    balance: BalancedBatches | None = None,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of (sample, label); an epoch is `steps(rows, batch_size, balance)` of them.
 
@@ -44,14 +51,14 @@ def training_batches(
     """
 
     def balanced(epoch):
-        return balance.batches(rows, labels, seed, int(epoch))
+        return balance.batches(indices, labels, seed, int(epoch))
 
     def one_epoch(epoch):
         if balance is not None:
             order = tf.numpy_function(balanced, [epoch], tf.int64, stateful=False)
-            order.set_shape((None, balance.classes * balance.pictures))
+            order.set_shape((None, balance.classes * balance.images))
             return tf.data.Dataset.from_tensor_slices(order).map(lambda batch: (batch, epoch))
-        order = tf.random.experimental.stateless_shuffle(rows, [seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(indices, [seed, epoch])
         batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return batches.map(lambda batch: (batch, epoch))
 
@@ -67,24 +74,29 @@ def training_batches(
 
 
 def evaluation_batches(
-    inputs: Inputs, labels: np.ndarray, rows: np.ndarray, classes: int | None, batch_size: int,
-    mirrored: bool = False, share: Share = WHOLE,
+    inputs: Inputs,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    classes: int | None,
+    batch_size: int,
+    mirrored: bool = False,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Finite batches of (sample, label), in the order of `rows`; see `training_batches`."""
 
     def read(inputs, batch, _):
         return inputs.evaluation(batch, mirrored)
 
-    order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
+    order = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64)).batch(batch_size)
     order = order.map(lambda batch: (batch, tf.zeros((), tf.int64)))
     return _load(_shared(order, share), read, inputs, labels, classes)
 
 
-def steps(rows: np.ndarray, batch_size: int, balance: Balance | None = None) -> int:
+def steps(indices: np.ndarray, batch_size: int, balance: BalancedBatches | None = None) -> int:
     """Batches in an epoch; without balance the last may be smaller."""
     if balance is not None:
-        return balance.steps(rows)
-    return -(-len(rows) // batch_size)
+        return balance.steps(indices)
+    return -(-len(indices) // batch_size)
 
 
 @contextlib.contextmanager

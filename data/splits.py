@@ -5,9 +5,14 @@ import numpy as np
 from errors import UserError
 
 
-def carve(
-    rows: np.ndarray, labels: np.ndarray, fraction: float, seed: int, class_names: list[str],
-    key: str, least: int = 1,
+def stratified_split(
+    indices: np.ndarray,
+    labels: np.ndarray,
+    fraction: float,
+    seed: int,
+    class_names: list[str],
+    key: str,
+    least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Moves `fraction` of each class from `rows` into a part of its own.
 
@@ -29,10 +34,10 @@ def carve(
     if not 0 <= fraction < 1:
         raise UserError(f"{key}={fraction}: must be at least 0 and below 1")
     if fraction == 0:
-        return rows, rows[:0]
+        return indices, indices[:0]
     moved = []
-    for label in np.unique(labels[rows]):
-        members = rows[labels[rows] == label]
+    for label in np.unique(labels[indices]):
+        members = indices[labels[indices] == label]
         count = max(least, round(fraction * len(members)))
         if count >= len(members):
             raise UserError(
@@ -41,11 +46,11 @@ def carve(
             )
         moved.append(np.random.default_rng([seed, label]).permutation(members)[:count])
     moved = np.sort(np.concatenate(moved))
-    return np.setdiff1d(rows, moved), moved
+    return np.setdiff1d(indices, moved), moved
 
 
 def disjoint_classes(
-    rows: np.ndarray, labels: np.ndarray, val_fraction: float, seed: int, class_names: list[str]
+    indices: np.ndarray, labels: np.ndarray, val_fraction: float, seed: int, class_names: list[str]
 ) -> dict[str, np.ndarray]:
     """The split of metric learning: the first half of the classes trains, the others test.
 
@@ -62,8 +67,8 @@ def disjoint_classes(
             "task=metric_learning: tests on other classes than it trains on, and takes at least "
             f"4; there are {len(class_names)}"
         )
-    train = labels[rows] < -(-len(class_names) // 2)
-    kept, val = carve(
-        rows[train], labels, val_fraction, seed, class_names, "data.val_fraction", least=2
+    train = labels[indices] < -(-len(class_names) // 2)
+    kept, val = stratified_split(
+        indices[train], labels, val_fraction, seed, class_names, "data.val_fraction", least=2
     )
-    return {"train": kept, "val": val, "test": rows[~train]}
+    return {"train": kept, "val": val, "test": indices[~train]}

@@ -6,26 +6,27 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import run_folder
 from conf.schema import Config, Solver
 from data.balanced_batches import balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import PictureInputs
-from experiments import run_folder
-from experiments.board import log_classification
-from experiments.evaluation import metrics, predict_split
+from data.inputs import ImageInputs
+from evaluation.metrics import classification_metrics
+from evaluation.prediction import predict_split
+from experiments.two_stages import fine_tune_stage, head_stage
 from losses import CenterLoss
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
-from training.first_embedding import begin_linear
-from training.frozen import head_inputs
+from reporting.tensorboard import log_classification
+from training.distributed.workers import workers_of
+from training.feature_extraction import head_inputs
+from training.initialization import initialize_from_data
 from training.objectives import classification_objective
-from training.precision import settle_precision
-from training.reproducibility import begin
+from training.precision import resolve_precision
+from training.reproducibility import seed_everything
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
-from training.stages import Stage, fit_stage
+from training.stage import Stage, fit_stage
 from training.svm import check_svm, fit_svm
-from training.two_stages import fine_tune_stage, head_stage
-from training.workers import workers_of
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -42,8 +43,8 @@ def run(config: Config, folder: Path) -> dict:
     started = time.perf_counter()
     dataset = open_dataset(config.data, config.seed)
     print(dataset.summary(), flush=True)
-    config = settle_precision(config, dataset, folder)
-    begin(config)
+    config = resolve_precision(config, dataset, folder)
+    seed_everything(config)
     classes = len(dataset.class_names)
     balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     workers = workers_of(config)
@@ -58,26 +59,34 @@ def run(config: Config, folder: Path) -> dict:
     records = {}
 
     model, inputs, describe = head_inputs(config, dataset, classifier)
-    begin_linear(config, dataset, classifier, inputs, describe)
+    initialize_from_data(config, dataset, classifier, inputs, describe)
     stage = head_stage(
-        config, model, inputs, classification_objective(config.loss, classes), balance,
-        fitted=_fitted(config, classifier, model, center_loss),
+        config,
+        model,
+        inputs,
+        classification_objective(config.loss, classes),
+        balance,
+        training_model=_fitted(config, classifier, model, center_loss),
     )
     if config.solver is Solver.svm:
         records["head"] = fit_svm(model, inputs, dataset, config.data.mirror)
     else:
         records["head"] = fit_stage(stage, dataset, config, folder)
-    records["head"]["val"] = _figures(config, stage, dataset, "val")
+    records["head"]["val"] = _metrics(config, stage, dataset, "val")
     if config.trainer.fine_tune_epochs:
         classifier.unfreeze()
-        model, inputs = classifier.from_pictures, PictureInputs(dataset.pictures, config.data)
+        model, inputs = classifier.from_images, ImageInputs(dataset.images, config.data)
         stage = fine_tune_stage(
-            config, model, inputs, classification_objective(config.loss, classes),
-            classifier.linear.trainable_variables, balance,
-            fitted=_fitted(config, classifier, model, center_loss),
+            config,
+            model,
+            inputs,
+            classification_objective(config.loss, classes),
+            classifier.linear.trainable_variables,
+            balance,
+            training_model=_fitted(config, classifier, model, center_loss),
         )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
-        records["fine_tune"]["val"] = _figures(config, stage, dataset, "val")
+        records["fine_tune"]["val"] = _metrics(config, stage, dataset, "val")
     if not workers.is_chief:
         return {"val": records[stage.name]["val"]}
 
@@ -85,7 +94,7 @@ def run(config: Config, folder: Path) -> dict:
     probabilities = _predict(config, stage, dataset, "test")
     results = {
         "val": records[stage.name]["val"],
-        "test": metrics(probabilities, dataset.labels[dataset.splits["test"]]),
+        "test": classification_metrics(probabilities, dataset.labels[dataset.splits["test"]]),
         "stages": records,
         "data": dataset.sizes(),
         "descriptor_size": classifier.descriptor.output.shape[-1],
@@ -112,16 +121,18 @@ def _fitted(
 
 def _predict(config: Config, stage: Stage, dataset: Dataset, split: str) -> np.ndarray:
     return predict_split(
-        with_probabilities(stage.model), stage.inputs, dataset, split, stage.batch_size,
+        with_probabilities(stage.model),
+        stage.inputs,
+        dataset,
+        split,
+        stage.batch_size,
         config.data.average_mirror,
     )
 
 
-def _figures(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict | None:
+def _metrics(config: Config, stage: Stage, dataset: Dataset, split: str) -> dict | None:
     if not len(dataset.splits[split]):
         return None
-    return metrics(
+    return classification_metrics(
         _predict(config, stage, dataset, split), dataset.labels[dataset.splits[split]]
     )
-
-

@@ -8,24 +8,26 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from conf.schema import HEADLINE, Config, Solver, Task
+import run_folder
+from conf.schema import PRIMARY_METRIC, Config, Solver, Task
 from data.balanced_batches import balance_of
 from data.datasets import Dataset, open_dataset
-from data.inputs import Inputs, PictureInputs
+from data.inputs import ImageInputs, Inputs
 from errors import UserError
-from experiments import figures, projector, retrieval, run_folder
-from experiments.evaluation import describing, predict_split
-from experiments.summaries import log_picture
+from evaluation import retrieval
+from evaluation.prediction import describing, predict_split
+from experiments.two_stages import fine_tune_stage, head_stage
 from models.backbones import weights_digest
 from models.embedder import build_embedder
-from training.first_embedding import begin_linear
-from training.frozen import head_inputs
+from reporting import plots, projector
+from reporting.summaries import log_image
+from training.distributed.workers import workers_of
+from training.feature_extraction import head_inputs
+from training.initialization import initialize_from_data
 from training.objectives import Objective, metric_objective
-from training.precision import settle_precision
-from training.reproducibility import begin
-from training.stages import Stage, fit_stage
-from training.two_stages import fine_tune_stage, head_stage
-from training.workers import workers_of
+from training.precision import resolve_precision
+from training.reproducibility import seed_everything
+from training.stage import Stage, fit_stage
 
 SHOWN = 5  # neighbours of a query in the picture
 
@@ -47,41 +49,46 @@ def run(config: Config, folder: Path) -> dict:
         raise UserError(f"solver={config.solver.value}: task=metric_learning takes solver=sgd")
     dataset = open_dataset(config.data, config.seed, disjoint_classes=True)
     print(dataset.summary(), flush=True)
-    config = settle_precision(config, dataset, folder)
-    begin(config)
+    config = resolve_precision(config, dataset, folder)
+    seed_everything(config)
     balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
     workers = workers_of(config)
     embedder = workers.build(build_embedder, config)
     run_folder.write_data(folder, dataset)
     print(
         f"{config.backbone.name}, {config.head.name}: {embedder.descriptor.output.shape[-1]} "
-        f"numbers a picture, embedded in {config.head.embedding}", flush=True,
+        f"numbers a picture, embedded in {config.head.embedding}",
+        flush=True,
     )
 
     model, inputs, describe = head_inputs(config, dataset, embedder)
     untrained = _vectors(config, describing(describe, inputs), inputs, dataset, "test")
-    untrained = _figures(config, retrieval.unit(untrained), dataset, "test")
-    begin_linear(config, dataset, embedder, inputs, describe)
+    untrained = _metrics(config, retrieval.unit(untrained), dataset, "test")
+    initialize_from_data(config, dataset, embedder, inputs, describe)
     stage = head_stage(config, model, inputs, _objective(config, dataset, inputs), balance)
     records = {"head": fit_stage(stage, dataset, config, folder)}
-    records["head"]["val"] = _val_figures(config, stage, dataset)
+    records["head"]["val"] = _val_metrics(config, stage, dataset)
     if config.trainer.fine_tune_epochs:
         embedder.unfreeze()
-        inputs = PictureInputs(dataset.pictures, config.data)
+        inputs = ImageInputs(dataset.images, config.data)
         stage = fine_tune_stage(
-            config, embedder.from_pictures, inputs, _objective(config, dataset, inputs),
-            embedder.linear.trainable_variables, balance,
+            config,
+            embedder.from_images,
+            inputs,
+            _objective(config, dataset, inputs),
+            embedder.linear.trainable_variables,
+            balance,
         )
         records["fine_tune"] = fit_stage(stage, dataset, config, folder)
-        records["fine_tune"]["val"] = _val_figures(config, stage, dataset)
+        records["fine_tune"]["val"] = _val_metrics(config, stage, dataset)
     if not workers.is_chief:
         return {"val": records[stage.name]["val"]}
 
-    run_folder.save_model(folder, embedder.from_pictures)
+    run_folder.save_model(folder, embedder.from_images)
     vectors = _vectors(config, stage.model, stage.inputs, dataset, "test")
     results = {
         "val": records[stage.name]["val"],
-        "test": _figures(config, vectors, dataset, "test"),
+        "test": _metrics(config, vectors, dataset, "test"),
         "untrained": untrained,
         "stages": records,
         "data": dataset.sizes(),
@@ -101,7 +108,7 @@ def _objective(config: Config, dataset: Dataset, inputs: Inputs) -> Objective:
 
     def validate(model):
         vectors = _vectors(config, model, inputs, dataset, "val")
-        return {HEADLINE[Task.metric_learning]: retrieval.recall_at_1(vectors, labels)}
+        return {PRIMARY_METRIC[Task.metric_learning]: retrieval.recall_at_1(vectors, labels)}
 
     return metric_objective(config.loss, validate)
 
@@ -114,24 +121,24 @@ def _vectors(
     )
 
 
-def _val_figures(config: Config, stage: Stage, dataset: Dataset) -> dict | None:
+def _val_metrics(config: Config, stage: Stage, dataset: Dataset) -> dict | None:
     if not len(dataset.splits["val"]):
         return None
     vectors = _vectors(config, stage.model, stage.inputs, dataset, "val")
-    return _figures(config, vectors, dataset, "val")
+    return _metrics(config, vectors, dataset, "val")
 
 
-def _figures(config: Config, vectors: np.ndarray, dataset: Dataset, split: str) -> dict:
-    return retrieval.figures(vectors, dataset.labels[dataset.splits[split]], config.seed)
+def _metrics(config: Config, vectors: np.ndarray, dataset: Dataset, split: str) -> dict:
+    return retrieval.retrieval_metrics(vectors, dataset.labels[dataset.splits[split]], config.seed)
 
 
 def _show(config: Config, folder: Path, dataset: Dataset, vectors: np.ndarray) -> None:
     """Leaves the test pictures' embeddings and neighbours, in the folder and in TensorBoard."""
     neighbours = retrieval.nearest(vectors, SHOWN)
     run_folder.write_neighbours(folder / "predictions.csv", dataset, "test", neighbours[:, 0])
-    shown = figures.neighbours(dataset, "test", neighbours, config.data)
+    shown = plots.neighbours(dataset, "test", neighbours, config.data)
     Image.fromarray(shown).save(folder / "neighbours.png")
     logs = folder / "tensorboard"
     projector.write(logs, "test", vectors, dataset, "test", config.data)
     with tf.summary.create_file_writer(str(logs)).as_default(step=0):
-        log_picture("test/neighbours", shown, "JPEG")
+        log_image("test/neighbours", shown, "JPEG")

@@ -104,12 +104,16 @@ class CenterLoss(keras.layers.Layer):
         # Assigning adds up what the replicas assign.
         self.batch_totals = self._state("batch_totals", totals, "sum")
         if self.accumulation_steps:
-            self.gathered_totals = self._state("gathered_totals", totals)
+            self.accumulated_totals = self._state("gathered_totals", totals)
             self.batches = self._state("batches", ())
 
     def _state(self, name, shape, aggregation="only_first_replica"):
         return self.add_weight(
-            name=name, shape=shape, initializer="zeros", trainable=False, autocast=False,
+            name=name,
+            shape=shape,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
             aggregation=aggregation,
         )
 
@@ -135,11 +139,11 @@ class CenterLoss(keras.layers.Layer):
         if not self.accumulation_steps:
             self._move(totals)
             return
-        totals = totals + self.gathered_totals
+        totals = totals + self.accumulated_totals
         batches = self.batches + 1
         due = batches >= self.accumulation_steps
         self._move(ops.where(due, totals, 0.0))
-        self.gathered_totals.assign(ops.where(due, 0.0, totals))
+        self.accumulated_totals.assign(ops.where(due, 0.0, totals))
         self.batches.assign(ops.where(due, 0.0, batches))
 
     def _move(self, totals):
@@ -156,7 +160,7 @@ class CenterLoss(keras.layers.Layer):
     def reset_accumulation(self):
         """Forget the batches that were gathered since the centers last moved."""
         if self.accumulation_steps:
-            self.gathered_totals.assign(ops.zeros(self.gathered_totals.shape))
+            self.accumulated_totals.assign(ops.zeros(self.accumulated_totals.shape))
             self.batches.assign(0.0)
 
     def _most_samples(self):

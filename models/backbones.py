@@ -68,10 +68,10 @@ def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
         _draw_he_normal(cut, config.seed)
     elif config.weights != "imagenet":
         _load(cut, whole, Path(config.weights))
-    pictures = keras.Input((image_size, image_size, 3), name="pictures")
-    pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(pictures)
+    images = keras.Input((image_size, image_size, 3), name="pictures")
+    pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(images)
     maps = InferenceMode(cut, name=f"frozen_{config.name}")(pixels)
-    backbone = keras.Model(pictures, maps, name="backbone")
+    backbone = keras.Model(images, maps, name="backbone")
     backbone.trainable = False
     return backbone
 

@@ -17,7 +17,7 @@ class Classifier(Parts):
     @functools.cached_property
     def complete(self) -> keras.Model:
         """RGB in 0...255 to probabilities: what a run saves as `model.keras`."""
-        return with_probabilities(self.from_pictures)
+        return with_probabilities(self.from_images)
 
     def with_embedding(self, model: keras.Model) -> keras.Model:
         """`model`, one of this classifier's, with the output of its layer "embedding" as a second
@@ -25,7 +25,7 @@ class Classifier(Parts):
         embedding = self.linear.get_layer("embedding").output
         linear = keras.Model(self.linear.input, [self.linear.output, embedding], name="linear")
         twin = dataclasses.replace(self, linear=linear)
-        parts = ("linear", "head", "from_pictures")
+        parts = ("linear", "head", "from_images")
         (part,) = (part for part in parts if getattr(self, part) is model)
         return getattr(twin, part)
 

@@ -33,10 +33,7 @@ class InferenceMode(keras.layers.Layer):
         return self.model.compute_output_shape(input_shape)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "model": keras.saving.serialize_keras_object(self.model),
-        }
+        return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
 
     @classmethod
     def from_config(cls, config):

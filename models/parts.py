@@ -33,11 +33,11 @@ class Parts:
         return keras.Model(maps, self.linear(self.descriptor(maps)), name="head")
 
     @functools.cached_property
-    def from_pictures(self) -> keras.Model:
+    def from_images(self) -> keras.Model:
         """RGB in 0...255 to the linear part's output."""
-        pictures = keras.Input(self.backbone.input.shape[1:], name="pictures")
-        outputs = self.linear(self.descriptor(self.backbone(pictures)))
-        return keras.Model(pictures, outputs, name="from_pictures")
+        images = keras.Input(self.backbone.input.shape[1:], name="pictures")
+        outputs = self.linear(self.descriptor(self.backbone(images)))
+        return keras.Model(images, outputs, name="from_images")
 
     def unfreeze(self) -> None:
         """Everything learns from now on, but the reduction's batch norm, which stays as it is; the

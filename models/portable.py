@@ -103,10 +103,10 @@ def _folded(matrix, weight):
     odd = matrix.shape[2] % 2
     matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
     channels = matrix.shape[2]
-    rows, columns = folded_triangle.order(channels)
+    indices, columns = folded_triangle.order(channels)
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
-    weights = np.where(rows == columns, 1.0, weight)
-    return keras.ops.take(flat, rows * channels + columns, axis=1) * keras.ops.cast(
+    weights = np.where(indices == columns, 1.0, weight)
+    return keras.ops.take(flat, indices * channels + columns, axis=1) * keras.ops.cast(
         weights, matrix.dtype
     )
 

@@ -74,7 +74,7 @@ def make_config():
 
 
 @pytest.fixture(scope="session")
-def draw_pictures():
+def draw_images():
     """`draw_pictures(folder, 5, (200, 60, 40))` fills a folder with noisy pictures of a colour."""
 
     def draw(folder: Path, count: int, colour=(120, 120, 120), size=(24, 20)) -> list[Path]:
@@ -89,11 +89,11 @@ def draw_pictures():
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory, draw_pictures) -> Path:
+def image_folder_path(tmp_path_factory, draw_images) -> Path:
     """Three classes, told apart by their colour, of eight pictures each; not to be changed."""
     root = tmp_path_factory.mktemp("pictures")
     for name, colour in COLOURS.items():
-        draw_pictures(root / name, 8, colour)
+        draw_images(root / name, 8, colour)
     return root
 
 
@@ -103,8 +103,12 @@ def folder_config(make_config):
 
     def make(path: Path, *overrides: str) -> Config:
         return make_config(
-            "data=image_folder", f"data.path={path}", "data.image_size=16",
-            "backbone=vgg16_random", "backbone.tap=block1_conv1", "trainer.batch_size=4",
+            "data=image_folder",
+            f"data.path={path}",
+            "data.image_size=16",
+            "backbone=vgg16_random",
+            "backbone.tap=block1_conv1",
+            "trainer.batch_size=4",
             *overrides,
         )
 
@@ -151,10 +155,10 @@ def command(capfd, monkeypatch):
 
 
 @pytest.fixture
-def own_folder(tmp_path, draw_pictures) -> Path:
+def own_folder(tmp_path, draw_images) -> Path:
     """Three classes of ten pictures each, for a test to change as it likes."""
     for name, colour in COLOURS.items():
-        draw_pictures(tmp_path / "pictures" / name, 10, colour)
+        draw_images(tmp_path / "pictures" / name, 10, colour)
     return tmp_path / "pictures"
 
 
@@ -169,9 +173,13 @@ def train(command, own_folder, tmp_path):
         folder = tmp_path / name
         sweep = "-m" in overrides
         outcome = command(
-            "train.py", *(["-m"] if sweep else []), "data=image_folder", f"data.path={own_folder}",
+            "train.py",
+            *(["-m"] if sweep else []),
+            "data=image_folder",
+            f"data.path={own_folder}",
             f"trainer.feature_dir={tmp_path / 'features'}",
-            f"hydra.{'sweep' if sweep else 'run'}.dir={folder}", *SMALL,
+            f"hydra.{'sweep' if sweep else 'run'}.dir={folder}",
+            *SMALL,
             *(override for override in overrides if override != "-m"),
         )
         return outcome, folder

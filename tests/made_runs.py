@@ -8,11 +8,20 @@ import yaml
 from conf.schema import dotted
 
 
-def finished_run(folder: Path, test: float, val: float | None = None, *, seed: int = 0,
-                 figure: str = "accuracy", **changes) -> None:
+def finished_run(
+    folder: Path,
+    test: float,
+    val: float | None = None,
+    *,
+    seed: int = 0,
+    figure: str = "accuracy",
+    **changes,
+) -> None:
     """A run of a configuration like the program's; `head__name="average"` changes a key of it."""
     config = {
-        "seed": seed, "force": False, "task": "classification",
+        "seed": seed,
+        "force": False,
+        "task": "classification",
         "data": {"name": "birds", "path": None},
         "head": {"name": "bilinear", "root": None, "l2": True},
         "optimizer": {"name": "sgd", "learning_rate": 10.0},

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 
-def figures(outcome) -> dict:
+def metrics(outcome) -> dict:
     assert outcome.status == 0, outcome.errors
     return json.loads(outcome.output.splitlines()[-1])
 
@@ -16,17 +16,17 @@ def run(train_once):
     return train_once()[1]
 
 
-def test_the_saved_model_gives_the_run_s_own_figures(run, command):
-    again = figures(command("evaluate.py", run, "--json"))
+def test_the_saved_model_gives_the_run_s_own_metrics(run, command):
+    again = metrics(command("evaluate.py", run, "--json"))
     first = json.loads((run / "metrics.json").read_text())["test"]
     assert again == pytest.approx(first, rel=1e-5)
 
 
-def test_other_pictures_of_the_same_classes(run, command, tmp_path, draw_pictures):
+def test_other_images_of_the_same_classes(run, command, tmp_path, draw_images):
     shown = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (41, 60, 200)}
     for name, colour in shown.items():
-        draw_pictures(tmp_path / "other" / name, 4, colour)
-    found = figures(
+        draw_images(tmp_path / "other" / name, 4, colour)
+    found = metrics(
         command("evaluate.py", run, f"data.path={tmp_path / 'other'}", "--split", "all", "--json")
     )
     assert found["pictures"] == 12
@@ -34,8 +34,8 @@ def test_other_pictures_of_the_same_classes(run, command, tmp_path, draw_picture
 
 
 def test_averaging_with_the_mirror_image_changes_the_loss_a_little(run, command):
-    plain = figures(command("evaluate.py", run, "--json"))
-    mirrored = figures(command("evaluate.py", run, "data.average_mirror=true", "--json"))
+    plain = metrics(command("evaluate.py", run, "--json"))
+    mirrored = metrics(command("evaluate.py", run, "data.average_mirror=true", "--json"))
     assert plain["loss"] != mirrored["loss"]
     assert plain["loss"] == pytest.approx(mirrored["loss"], rel=0.2)
 

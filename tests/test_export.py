@@ -42,22 +42,22 @@ def test_onnx_gives_the_run_s_own_answers(short_run, command, head):
     assert "class for 6 of them" in outcome.output and (folder / "model.onnx").is_file()
 
 
-def test_tflite_runs_without_tensorflows_own_operations_on_any_number_of_pictures(run, command):
+def test_tflite_runs_without_tensorflows_own_operations_on_any_number_of_images(run, command):
     command("export.py", run, "--format", "tflite")
     interpreter = tf.lite.Interpreter(model_path=str(run / "model.tflite"))
     assert not [op for op in interpreter._get_ops_details() if op["op_name"].startswith("Flex")]
-    pictures = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     entry = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(entry, pictures.shape)
+    interpreter.resize_tensor_input(entry, images.shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(entry, pictures)
+    interpreter.set_tensor(entry, images)
     interpreter.invoke()
     found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     import layers
 
     assert layers
     model = keras.models.load_model(run / "model.keras", compile=False)
-    np.testing.assert_allclose(found, model.predict(pictures, verbose=0), atol=1e-3)
+    np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-3)
 
 
 def test_tensor_sketch_is_refused_in_a_line_where_it_cannot_be_expressed(short_run, command):
@@ -75,18 +75,19 @@ def test_a_missing_package_is_named(run, command, monkeypatch):
 
 
 def test_a_copy_that_answers_differently_is_not_kept(run, command, monkeypatch):
-    from experiments import exporting
+    from commands import export
 
     monkeypatch.setitem(
-        exporting.WRITERS, exporting.Format.savedmodel,
-        lambda model, path: lambda pictures: 0.9 * model.predict(pictures, verbose=0),
+        export.WRITERS,
+        export.Format.savedmodel,
+        lambda model, path: lambda images: 0.9 * model.predict(images, verbose=0),
     )
     outcome = command("export.py", run, "--format", "savedmodel")
     assert outcome.status == 2 and "differs from the run's model by" in outcome.error
     assert not (run / "savedmodel").exists()
 
 
-def test_mistakes_are_told_in_a_line(run, command, tmp_path):
+def test_mistakes_are_reported_in_a_line(run, command, tmp_path):
     (tmp_path / "there").mkdir()
     for arguments, words in [
         ((tmp_path, "--format", "keras"), "not a run's folder"),

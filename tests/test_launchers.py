@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, SMALL
 
-from experiments.commands import share_cores
+from commands.running import limit_threads
 
 INSTALLED = {distribution.name for distribution in importlib.metadata.distributions()}
 
@@ -27,10 +27,21 @@ def sweep(own_folder, tmp_path):
 
     def run(*overrides: str):
         done = subprocess.run(
-            [sys.executable, "train.py", "-m", "data=image_folder", f"data.path={own_folder}",
-             f"trainer.feature_dir={tmp_path / 'features'}",
-             f"hydra.sweep.dir={tmp_path / 'sweep'}", *SMALL, *overrides],
-            cwd=ROOT, capture_output=True, text=True, timeout=900,
+            [
+                sys.executable,
+                "train.py",
+                "-m",
+                "data=image_folder",
+                f"data.path={own_folder}",
+                f"trainer.feature_dir={tmp_path / 'features'}",
+                f"hydra.sweep.dir={tmp_path / 'sweep'}",
+                *SMALL,
+                *overrides,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=900,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         return done, tmp_path / "sweep"
@@ -61,7 +72,9 @@ def test_runs_in_processes_end_with_the_table_and_the_one_that_failed(sweep, lau
 @needs("hydra-optuna-sweeper")
 def test_a_search_outlives_trials_that_fail_and_finds_the_best_of_the_others(sweep):
     done, folder = sweep(
-        "hydra/sweeper=search", "hydra.sweeper.n_trials=5", "trainer.epochs=1",
+        "hydra/sweeper=search",
+        "hydra.sweeper.n_trials=5",
+        "trainer.epochs=1",
         "loss.label_smoothing=choice(0.1,5.0)",  # 5 is no share
         "head.epsilon=1e-5",
     )
@@ -83,15 +96,15 @@ def test_runs_at_once_share_the_cores(monkeypatch):
             for name in names:
                 patch.setenv(name, "")  # so that what follows is undone
                 os.environ.pop(name)
-            share_cores(jobs)
+            limit_threads(jobs)
             assert {os.environ.get(name) for name in names} == {threads}
     with monkeypatch.context() as patch:
         patch.delenv(names[0], raising=False)
-        share_cores(1)
+        limit_threads(1)
         assert names[0] not in os.environ
 
 
-def test_a_missing_plugin_is_told_with_what_to_install(command, tmp_path):
+def test_a_missing_plugin_is_reported_with_what_to_install(command, tmp_path):
     outcome = command(
         "train.py", "-m", "hydra/launcher=nothing", f"hydra.sweep.dir={tmp_path}", "seed=0"
     )

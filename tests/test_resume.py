@@ -15,14 +15,20 @@ import pytest
 from conftest import ROOT
 
 FINE_TUNED = (
-    "trainer.epochs=6", "trainer.fine_tune_epochs=3", "trainer.checkpoint_seconds=0",
-    "optimizer.fine_tune_learning_rate=1e-4", "head.dropout=0.3", "data.mirror=true",
-    "trainer.early_stopping=null", "optimizer.warmup_epochs=1", "optimizer.schedule=plateau",
+    "trainer.epochs=6",
+    "trainer.fine_tune_epochs=3",
+    "trainer.checkpoint_seconds=0",
+    "optimizer.fine_tune_learning_rate=1e-4",
+    "head.dropout=0.3",
+    "data.mirror=true",
+    "trainer.early_stopping=null",
+    "optimizer.warmup_epochs=1",
+    "optimizer.schedule=plateau",
     "optimizer.plateau_epochs=1",
 )
 
 
-def figures(folder) -> dict:
+def metrics(folder) -> dict:
     """All of `metrics.json` but the seconds."""
     found = json.loads((folder / "metrics.json").read_text())
     for record in found["stages"].values():
@@ -49,7 +55,7 @@ def whole(train, remembered) -> dict:
     """Figures and curves of a run that nothing interrupts: one for all tests that ask."""
     if not remembered:
         _, folder = train(*FINE_TUNED, name="whole")
-        remembered.update(figures=figures(folder), curves=curves(folder))
+        remembered.update(metrics=metrics(folder), curves=curves(folder))
     return remembered
 
 
@@ -71,14 +77,14 @@ def test_an_interrupted_stage_goes_on(train, whole, monkeypatch, stage, epoch):
     outcome, folder = train(*FINE_TUNED)
     assert outcome.status == 0, outcome.errors
     assert f"Epoch {epoch + 1}/" in outcome.output and "Epoch 1/" not in outcome.output
-    assert figures(folder) == whole["figures"]
+    assert metrics(folder) == whole["metrics"]
     assert curves(folder) == whole["curves"]
 
 
 def test_a_checkpoint_that_was_being_written_is_not_read(train, whole, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "unfinished-head.state.npz").write_bytes(b"half")
-    assert figures(train(*FINE_TUNED)[1]) == whole["figures"]
+    assert metrics(train(*FINE_TUNED)[1]) == whole["metrics"]
 
 
 def test_a_finished_run_is_reported_and_not_repeated(train, train_once):
@@ -90,20 +96,20 @@ def test_a_finished_run_is_reported_and_not_repeated(train, train_once):
 
 def test_the_folder_alone_is_enough(train_once, command):
     _, folder = train_once()
-    before = figures(folder)
+    before = metrics(folder)
     assert "is finished" in command("train.py", f"hydra.run.dir={folder}").output
     (folder / "metrics.json").unlink()
     outcome = command("train.py", f"hydra.run.dir={folder}")
     assert outcome.status == 0, outcome.errors
-    assert figures(folder) == before
+    assert metrics(folder) == before
 
 
 def test_force_repeats_a_finished_run(train, train_once):
     _, folder = train_once()
-    before = figures(folder)
+    before = metrics(folder)
     outcome, _ = train("force=true")
     assert "Epoch 1/" in outcome.output
-    assert figures(folder) == before and len(curves(folder)) == 3
+    assert metrics(folder) == before and len(curves(folder)) == 3
 
 
 def test_a_folder_with_another_configuration_is_refused(train, train_once):
@@ -136,7 +142,7 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monke
         patch.setattr(np, "savez", fill_the_disk)
         outcome, _ = train(*FINE_TUNED)
     assert outcome.status == 2 and "No space left on device" in outcome.error
-    assert figures(train(*FINE_TUNED)[1]) == whole["figures"]
+    assert metrics(train(*FINE_TUNED)[1]) == whole["metrics"]
 
 
 # ---------------------------------------------------------------- as processes
@@ -145,12 +151,21 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monke
 def start(own_folder, tmp_path, name: str, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(
         [
-            sys.executable, "train.py", "data=image_folder", f"data.path={own_folder}",
-            "data.image_size=32", "backbone.tap=block1_conv2", *FINE_TUNED,
+            sys.executable,
+            "train.py",
+            "data=image_folder",
+            f"data.path={own_folder}",
+            "data.image_size=32",
+            "backbone.tap=block1_conv2",
+            *FINE_TUNED,
             f"trainer.feature_dir={tmp_path / name / 'features'}",
-            f"hydra.run.dir={tmp_path / name / 'run'}", *overrides,
+            f"hydra.run.dir={tmp_path / name / 'run'}",
+            *overrides,
         ],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
 
@@ -181,8 +196,12 @@ def centers_in(folder, stage: str) -> np.ndarray:
 @pytest.mark.parametrize("epoch", [4, pytest.param(15, marks=pytest.mark.slow)])  # of either stage
 def test_killed_a_run_goes_on_with_its_centers(own_folder, tmp_path, train, command, epoch):
     overrides = (
-        *FINE_TUNED, "loss=softmax_center", "head.embedding=4", "loss.center_weight=0.1",
-        "trainer.epochs=12", "trainer.fine_tune_epochs=8",
+        *FINE_TUNED,
+        "loss=softmax_center",
+        "head.embedding=4",
+        "loss.center_weight=0.1",
+        "trainer.epochs=12",
+        "trainer.fine_tune_epochs=8",
     )
     _, undisturbed = train(*overrides, name="undisturbed")
     process = start(own_folder, tmp_path, "killed", *overrides)
@@ -193,7 +212,7 @@ def test_killed_a_run_goes_on_with_its_centers(own_folder, tmp_path, train, comm
     folder = tmp_path / "killed" / "run"
     outcome = command("train.py", f"hydra.run.dir={folder}")
     assert outcome.status == 0 and "Epoch 1/" not in outcome.output, outcome.errors
-    assert figures(folder) == figures(undisturbed) and curves(folder) == curves(undisturbed)
+    assert metrics(folder) == metrics(undisturbed) and curves(folder) == curves(undisturbed)
     for stage in ("head", "fine_tune"):
         assert np.abs(centers_in(undisturbed, stage)).max() > 0
         np.testing.assert_array_equal(centers_in(folder, stage), centers_in(undisturbed, stage))
@@ -216,5 +235,5 @@ def test_killed_at_ten_random_moments_a_run_ends_with_the_same_metrics(own_folde
     _, errors = (last := start(own_folder, tmp_path, "killed", *long)).communicate(timeout=600)
     assert last.returncode == 0, errors
     assert "Epoch 1/" in "".join(reached) or len(set(reached)) > 3, reached  # not all in one place
-    assert figures(tmp_path / "killed" / "run") == figures(tmp_path / "whole" / "run")
+    assert metrics(tmp_path / "killed" / "run") == metrics(tmp_path / "whole" / "run")
     assert curves(tmp_path / "killed" / "run") == curves(tmp_path / "whole" / "run")

@@ -13,21 +13,35 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, free_ports
 
-from experiments import commands, run_folder, together
+import run_folder
+from commands import distributed_run, running
 
 CLASSIFICATION = (
-    *SMALL, "trainer.epochs=2", "trainer.fine_tune_epochs=2", "trainer.early_stopping=null",
-    "trainer.batch_size=7", "trainer.fine_tune_batch_size=23",  # of 24: the last has only one
-    "data.mirror=false", "data.train_crop=center", "optimizer.clip_norm=0.1",
+    *SMALL,
+    "trainer.epochs=2",
+    "trainer.fine_tune_epochs=2",
+    "trainer.early_stopping=null",
+    "trainer.batch_size=7",
+    "trainer.fine_tune_batch_size=23",  # of 24: the last has only one
+    "data.mirror=false",
+    "data.train_crop=center",
+    "optimizer.clip_norm=0.1",
     "optimizer.fine_tune_learning_rate=1e-4",
 )
 CENTER = (
-    *CLASSIFICATION, "loss=softmax_center", "loss.center_weight=0.1", "head.embedding=8",
+    *CLASSIFICATION,
+    "loss=softmax_center",
+    "loss.center_weight=0.1",
+    "head.embedding=8",
     "loss.center_normalization=half_sum",
 )
 TRIPLETS = (
-    *CLASSIFICATION, "task=metric_learning", "head.embedding=8", "head.embedding_init=pca",
-    "trainer.classes_per_batch=2", "trainer.pictures_per_class=3",
+    *CLASSIFICATION,
+    "task=metric_learning",
+    "head.embedding=8",
+    "head.embedding_init=pca",
+    "trainer.classes_per_batch=2",
+    "trainer.pictures_per_class=3",
 )
 RUNS = {
     "classification": CLASSIFICATION,
@@ -71,10 +85,10 @@ class Worker:
 
 
 @pytest.fixture
-def start(tmp_path, own_folder, draw_pictures):
+def start(tmp_path, own_folder, draw_images):
     """Starts `train.py` as a worker, in a folder of a name: number `index` of the cluster at
     `ports`, or alone, with so many devices."""
-    draw_pictures(own_folder / "white", 10, (220, 220, 220))
+    draw_images(own_folder / "white", 10, (220, 220, 220))
     started = []
 
     def run(name: str, *overrides: str, ports=(), index: int = 0, devices: int = 1) -> Worker:
@@ -88,11 +102,21 @@ def start(tmp_path, own_folder, draw_pictures):
         printed = tmp_path / f"{name}-{index}.txt"
         with printed.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "tests/one_worker.py", folder.with_suffix(".losses"),
-                 str(devices), "data=image_folder", f"data.path={own_folder}",
-                 f"trainer.feature_dir={tmp_path / 'features'}", f"hydra.run.dir={folder}",
-                 *overrides],
-                cwd=ROOT, stdout=file, stderr=file, env=environment,
+                [
+                    sys.executable,
+                    "tests/one_worker.py",
+                    folder.with_suffix(".losses"),
+                    str(devices),
+                    "data=image_folder",
+                    f"data.path={own_folder}",
+                    f"trainer.feature_dir={tmp_path / 'features'}",
+                    f"hydra.run.dir={folder}",
+                    *overrides,
+                ],
+                cwd=ROOT,
+                stdout=file,
+                stderr=file,
+                env=environment,
             )
         started.append(process)
         return Worker(process, folder, printed)
@@ -176,7 +200,10 @@ def test_two_devices_of_one_worker_train_as_one_does(start, kind):
 def test_triplets_of_a_replica_s_own_part_are_another_loss(start):
     """The parts hold one class each, and so no negative: every loss is 0."""
     own = start(
-        "own", *RUNS["triplet_hard"], "trainer.strategy=mirrored", "loss.global_mining=false",
+        "own",
+        *RUNS["triplet_hard"],
+        "trainer.strategy=mirrored",
+        "loss.global_mining=false",
         devices=2,
     )
     own.ends()
@@ -225,10 +252,10 @@ def test_a_killed_worker_stops_the_other_and_both_go_on(start, start_two, killed
 
 def test_a_worker_takes_its_share_of_the_cores_before_tensorflow_is_there(train, monkeypatch):
     began = []
-    monkeypatch.setattr(commands, "share_cores", lambda jobs: began.append("cores"))
-    monkeypatch.setattr(commands, "import_tensorflow", lambda: began.append("tensorflow"))
+    monkeypatch.setattr(running, "limit_threads", lambda jobs: began.append("cores"))
+    monkeypatch.setattr(running, "import_tensorflow", lambda: began.append("tensorflow"))
     monkeypatch.setattr(
-        together, "run_together", lambda *_: began.append("experiment") or {"val": None}
+        distributed_run, "run_together", lambda *_: began.append("experiment") or {"val": None}
     )
     cluster = {"worker": ["localhost:1", "localhost:2"]}
     task = {"type": "worker", "index": 1}
@@ -255,8 +282,10 @@ def test_workers_with_other_configurations_say_so(start):
     [
         (("trainer.strategy=multi_worker",), "neither TF_CONFIG nor Slurm describes several"),
         (("trainer.strategy=mirrored",), "takes several devices, and /device:CPU:0 is the only"),
-        (("experiment=birds_one_class", "trainer.strategy=mirrored"),
-         "task=one_class: takes trainer.strategy=none"),
+        (
+            ("experiment=birds_one_class", "trainer.strategy=mirrored"),
+            "task=one_class: takes trainer.strategy=none",
+        ),
     ],
 )
 def test_a_strategy_that_cannot_be_is_a_mistake(train, overrides, said):

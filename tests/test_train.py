@@ -22,8 +22,14 @@ def metrics(folder) -> dict:
 def test_a_run_fills_its_folder(train_once):
     outcome, folder = train_once()
     assert {path.name for path in folder.iterdir()} >= {
-        "metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "checkpoints",
-        "tensorboard", "predictions.csv", "classes.json",
+        "metrics.json",
+        "metrics.jsonl",
+        "config.yaml",
+        "model.keras",
+        "checkpoints",
+        "tensorboard",
+        "predictions.csv",
+        "classes.json",
     }
     found = metrics(folder)
     assert set(found["test"]) >= {"accuracy", "top5_accuracy", "loss"}
@@ -36,7 +42,7 @@ def test_a_run_fills_its_folder(train_once):
     assert f"tensorboard --logdir {folder}" in outcome.output
 
 
-def test_tensorboard_shows_curves_pictures_text_and_graph(train_once):
+def test_tensorboard_shows_curves_images_text_and_graph(train_once):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, folder = train_once()
@@ -46,17 +52,22 @@ def test_tensorboard_shows_curves_pictures_text_and_graph(train_once):
     assert {name for inputs in nodes.values() for name in inputs} <= set(nodes)
     assert set(logs.PluginTagToContent("text")) >= {"config", "test/table of classes"}
     assert set(logs.PluginTagToContent("images")) == {
-        "test/confusion", "test/worst mistakes", "test/accuracy by class", "test/confused pairs",
-        "test/evidence", "test/spectrum",
+        "test/confusion",
+        "test/worst mistakes",
+        "test/accuracy by class",
+        "test/confused pairs",
+        "test/evidence",
+        "test/spectrum",
     }
     dynamics = EventAccumulator(str(folder / "dynamics")).Reload().Tags()["tensors"]
     assert {"gradient norm/all", "weights/classifier/kernel"} <= set(dynamics)
     for split in ("train", "validation"):
         tags = EventAccumulator(str(folder / "tensorboard" / split)).Reload().Tags()["tensors"]
         assert set(tags) >= {"epoch_loss", "epoch_accuracy", "epoch_top5_accuracy"}
-    assert "epoch_learning_rate" in EventAccumulator(
-        str(folder / "tensorboard" / "train")
-    ).Reload().Tags()["tensors"]
+    assert (
+        "epoch_learning_rate"
+        in EventAccumulator(str(folder / "tensorboard" / "train")).Reload().Tags()["tensors"]
+    )
 
 
 def test_a_profile_is_recorded_on_request(train, train_once):
@@ -69,9 +80,7 @@ def test_a_profile_is_recorded_on_request(train, train_once):
 
 def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train, train_once):
     runs = [train_once(), train(name="again"), train("seed=4", name="other")]
-    timeless = [
-        {key: metrics(folder)[key] for key in ("val", "test")} for _, folder in runs
-    ]
+    timeless = [{key: metrics(folder)[key] for key in ("val", "test")} for _, folder in runs]
     assert timeless[0] == timeless[1]
     assert timeless[0] != timeless[2]
 
@@ -88,7 +97,7 @@ def test_fine_tuning_reports_both_stages_and_changes_the_backbone(train, train_o
     assert tuned["stages"]["fine_tune"]["chosen_epoch"] == 4
 
 
-def test_without_the_store_pictures_are_read_every_epoch(train, tmp_path):
+def test_without_the_store_images_are_read_every_epoch(train, tmp_path):
     outcome, folder = train("trainer.feature_store=false", "trainer.epochs=1")
     assert outcome.status == 0 and not (tmp_path / "features").exists()
     assert metrics(folder)["stages"]["head"]["epochs"] == 1
@@ -114,7 +123,7 @@ def test_every_head_trains(train, head):
     assert outcome.status == 0, outcome.errors
 
 
-def test_debug_overfit_learns_its_few_pictures(train):
+def test_debug_overfit_learns_its_few_images(train):
     _, folder = train("debug=overfit", "trainer.epochs=40")
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["accuracy"] == 1.0
@@ -126,13 +135,16 @@ def test_debug_overfit_learns_its_few_pictures(train):
 def test_a_sweep_ends_with_a_table_over_seeds(train):
     outcome, folder = train("-m", "head=average,bilinear", "seed=0,1")
     assert outcome.status == 0, outcome.errors
-    rows = list(csv.DictReader((folder / "summary.csv").open()))
-    assert [(row["head"], row["n"]) for row in rows] == [("average", "2"), ("bilinear", "2")]
+    indices = list(csv.DictReader((folder / "summary.csv").open()))
+    assert [(index["head"], index["n"]) for index in indices] == [
+        ("average", "2"),
+        ("bilinear", "2"),
+    ]
     accuracies = [
         metrics(run)["test"]["accuracy"] for run in sorted(folder.glob("*-bilinear-seed*"))
     ]
-    assert float(rows[1]["test_mean"]) == pytest.approx(np.mean(accuracies))
-    assert float(rows[1]["test_std"]) == pytest.approx(np.std(accuracies, ddof=1))
+    assert float(indices[1]["test_mean"]) == pytest.approx(np.mean(accuracies))
+    assert float(indices[1]["test_std"]) == pytest.approx(np.std(accuracies, ddof=1))
     assert "±" in outcome.output
 
 
@@ -230,23 +242,21 @@ def test_one_class_only(train, own_folder):
     fails(*train(), "one class only", "red")
 
 
-def test_a_class_with_too_few_pictures_to_split(train, own_folder):
-    for picture in sorted((own_folder / "red").iterdir())[1:]:
-        picture.unlink()
+def test_a_class_with_too_few_images_to_split(train, own_folder):
+    for image in sorted((own_folder / "red").iterdir())[1:]:
+        image.unlink()
     fails(*train(), "'red'", "too few pictures (1 left)", "data.test_fraction")
 
 
 @pytest.mark.parametrize("store", ["true", "false"])
-def test_an_undecodable_picture_is_named(train, own_folder, store):
+def test_an_undecodable_image_is_named(train, own_folder, store):
     (own_folder / "red" / "3.png").write_bytes(b"no picture")
-    fails(
-        *train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true"
-    )
+    fails(*train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true")
 
 
-def test_damaged_pictures_are_left_out_and_counted_if_asked(train, own_folder):
-    picture = own_folder / "red" / "3.png"
-    picture.write_bytes(picture.read_bytes()[:300])  # ends early
+def test_damaged_images_are_left_out_and_counted_if_asked(train, own_folder):
+    image = own_folder / "red" / "3.png"
+    image.write_bytes(image.read_bytes()[:300])  # ends early
     outcome, folder = train("data.skip_damaged=true")
     assert outcome.status == 0 and "1 damaged left out" in outcome.output
     assert metrics(folder)["data"]["damaged"] == ["red/3.png"]
@@ -284,7 +294,7 @@ def test_an_unexpected_failure_loses_one_job_of_a_sweep_and_not_its_table(train,
     assert (folder / "summary.csv").exists()
 
 
-def test_a_split_without_pictures(train, own_folder):
+def test_a_split_without_images(train, own_folder):
     (own_folder.parent / "split").mkdir()
     own_folder.rename(own_folder.parent / "split" / "train")
     (own_folder.parent / "split" / "test").mkdir()
@@ -313,18 +323,26 @@ def test_cfg_answers_without_loading_tensorflow(tmp_path):
 def test_a_mistake_exits_with_2_and_one_line_and_no_traceback(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # or TensorFlow starts talkative
     done = subprocess.run(
-        [sys.executable, "train.py", "data=image_folder", f"data.path={tmp_path / 'none'}",
-         f"hydra.run.dir={tmp_path / 'run'}"],
-        cwd=ROOT, capture_output=True, text=True,
+        [
+            sys.executable,
+            "train.py",
+            "data=image_folder",
+            f"data.path={tmp_path / 'none'}",
+            f"hydra.run.dir={tmp_path / 'run'}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: data.path=")
 
 
-def test_pictures_of_other_shapes_and_kinds_train(train, own_folder):
+def test_images_of_other_shapes_and_kinds_train(train, own_folder):
     Image.new("RGB", (90, 20), (200, 60, 40)).save(own_folder / "red" / "wide.jpg")
     Image.new("P", (20, 90)).save(own_folder / "red" / "tall.bmp")
     outcome, folder = train()
-    assert outcome.status == 0 and sum(
-        metrics(folder)["data"][split] for split in ("train", "val", "test")
-    ) == 32
+    assert (
+        outcome.status == 0
+        and sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 32
+    )

@@ -42,11 +42,11 @@ class MetricsLog(keras.callbacks.Callback):
         line = {"stage": self.stage, "epoch": epoch + 1}
         line |= {name: float(value) for name, value in logs.items()}
         line["learning_rate"] = learning_rate(self.model)
-        with files.of_a_run(self.path), self.path.open("a") as file:
+        with files.explain_write_errors(self.path), self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-class ValidationFigures(keras.callbacks.Callback):
+class ValidationMetrics(keras.callbacks.Callback):
     """Adds figures of the whole validation split to each epoch's curves, as `val_NAME`.
 
     Args:
@@ -54,12 +54,12 @@ class ValidationFigures(keras.callbacks.Callback):
         predictor: the model that predicts; it shares the weights of the one that is trained.
     """
 
-    def __init__(self, figures: Callable[[keras.Model], dict[str, float]], predictor: keras.Model):
+    def __init__(self, metrics: Callable[[keras.Model], dict[str, float]], predictor: keras.Model):
         super().__init__()
-        self.figures, self.predictor = figures, predictor
+        self.metrics, self.predictor = metrics, predictor
 
     def on_epoch_end(self, epoch, logs=None):
-        logs.update({f"val_{name}": value for name, value in self.figures(self.predictor).items()})
+        logs.update({f"val_{name}": value for name, value in self.metrics(self.predictor).items()})
 
 
 class StopOnDivergence(keras.callbacks.Callback):

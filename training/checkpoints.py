@@ -17,8 +17,8 @@ import numpy as np
 
 import files
 from conf.schema import TrainerConfig
-from training.choosing import best_epoch
-from training.workers import Workers
+from training.distributed.workers import Workers
+from training.epoch_selection import best_epoch
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -39,7 +39,12 @@ class Checkpoints(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder: Path, stage: str, first_epoch: int, config: TrainerConfig, monitor: str,
+        self,
+        folder: Path,
+        stage: str,
+        first_epoch: int,
+        config: TrainerConfig,
+        monitor: str,
         workers: Workers,
     ):
         super().__init__()
@@ -55,7 +60,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def finished(self) -> dict | None:
         """The record of the stage, if it was finished earlier."""
-        return self.workers.from_chief(
+        return self.workers.broadcast_object(
             json.loads(self.record.read_text()) if self.record.exists() else None
         )
 
@@ -68,11 +73,11 @@ class Checkpoints(keras.callbacks.Callback):
         """Gives the model the weights that were kept."""
         if self.workers.is_chief:
             model.load_weights(self.weights)
-        self._spread(model.variables)
+        self._broadcast(model.variables)
 
     def restore(self, model: keras.Model) -> int:
         """Brings a compiled model to where it was; returns the epoch to go on from."""
-        if not self.workers.from_chief(self.state.exists()):
+        if not self.workers.broadcast_object(self.state.exists()):
             return self.first_epoch
         with self.workers.scope():
             model.optimizer.build(model.trainable_variables)
@@ -81,8 +86,8 @@ class Checkpoints(keras.callbacks.Callback):
                 self.history = json.loads(str(saved["history"]))
                 for number, variable in enumerate(_variables(model)):
                     variable.assign(saved[str(number)])
-        self.history = self.workers.from_chief(self.history)
-        self._spread(_variables(model))
+        self.history = self.workers.broadcast_object(self.history)
+        self._broadcast(_variables(model))
         return self.first_epoch + len(self.history)
 
     def choose(self, model: keras.Model) -> int:
@@ -121,18 +126,18 @@ class Checkpoints(keras.callbacks.Callback):
             self._write(self.state, lambda path: np.savez(path, **self._snapshot))
             self._snapshot, self._saved_at = None, time.monotonic()
 
-    def _spread(self, variables: list[keras.Variable]) -> None:
+    def _broadcast(self, variables: list[keras.Variable]) -> None:
         if self.workers.count > 1:
-            values = self.workers.share([variable.numpy() for variable in variables])
+            values = self.workers.broadcast([variable.numpy() for variable in variables])
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
     def _write(self, path: Path, write) -> None:
         if not self.workers.is_chief:
             return
-        with files.of_a_run(path):
+        with files.explain_write_errors(path):
             path.parent.mkdir(exist_ok=True)
-            with files.replacing(path) as unfinished:
+            with files.atomic_path(path) as unfinished:
                 write(unfinished)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from conf.schema import HEADLINE, Loss, LossConfig, Task
+from conf.schema import PRIMARY_METRIC, Loss, LossConfig, Task
 from losses import CompactnessLoss, TripletHardLoss, TripletSemiHardLoss
 
 
@@ -43,7 +43,7 @@ def classification_objective(config: LossConfig, classes: int) -> Objective:
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.TopKCategoricalAccuracy(k=min(5, classes), name="top5_accuracy"),
         ),
-        HEADLINE[Task.classification],
+        PRIMARY_METRIC[Task.classification],
     )
 
 
@@ -54,7 +54,7 @@ def compactness_objective(config: LossConfig, classes: int) -> Objective:
     return Objective(
         [descriptive.loss, CompactnessLoss()],
         (list(descriptive.metrics), []),
-        HEADLINE[Task.one_class],
+        PRIMARY_METRIC[Task.one_class],
         weights=(1.0, config.compactness_weight),
     )
 
@@ -74,6 +74,10 @@ def metric_objective(
     else:
         loss = TripletSemiHardLoss(**options)
     return Objective(
-        loss, (), HEADLINE[Task.metric_learning], one_hot=False, validate=validate,
+        loss,
+        (),
+        PRIMARY_METRIC[Task.metric_learning],
+        one_hot=False,
+        validate=validate,
         global_batch=config.global_mining,
     )

@@ -8,7 +8,7 @@ from errors import UserError
 
 
 def build_optimizer(
-    config: OptimizerConfig, learning_rate: float, faster: list | None = None
+    config: OptimizerConfig, learning_rate: float, fast_variables: list | None = None
 ) -> keras.optimizers.Optimizer:
     """SGD with momentum, or AdamW; weight decay is decoupled in both.
 
@@ -31,7 +31,7 @@ def build_optimizer(
         gradient_accumulation_steps=config.accumulation_steps,
         **options,
     )
-    optimizer.faster = {variable.path for variable in faster or []}
+    optimizer.fast_variables = {variable.path for variable in fast_variables or []}
     optimizer.factor = config.classifier_factor
     optimizer.watching = keras.Variable(False, dtype="bool", trainable=False, name="watching")
     return optimizer
@@ -52,10 +52,15 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
     class WithRates(kind):
         def build(self, variables):
             super().build(variables)
-            self.factors = [self.factor if v.path in self.faster else 1.0 for v in variables]
+            self.factors = [
+                self.factor if v.path in self.fast_variables else 1.0 for v in variables
+            ]
             self.gradient_norms = keras.Variable(
-                [0.0] * len(variables), trainable=False, name="gradient_norms",
-                synchronization="on_read", aggregation="only_first_replica",
+                [0.0] * len(variables),
+                trainable=False,
+                name="gradient_norms",
+                synchronization="on_read",
+                aggregation="only_first_replica",
             )
 
         def apply(self, grads, trainable_variables=None):

@@ -13,17 +13,17 @@ import tensorflow as tf
 import files
 from conf.schema import Config, Precision
 from data.datasets import Dataset
-from data.inputs import PictureInputs
+from data.inputs import ImageInputs
 from models.backbones import build_backbone
-from training.workers import workers_of
+from training.distributed.workers import workers_of
 
 TOLERANCE = 0.02  # of the features: norm of the difference over norm
 LEAST_SPEEDUP = 1.2  # less may be chance, and would have runs of one machine choose differently
-PICTURES = 8
+IMAGES = 8
 ROUNDS = 3
 
 
-def settle_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
+def resolve_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
     """The configuration with `trainer.precision=auto` replaced by what is measured best here.
 
     The backbone reads a few of the data set's pictures in float32 and in bfloat16; the latter is
@@ -46,22 +46,20 @@ def settle_precision(config: Config, dataset: Dataset, folder: Path) -> Config:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(_measured(config, dataset).value))
     chosen = json.loads(path.read_text()) if workers.is_chief else None
-    precision = Precision(workers.from_chief(chosen))
+    precision = Precision(workers.broadcast_object(chosen))
     trainer = dataclasses.replace(config.trainer, precision=precision)
     return dataclasses.replace(config, trainer=trainer)
 
 
 def _measured(config: Config, dataset: Dataset) -> Precision:
-    rows = dataset.rows[:: -(-len(dataset.rows) // PICTURES)]
-    pictures = tf.constant(PictureInputs(dataset.pictures, config.data).evaluation(rows))
+    indices = dataset.indices[:: -(-len(dataset.indices) // IMAGES)]
+    images = tf.constant(ImageInputs(dataset.images, config.data).evaluation(indices))
     forwards = {
         precision: _forward(config, precision)
         for precision in (Precision.float32, Precision.mixed_bfloat16)
     }
-    exact, rounded = (forward(pictures).numpy() for forward in forwards.values())  # traces too
-    seconds = [
-        [_seconds(forward, pictures) for forward in forwards.values()] for _ in range(ROUNDS)
-    ]
+    exact, rounded = (forward(images).numpy() for forward in forwards.values())  # traces too
+    seconds = [[_seconds(forward, images) for forward in forwards.values()] for _ in range(ROUNDS)]
     slow, fast = np.min(seconds, axis=0)
     return _choice(slow / fast, float(np.linalg.norm(rounded - exact) / np.linalg.norm(exact)))
 
@@ -83,7 +81,7 @@ def _forward(config: Config, precision: Precision) -> Callable:
     return tf.function(lambda batch: tf.cast(backbone(batch, training=False), tf.float32))
 
 
-def _seconds(forward: Callable, pictures: tf.Tensor) -> float:
+def _seconds(forward: Callable, images: tf.Tensor) -> float:
     started = time.perf_counter()
-    forward(pictures).numpy()
+    forward(images).numpy()
     return time.perf_counter() - started

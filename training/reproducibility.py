@@ -6,7 +6,7 @@ import tensorflow as tf
 from conf.schema import Config
 
 
-def begin(config: Config) -> None:
+def seed_everything(config: Config) -> None:
     """Forgets what an earlier run of this process left behind, and seeds everything.
 
     Sets the dtype policy of `trainer.precision`, and asks TensorFlow for deterministic kernels.

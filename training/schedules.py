@@ -44,8 +44,13 @@ class LearningRateSchedule(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, config: OptimizerConfig, learning_rate: float, steps: int, first_epoch: int,
-        epochs: int, past: Sequence[dict] = (),
+        self,
+        config: OptimizerConfig,
+        learning_rate: float,
+        steps: int,
+        first_epoch: int,
+        epochs: int,
+        past: Sequence[dict] = (),
     ):
         super().__init__()
         self.config, self.learning_rate, self.steps = config, learning_rate, steps

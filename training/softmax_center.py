@@ -6,7 +6,7 @@ from conf.schema import Config, Loss
 from errors import UserError
 from losses import CenterLoss
 from models.classifier import Classifier
-from training.global_batch import GlobalBatchModel, gathered, outputs_of, replicas
+from training.distributed.global_batch import GlobalBatchModel, all_gather, outputs_of, replicas
 
 
 class SoftmaxCenterModel(GlobalBatchModel):
@@ -36,7 +36,7 @@ class SoftmaxCenterModel(GlobalBatchModel):
         softmax = super().compute_loss(x, y, logits, sample_weight, training)
         labels = keras.ops.argmax(y, axis=-1)
         alone = replicas() == 1
-        all_embeddings, all_labels = gathered([embeddings, labels])
+        all_embeddings, all_labels = all_gather([embeddings, labels])
         center = self.center_loss(all_embeddings, all_labels, training=training and alone)
         center = keras.ops.mean(center) / replicas()  # as Keras scales a loss that replicas share
         if training and not alone:  # each brings its part of what moves the centers

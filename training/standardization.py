@@ -17,7 +17,11 @@ MOST_SAMPLES = 1024  # enough for a mean
 
 
 def standardize(
-    linear: keras.Model, describe: Callable, inputs: Inputs, rows: np.ndarray, batch_size: int,
+    linear: keras.Model,
+    describe: Callable,
+    inputs: Inputs,
+    indices: np.ndarray,
+    batch_size: int,
     variance: float = 1.0,
 ) -> None:
     """Sets the "standardize" layer of `linear` from descriptors of training samples.
@@ -29,14 +33,14 @@ def standardize(
         rows: training samples; at most `MOST_SAMPLES`, evenly spaced, are read.
         variance: what the descriptors then have, over all their dimensions. Default: 1.
     """
-    rows = rows[:: -(-len(rows) // MOST_SAMPLES)]
+    indices = indices[:: -(-len(indices) // MOST_SAMPLES)]
     total, squares = 0.0, 0.0
-    for start in range(0, len(rows), batch_size):
-        batch = inputs.evaluation(rows[start : start + batch_size])
+    for start in range(0, len(indices), batch_size):
+        batch = inputs.evaluation(indices[start : start + batch_size])
         vectors = np.asarray(describe(batch), np.float64)
         total, squares = total + vectors.sum(axis=0), squares + np.square(vectors).sum(axis=0)
-    mean = total / len(rows)
-    spread = np.sum(squares / len(rows) - mean**2)
+    mean = total / len(indices)
+    spread = np.sum(squares / len(indices) - mean**2)
     layer = linear.get_layer("standardize")
     layer.adapt_mean.assign(mean)
     layer.adapt_variance.assign(np.full_like(mean, max(spread / variance, 1e-12)))

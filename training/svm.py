@@ -17,7 +17,7 @@ from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
 from errors import UserError
-from training.frozen import fits_in_memory
+from training.feature_extraction import fits_in_memory
 from training.standardization import mean_and_deviation
 
 C = 1.0
@@ -72,12 +72,12 @@ def fit_svm(linear: keras.Model, vectors: MemoryInputs, dataset: Dataset, mirror
         The stage's record, as that of `fit_stage`.
     """
     started = time.perf_counter()
-    rows = dataset.splits["train"]
+    indices = dataset.splits["train"]
     views = 2 if mirror else 1
-    labels = np.tile(dataset.labels[rows], views)
+    labels = np.tile(dataset.labels[indices], views)
 
     def pieces():
-        return _pieces(vectors, rows, views, *mean_and_deviation(linear))
+        return _pieces(vectors, indices, views, *mean_and_deviation(linear))
 
     if len(labels) < vectors.shape[0]:
         samples, kernel = _inner_products(pieces(), len(labels)), "precomputed"
@@ -95,14 +95,14 @@ def fit_svm(linear: keras.Model, vectors: MemoryInputs, dataset: Dataset, mirror
 
 
 def _pieces(
-    vectors: MemoryInputs, rows: np.ndarray, views: int, mean: np.ndarray, deviation: np.ndarray
+    vectors: MemoryInputs, indices: np.ndarray, views: int, mean: np.ndarray, deviation: np.ndarray
 ) -> Iterator[np.ndarray]:
     """The samples, (len(rows) * views, width), some dimensions at a time: never all in a copy."""
-    positions = np.searchsorted(vectors.rows, rows)
-    width = max(1, PIECE_BYTES // (4 * views * len(rows)))
+    positions = np.searchsorted(vectors.indices, indices)
+    width = max(1, PIECE_BYTES // (4 * views * len(indices)))
     for start in range(0, len(mean), width):
         some = slice(start, start + width)
-        piece = vectors.array[:views, positions, some].reshape(views * len(rows), -1)
+        piece = vectors.array[:views, positions, some].reshape(views * len(indices), -1)
         piece -= mean[some]
         piece /= deviation[some]
         yield piece

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data.balanced_batches import Balance
+from data.balanced_batches import BalancedBatches
 from data.inputs import Inputs
 from data.pipeline import training_batches
 
@@ -22,7 +22,7 @@ class Stream:
 
     inputs: Inputs
     labels: np.ndarray
-    rows: np.ndarray
+    indices: np.ndarray
 
     def beside(
         self, batches: tf.data.Dataset, steps: int, batch_size: int, seed: int, first_epoch: int
@@ -36,10 +36,10 @@ class Stream:
             batches: the other stream, from `first_epoch` on.
             steps: its batches in an epoch.
         """
-        balance = Balance(1, min(batch_size, len(self.rows)))
-        epoch, skipped = divmod(first_epoch * steps, balance.steps(self.rows))
+        balance = BalancedBatches(1, min(batch_size, len(self.indices)))
+        epoch, skipped = divmod(first_epoch * steps, balance.steps(self.indices))
         own = training_batches(
-            self.inputs, self.labels, self.rows, None, batch_size, seed, epoch, balance
+            self.inputs, self.labels, self.indices, None, batch_size, seed, epoch, balance
         )
         both = tf.data.Dataset.zip(batches, own.skip(skipped)).map(
             lambda first, second: tuple(zip(first, second, strict=True))

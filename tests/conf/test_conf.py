@@ -61,7 +61,7 @@ def test_a_wrong_key_or_type_on_the_command_line_fails(override):
         composed(override)
 
 
-def test_a_key_of_a_reference_that_is_not_named_is_told():
+def test_a_key_of_a_reference_that_is_not_named_is_reported():
     with pytest.raises(UserError, match=r"data@reference="), reference_is_named():
         composed("reference.limit=3")
     assert composed("data@reference=drawn_birds", "reference.limit=3").reference.limit == 3

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema import TrainerConfig
-from data.balanced_batches import Balance, balance_of
+from data.balanced_batches import BalancedBatches, balance_of
 from data.feature_store import FeatureStore
 from data.pipeline import training_batches
 from errors import UserError
@@ -17,88 +17,92 @@ def balanced(draw):
     """A balance, rows of uneven classes, and the classes of all pictures."""
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    rows = np.arange(0, len(labels))
-    return Balance(draw(st.integers(1, len(sizes))), draw(st.integers(1, 5))), rows, labels
+    indices = np.arange(0, len(labels))
+    return (
+        BalancedBatches(draw(st.integers(1, len(sizes))), draw(st.integers(1, 5))),
+        indices,
+        labels,
+    )
 
 
 @given(balanced(), st.integers(0, 99))
-def test_every_batch_has_p_classes_and_k_pictures_of_each(case, epoch):
-    balance, rows, labels = case
-    batches = balance.batches(rows, labels, 1, epoch)
-    assert batches.shape == (balance.steps(rows), balance.classes * balance.pictures)
+def test_every_batch_has_p_classes_and_k_images_of_each(case, epoch):
+    balance, indices, labels = case
+    batches = balance.batches(indices, labels, 1, epoch)
+    assert batches.shape == (balance.steps(indices), balance.classes * balance.images)
     for batch in batches:
         classes, counts = np.unique(labels[batch], return_counts=True)
         assert len(classes) == balance.classes
-        assert set(counts) == {balance.pictures}
+        assert set(counts) == {balance.images}
         for label in classes:  # repeated only where there are too few
-            of_class = np.count_nonzero(labels[rows] == label)
+            of_class = np.count_nonzero(labels[indices] == label)
             distinct = np.unique(batch[labels[batch] == label])
-            assert len(distinct) == min(of_class, balance.pictures)
+            assert len(distinct) == min(of_class, balance.images)
 
 
 def test_an_epoch_covers_even_classes_once():
     labels = np.arange(60) % 5
-    batches = Balance(5, 4).batches(np.arange(60), labels, 0, 0)
+    batches = BalancedBatches(5, 4).batches(np.arange(60), labels, 0, 0)
     np.testing.assert_array_equal(np.sort(batches, axis=None), np.arange(60))
 
 
 def test_a_large_class_is_read_more_often_than_a_small_one():
     labels = np.repeat([0, 1, 2, 3], [40, 8, 8, 8])
-    batches = Balance(2, 4).batches(np.arange(64), labels, 0, 0)
+    batches = BalancedBatches(2, 4).batches(np.arange(64), labels, 0, 0)
     counts = np.bincount(labels[batches.ravel()])
     assert counts[0] == 32 and counts[1:].min() >= 8  # once in each of the eight batches
 
 
 def test_batches_change_with_seed_and_epoch_and_with_nothing_else():
     labels = np.arange(60) % 5
-    first = Balance(3, 2).batches(np.arange(60), labels, 0, 0)
-    np.testing.assert_array_equal(first, Balance(3, 2).batches(np.arange(60), labels, 0, 0))
+    first = BalancedBatches(3, 2).batches(np.arange(60), labels, 0, 0)
+    np.testing.assert_array_equal(first, BalancedBatches(3, 2).batches(np.arange(60), labels, 0, 0))
     for seed, epoch in ((0, 1), (1, 0)):
-        assert (first != Balance(3, 2).batches(np.arange(60), labels, seed, epoch)).any()
+        assert (first != BalancedBatches(3, 2).batches(np.arange(60), labels, seed, epoch)).any()
 
 
-class Told:
+class Reported:
     """Inputs whose samples tell what they were asked for: row and epoch."""
 
     shape, dtype = (2,), np.dtype(np.int64)
 
-    def training(self, rows, seed, epoch):
-        return np.stack([rows, np.full(len(rows), epoch)], axis=-1)
+    def training(self, indices, seed, epoch):
+        return np.stack([indices, np.full(len(indices), epoch)], axis=-1)
 
 
-LABELS, ROWS, BALANCE = np.arange(30) % 3, np.arange(0, 30, 2), Balance(2, 3)
+LABELS, INDICES, BALANCE = np.arange(30) % 3, np.arange(0, 30, 2), BalancedBatches(2, 3)
 
 
 def two_epochs(inputs, first_epoch=0):
     """Of each batch its epoch, the rows that it should be of, and what the pipeline gives."""
-    batches = training_batches(inputs, LABELS, ROWS, None, 99, 7, first_epoch, BALANCE)
+    batches = training_batches(inputs, LABELS, INDICES, None, 99, 7, first_epoch, BALANCE)
     stream = batches.as_numpy_iterator()
     for epoch in (first_epoch, first_epoch + 1):
-        for rows in BALANCE.batches(ROWS, LABELS, 7, epoch):
-            yield epoch, rows, *next(stream)
+        for indices in BALANCE.batches(INDICES, LABELS, 7, epoch):
+            yield epoch, indices, *next(stream)
 
 
 @pytest.mark.parametrize("first_epoch", [0, 2])
 def test_the_pipeline_reads_them_from_any_epoch_on(first_epoch):
-    for epoch, rows, sample, label in two_epochs(Told(), first_epoch):
-        np.testing.assert_array_equal(sample, np.stack([rows, 0 * rows + epoch], axis=-1))
-        np.testing.assert_array_equal(label, LABELS[rows])
+    for epoch, indices, sample, label in two_epochs(Reported(), first_epoch):
+        np.testing.assert_array_equal(sample, np.stack([indices, 0 * indices + epoch], axis=-1))
+        np.testing.assert_array_equal(label, LABELS[indices])
 
 
-def test_from_the_feature_store_they_hold_the_features_of_the_same_pictures(tmp_path):
-    def features_of(rows):
-        yield np.stack([rows, -rows], axis=-1)[:, None]
+def test_from_the_feature_store_they_hold_the_features_of_the_same_images(tmp_path):
+    def features_of(indices):
+        yield np.stack([indices, -indices], axis=-1)[:, None]
 
-    store = FeatureStore(tmp_path, {"data": "made"}, ROWS, (2,), "float32", views=1)
-    for _, rows, sample, label in two_epochs(store.open(features_of)):
-        np.testing.assert_array_equal(sample, np.stack([rows, -rows], axis=-1))
-        np.testing.assert_array_equal(label, LABELS[rows])
+    store = FeatureStore(tmp_path, {"data": "made"}, INDICES, (2,), "float32", views=1)
+    for _, indices, sample, label in two_epochs(store.open(features_of)):
+        np.testing.assert_array_equal(sample, np.stack([indices, -indices], axis=-1))
+        np.testing.assert_array_equal(label, LABELS[indices])
 
 
 def test_more_classes_than_there_are_is_an_error():
     labels = np.arange(30) % 3
     config = TrainerConfig(classes_per_batch=3, pictures_per_class=5)
-    assert balance_of(config, np.arange(30), labels) == Balance(3, 5)
+    assert balance_of(config, np.arange(30), labels) == BalancedBatches(3, 5)
     assert balance_of(TrainerConfig(), np.arange(30), labels) is None
     with pytest.raises(UserError, match=r"classes_per_batch=3: there are only 2 classes"):
         balance_of(config, np.flatnonzero(labels < 2), labels)

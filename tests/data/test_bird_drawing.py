@@ -40,7 +40,7 @@ def test_names_say_cap_and_breast():
         assert species.name == f"{dress['cap']}_capped_{dress['breast']}breast"
 
 
-def test_same_state_same_picture():
+def test_same_state_same_image():
     np.testing.assert_array_equal(pixels(4, seed=1), pixels(4, seed=1))
 
 

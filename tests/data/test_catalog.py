@@ -45,7 +45,7 @@ def birds(tmp_path_factory):
     """The data set that needs no network, in small."""
     with pytest.MonkeyPatch.context() as patch:
         few = {"train": 3, "validation": 1, "test": 2}
-        patch.setattr(drawn_birds, "PICTURES_PER_SPECIES", few)
+        patch.setattr(drawn_birds, "IMAGES_PER_SPECIES", few)
         return catalog.builder_for(ENTRIES["drawn_birds"], tmp_path_factory.mktemp("tfds"))
 
 
@@ -56,12 +56,12 @@ def test_downloadable_entries_open(name, mocked, tmp_path):
     assert len(catalog.class_names(builder, entry)) == entry.num_classes
     assert builder.info.citation.strip().startswith("@")
     for split in filter(None, (entry.train, entry.validation, entry.test)):
-        lot = catalog.records(builder, split)
-        assert len(lot) == 2 * entry.num_classes
-        assert lot.labels.dtype == np.int64
-        np.testing.assert_array_equal(np.unique(lot.labels), np.arange(entry.num_classes))
-        assert Image.open(io.BytesIO(lot.encoded(3))).size == (48, 40)
-        assert lot.name(3) == "3.jpg"
+        records = catalog.records(builder, split)
+        assert len(records) == 2 * entry.num_classes
+        assert records.labels.dtype == np.int64
+        np.testing.assert_array_equal(np.unique(records.labels), np.arange(entry.num_classes))
+        assert Image.open(io.BytesIO(records.encoded(3))).size == (48, 40)
+        assert records.name(3) == "3.jpg"
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
@@ -80,15 +80,15 @@ def test_splits_are_those_of_the_builder(name, tmp_path):
 
 def test_generated_entry_opens(birds):
     entry = ENTRIES["drawn_birds"]
-    lot = catalog.records(birds, "train")
-    assert len(lot) == len(lot.labels) == 27
-    assert lot.name(0).startswith("train_")
-    assert Image.open(io.BytesIO(lot.encoded(0))).size == (96, 96)
+    records = catalog.records(birds, "train")
+    assert len(records) == len(records.labels) == 27
+    assert records.name(0).startswith("train_")
+    assert Image.open(io.BytesIO(records.encoded(0))).size == (96, 96)
     assert catalog.class_names(birds, entry)[0] == "red_capped_goldbreast"
 
 
 def test_prepared_once(birds, monkeypatch):
-    monkeypatch.setattr(drawn_birds, "encoded_picture", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(drawn_birds, "encoded_image", lambda *_: pytest.fail("drawn again"))
     catalog.builder_for(ENTRIES["drawn_birds"], birds.data_path.parents[1])
 
 
@@ -106,14 +106,14 @@ def test_fingerprints_tell_splits_apart(birds):
 
 
 def test_reading_from_several_threads(birds):
-    lot = catalog.records(birds, "train")
-    rows = list(range(len(lot))) * 8
-    expected = [lot.encoded(row) for row in rows]
+    records = catalog.records(birds, "train")
+    indices = list(range(len(records))) * 8
+    expected = [records.encoded(index) for index in indices]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(catalog.records(birds, "train").encoded, rows)) == expected
+        assert list(pool.map(catalog.records(birds, "train").encoded, indices)) == expected
 
 
-def test_pictures_without_names_are_numbered(birds, monkeypatch):
+def test_images_without_names_are_numbered(birds, monkeypatch):
     monkeypatch.setattr(catalog, "_NAMES", ("image/filename",))
     assert catalog.records(birds, "test").name(4) == "test/4"
 
@@ -137,7 +137,7 @@ def failing(error: Exception):
         (tfds.download.DownloadError("HTTP code: 404"), "HTTP code: 404"),
     ],
 )
-def test_failed_downloads_are_told_in_one_line(error, message, monkeypatch, tmp_path):
+def test_failed_downloads_are_reported_in_one_line(error, message, monkeypatch, tmp_path):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", failing(error))
     with pytest.raises(UserError) as caught:
         catalog.builder_for(ENTRIES["cub200"], tmp_path)
@@ -145,7 +145,7 @@ def test_failed_downloads_are_told_in_one_line(error, message, monkeypatch, tmp_
 
 
 def test_another_format_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(drawn_birds, "PICTURES_PER_SPECIES", {"train": 1})
+    monkeypatch.setattr(drawn_birds, "IMAGES_PER_SPECIES", {"train": 1})
     drawn_birds.DrawnBirds(data_dir=tmp_path, file_format="tfrecord").download_and_prepare()
     with pytest.raises(UserError, match="format without random access"):
         catalog.builder_for(ENTRIES["drawn_birds"], tmp_path)

@@ -10,7 +10,7 @@ from data.datasets import Concatenated, open_dataset
 from errors import UserError
 
 
-class Lot:
+class Source:
     """Made pictures: each one's bytes say which it is."""
 
     def __init__(self, letter: str, count: int):
@@ -37,10 +37,10 @@ def folder(path, **options) -> DataConfig:
 
 
 @pytest.fixture
-def own_pictures(tmp_path, draw_pictures):
+def own_images(tmp_path, draw_images):
     """Two classes of ten pictures, for a test to change."""
     for name in ("ash", "oak"):
-        draw_pictures(tmp_path / name, 10)
+        draw_images(tmp_path / name, 10)
     return tmp_path
 
 
@@ -48,10 +48,10 @@ def own_pictures(tmp_path, draw_pictures):
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
-def test_concatenated_lots_keep_their_order_names_and_bytes(counts):
-    lots = [Lot(letter, count) for letter, count in zip("abcd", counts, strict=False)]
-    together = Concatenated(lots)
-    names = [lot.name(i) for lot in lots for i in range(len(lot))]
+def test_concatenated_sources_keep_their_order_names_and_bytes(counts):
+    sources = [Source(letter, count) for letter, count in zip("abcd", counts, strict=False)]
+    together = Concatenated(sources)
+    names = [source.name(i) for source in sources for i in range(len(source))]
     assert len(together) == sum(counts)
     assert [together.name(i) for i in range(len(together))] == names
     assert [together.key(i).replace("/", "") for i in range(len(together))] == names
@@ -59,111 +59,115 @@ def test_concatenated_lots_keep_their_order_names_and_bytes(counts):
     assert together.labels.tolist() == [i for count in counts for i in range(count)]
 
 
-def test_the_fingerprint_of_concatenated_lots_knows_each_lot_and_their_order():
-    a, b, longer = Lot("a", 2), Lot("b", 2), Lot("b", 3)
-    lots = ([a, b], [b, a], [a, longer])
-    assert len({Concatenated(lot).fingerprint() for lot in lots}) == 3
+def test_the_fingerprint_of_concatenated_sources_knows_each_source_and_their_order():
+    a, b, longer = Source("a", 2), Source("b", 2), Source("b", 3)
+    sources = ([a, b], [b, a], [a, longer])
+    assert len({Concatenated(source).fingerprint() for source in sources}) == 3
 
 
 # A folder of pictures
 
 
-def test_a_flat_folder_is_split_by_fractions_of_each_class(own_pictures):
-    dataset = open_dataset(folder(own_pictures, val_fraction=0.25, test_fraction=0.2), seed=0)
+def test_a_flat_folder_is_split_by_fractions_of_each_class(own_images):
+    dataset = open_dataset(folder(own_images, val_fraction=0.25, test_fraction=0.2), seed=0)
     assert dataset.class_names == ["ash", "oak"]
-    sizes = {name: np.bincount(dataset.labels[rows]) for name, rows in dataset.splits.items()}
+    sizes = {name: np.bincount(dataset.labels[indices]) for name, indices in dataset.splits.items()}
     assert {name: size.tolist() for name, size in sizes.items()} == {
-        "train": [6, 6], "val": [2, 2], "test": [2, 2],  # val is carved from the other 16
+        "train": [6, 6],
+        "val": [2, 2],
+        "test": [2, 2],  # val is carved from the other 16
     }
-    np.testing.assert_array_equal(dataset.rows, np.arange(20))
+    np.testing.assert_array_equal(dataset.indices, np.arange(20))
 
 
-def test_splits_depend_on_the_seed_alone(own_pictures):
-    first, again, other = (open_dataset(folder(own_pictures), seed) for seed in (0, 0, 1))
+def test_splits_depend_on_the_seed_alone(own_images):
+    first, again, other = (open_dataset(folder(own_images), seed) for seed in (0, 0, 1))
     for split in ("train", "val", "test"):
         np.testing.assert_array_equal(first.splits[split], again.splits[split])
     assert first.splits["test"].tolist() != other.splits["test"].tolist()
 
 
-def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(
-    tmp_path, draw_pictures
-):
+def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(tmp_path, draw_images):
     for split, count in (("train", 10), ("test", 3)):
         for name in ("ash", "oak"):
-            draw_pictures(tmp_path / split / name, count)
+            draw_images(tmp_path / split / name, count)
     dataset = open_dataset(folder(tmp_path, val_fraction=0.2, test_fraction=0.5), seed=0)
-    assert {name: len(rows) for name, rows in dataset.splits.items()} == {
-        "train": 16, "val": 4, "test": 6,
+    assert {name: len(indices) for name, indices in dataset.splits.items()} == {
+        "train": 16,
+        "val": 4,
+        "test": 6,
     }
-    assert all(dataset.pictures.name(row).startswith("test/") for row in dataset.splits["test"])
-    assert all(dataset.pictures.name(row).startswith("train/") for row in dataset.splits["val"])
+    assert all(dataset.images.name(index).startswith("test/") for index in dataset.splits["test"])
+    assert all(dataset.images.name(index).startswith("train/") for index in dataset.splits["val"])
 
 
-def test_a_split_is_found_again_by_its_keys_among_more_pictures(own_pictures, draw_pictures):
-    before = open_dataset(folder(own_pictures), 0)
+def test_a_split_is_found_again_by_its_keys_among_more_images(own_images, draw_images):
+    before = open_dataset(folder(own_images), 0)
     keys = before.keys()["test"]
-    draw_pictures(own_pictures / "0-elm", 3)
-    for number, path in enumerate((own_pictures / "0-elm").iterdir()):
-        path.rename(own_pictures / "ash" / f"{number}-new.png")
-    (own_pictures / "0-elm").rmdir()
-    after = open_dataset(folder(own_pictures), 0).with_split("test", keys)
+    draw_images(own_images / "0-elm", 3)
+    for number, path in enumerate((own_images / "0-elm").iterdir()):
+        path.rename(own_images / "ash" / f"{number}-new.png")
+    (own_images / "0-elm").rmdir()
+    after = open_dataset(folder(own_images), 0).with_split("test", keys)
     assert after.keys() == {"test": keys}
-    assert list(after.labels[after.rows]) == list(before.labels[before.splits["test"]])
-    (own_pictures / keys[0]).unlink()
+    assert list(after.labels[after.indices]) == list(before.labels[before.splits["test"]])
+    (own_images / keys[0]).unlink()
     with pytest.raises(UserError, match=f"1 of the 4 pictures .* are gone, {keys[0]} for one"):
-        open_dataset(folder(own_pictures), 0).with_split("test", keys)
+        open_dataset(folder(own_images), 0).with_split("test", keys)
 
 
-def test_without_a_validation_fraction_val_is_empty(own_pictures):
-    dataset = open_dataset(folder(own_pictures, val_fraction=0.0), seed=0)
+def test_without_a_validation_fraction_val_is_empty(own_images):
+    dataset = open_dataset(folder(own_images, val_fraction=0.0), seed=0)
     assert len(dataset.splits["val"]) == 0
     assert len(dataset.splits["train"]) == 16
 
 
-def test_limit_keeps_so_many_pictures_of_each_class_and_split(own_pictures):
-    dataset = open_dataset(folder(own_pictures, limit=1), seed=0)
-    assert {name: dataset.labels[rows].tolist() for name, rows in dataset.splits.items()} == {
-        "train": [0, 1], "val": [0, 1], "test": [0, 1],
+def test_limit_keeps_so_many_images_of_each_class_and_split(own_images):
+    dataset = open_dataset(folder(own_images, limit=1), seed=0)
+    assert {name: dataset.labels[indices].tolist() for name, indices in dataset.splits.items()} == {
+        "train": [0, 1],
+        "val": [0, 1],
+        "test": [0, 1],
     }
 
 
-def test_the_same_pictures_split_otherwise_share_their_fingerprint(own_pictures):
-    config = folder(own_pictures)
+def test_the_same_images_split_otherwise_share_their_fingerprint(own_images):
+    config = folder(own_images)
     first, other = open_dataset(config, 0), open_dataset(config, 1)
     assert first.fingerprint() == other.fingerprint()
 
 
-def test_fewer_or_other_pictures_have_another_fingerprint(own_pictures):
-    whole = open_dataset(folder(own_pictures), 0).fingerprint()
-    assert open_dataset(folder(own_pictures, limit=1), 0).fingerprint() != whole
-    (own_pictures / "oak" / "3.png").write_bytes(b"another picture")
-    assert open_dataset(folder(own_pictures), 0).fingerprint() != whole
+def test_fewer_or_other_images_have_another_fingerprint(own_images):
+    whole = open_dataset(folder(own_images), 0).fingerprint()
+    assert open_dataset(folder(own_images, limit=1), 0).fingerprint() != whole
+    (own_images / "oak" / "3.png").write_bytes(b"another picture")
+    assert open_dataset(folder(own_images), 0).fingerprint() != whole
 
 
 # Damaged pictures
 
 
-def test_damaged_pictures_are_left_out_and_counted_if_asked(own_pictures):
-    whole = (own_pictures / "oak" / "3.png").read_bytes()
-    (own_pictures / "oak" / "3.png").write_bytes(whole[: len(whole) // 2])
-    (own_pictures / "ash" / "7.png").write_bytes(b"")
-    dataset = open_dataset(folder(own_pictures, skip_damaged=True), seed=0)
+def test_damaged_images_are_left_out_and_counted_if_asked(own_images):
+    whole = (own_images / "oak" / "3.png").read_bytes()
+    (own_images / "oak" / "3.png").write_bytes(whole[: len(whole) // 2])
+    (own_images / "ash" / "7.png").write_bytes(b"")
+    dataset = open_dataset(folder(own_images, skip_damaged=True), seed=0)
     assert dataset.damaged == ("ash/7.png", "oak/3.png")
-    used = [dataset.pictures.name(row) for row in dataset.rows]
+    used = [dataset.images.name(index) for index in dataset.indices]
     assert len(used) == 18
     assert not set(used) & set(dataset.damaged)
 
 
-def test_damaged_pictures_are_no_concern_of_opening_unless_asked(own_pictures):
-    (own_pictures / "oak" / "3.png").write_bytes(b"")
-    assert open_dataset(folder(own_pictures), seed=0).damaged == ()
+def test_damaged_images_are_no_concern_of_opening_unless_asked(own_images):
+    (own_images / "oak" / "3.png").write_bytes(b"")
+    assert open_dataset(folder(own_images), seed=0).damaged == ()
 
 
-def test_a_class_whose_pictures_are_all_damaged_is_named(own_pictures):
-    for path in (own_pictures / "oak").iterdir():
+def test_a_class_whose_images_are_all_damaged_is_named(own_images):
+    for path in (own_images / "oak").iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(UserError, match="class 'oak' has no pictures to train on"):
-        open_dataset(folder(own_pictures, skip_damaged=True), seed=0)
+        open_dataset(folder(own_images, skip_damaged=True), seed=0)
 
 
 # Mistakes
@@ -181,9 +185,9 @@ def test_a_class_whose_pictures_are_all_damaged_is_named(own_pictures):
         ({"val_fraction": -0.2}, r"data\.val_fraction=-0\.2: must be at least 0 and below 1"),
     ],
 )
-def test_a_value_out_of_range_names_its_key(own_pictures, options, message):
+def test_a_value_out_of_range_names_its_key(own_images, options, message):
     with pytest.raises(UserError, match=message):
-        open_dataset(folder(own_pictures, **options), seed=0)
+        open_dataset(folder(own_images, **options), seed=0)
 
 
 def test_an_unknown_data_set_lists_the_known():
@@ -191,16 +195,16 @@ def test_an_unknown_data_set_lists_the_known():
         open_dataset(DataConfig(name="birds"), seed=0)
 
 
-def test_one_class_alone_cannot_be_told_apart(tmp_path, draw_pictures):
-    draw_pictures(tmp_path / "ash", 5)
+def test_one_class_alone_cannot_be_reported_apart(tmp_path, draw_images):
+    draw_images(tmp_path / "ash", 5)
     with pytest.raises(UserError, match=r"has one class only \(ash\).*at least two"):
         open_dataset(folder(tmp_path), seed=0)
 
 
-def test_a_class_too_small_to_split_names_class_and_key(own_pictures, draw_pictures):
-    draw_pictures(own_pictures / "elm", 1)
+def test_a_class_too_small_to_split_names_class_and_key(own_images, draw_images):
+    draw_images(own_images / "elm", 1)
     with pytest.raises(UserError, match=r"'elm' has too few .*\(1 left\).*data\.test_fraction"):
-        open_dataset(folder(own_pictures), seed=0)
-    draw_pictures(own_pictures / "elm", 2)
+        open_dataset(folder(own_images), seed=0)
+    draw_images(own_images / "elm", 2)
     with pytest.raises(UserError, match=r"'elm' has too few .*\(1 left\).*data\.val_fraction"):
-        open_dataset(folder(own_pictures), seed=0)
+        open_dataset(folder(own_images), seed=0)

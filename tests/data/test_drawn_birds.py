@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data import drawn_birds
-from data.drawn_birds import DrawnBirds, encoded_picture
+from data.drawn_birds import DrawnBirds, encoded_image
 
 ROOT = Path(__file__).parents[2]
 FEW = {"train": 3, "validation": 1, "test": 2}  # pictures a species
@@ -18,7 +18,7 @@ FEW = {"train": 3, "validation": 1, "test": 2}  # pictures a species
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawn_birds, "PICTURES_PER_SPECIES", FEW)
+        patch.setattr(drawn_birds, "IMAGES_PER_SPECIES", FEW)
         builder = DrawnBirds(data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record")
         builder.download_and_prepare()
     return builder
@@ -26,27 +26,27 @@ def builder(tmp_path_factory):
 
 @pytest.mark.parametrize("split", FEW)
 def test_splits_are_balanced(builder, split):
-    labels = [row["label"] for row in builder.as_data_source(split)]
+    labels = [record["label"] for record in builder.as_data_source(split)]
     np.testing.assert_array_equal(np.bincount(labels, minlength=9), FEW[split])
 
 
-def test_pictures_are_stored_as_drawn(builder):
+def test_images_are_stored_as_drawn(builder):
     raw = {"image": tfds.decode.SkipDecoding()}
-    for row in builder.as_data_source("test", decoders=raw):
-        split, index = row["id"].decode().split("_")
-        assert row["image"] == encoded_picture(split, int(index))
-        assert row["label"] == int(index) % 9
+    for record in builder.as_data_source("test", decoders=raw):
+        split, index = record["id"].decode().split("_")
+        assert record["image"] == encoded_image(split, int(index))
+        assert record["label"] == int(index) % 9
 
 
-def test_pictures_decode_to_the_size_promised(builder):
+def test_images_decode_to_the_size_promised(builder):
     image = builder.as_data_source("train")[0]["image"]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
 
 
 def test_the_same_bytes_in_another_process():
     code = (
-        "import hashlib; from data.drawn_birds import encoded_picture;"
-        "print(hashlib.sha256(encoded_picture('test', 7)).hexdigest())"
+        "import hashlib; from data.drawn_birds import encoded_image;"
+        "print(hashlib.sha256(encoded_image('test', 7)).hexdigest())"
     )
     digests = {
         subprocess.run(
@@ -57,9 +57,9 @@ def test_the_same_bytes_in_another_process():
     assert len(digests) == 1
 
 
-def test_no_picture_comes_twice():
-    pictures = {encoded_picture(split, index) for split in FEW for index in range(20)}
-    assert len(pictures) == 60
+def test_no_image_comes_twice():
+    images = {encoded_image(split, index) for split in FEW for index in range(20)}
+    assert len(images) == 60
 
 
 def test_info(builder):

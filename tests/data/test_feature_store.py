@@ -22,20 +22,20 @@ from data import feature_store
 from data.feature_store import FeatureStore, stores
 from errors import UserError
 
-ROWS = np.array([1, 2, 4, 5, 8, 9, 11, 20])
+INDICES = np.array([1, 2, 4, 5, 8, 9, 11, 20])
 SHAPE = (2, 2, 3)
 KEY = {"data": "flowers", "backbone": "vgg16/block1_conv1"}
 
 
 @pytest.fixture(autouse=True)
-def three_rows_a_shard(monkeypatch):
+def three_images_per_shard(monkeypatch):
     """Shards of three pictures with one view, so that the eight rows fill three shards."""
     monkeypatch.setattr(feature_store, "SHARD_BYTES", 3 * 12 * 4)
     monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 1)
 
 
-def feature(row: int, view: int = 0) -> np.ndarray:
-    return np.random.default_rng([row, view]).normal(size=SHAPE).astype(np.float32)
+def feature(index: int, view: int = 0) -> np.ndarray:
+    return np.random.default_rng([index, view]).normal(size=SHAPE).astype(np.float32)
 
 
 class Extractor:
@@ -44,17 +44,17 @@ class Extractor:
     def __init__(self, views: int = 1, fail_at: int | None = None):
         self.views, self.fail_at, self.asked = views, fail_at, []
 
-    def __call__(self, rows):
-        for start in range(0, len(rows), 2):
-            part = rows[start : start + 2]
+    def __call__(self, indices):
+        for start in range(0, len(indices), 2):
+            part = indices[start : start + 2]
             if self.fail_at in part:
                 raise KeyboardInterrupt
             self.asked += part.tolist()
-            yield np.stack([[feature(row, v) for v in range(self.views)] for row in part])
+            yield np.stack([[feature(index, v) for v in range(self.views)] for index in part])
 
 
-def store_in(root: Path, views: int = 1, rows=ROWS, **key) -> FeatureStore:
-    return FeatureStore(root, KEY | key, rows, SHAPE, "float32", views)
+def store_in(root: Path, views: int = 1, indices=INDICES, **key) -> FeatureStore:
+    return FeatureStore(root, KEY | key, indices, SHAPE, "float32", views)
 
 
 def shards(store: FeatureStore) -> list[Path]:
@@ -66,8 +66,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def assert_holds_the_features(inputs) -> None:
-    expected = [feature(row) for row in ROWS]
-    np.testing.assert_array_equal(inputs.evaluation(ROWS), expected)
+    expected = [feature(index) for index in INDICES]
+    np.testing.assert_array_equal(inputs.evaluation(INDICES), expected)
 
 
 # Complete or absent
@@ -77,7 +77,7 @@ def test_features_are_computed_once_and_read_from_then_on(tmp_path):
     first, second = Extractor(), Extractor()
     assert_holds_the_features(store_in(tmp_path).open(first))
     assert_holds_the_features(store_in(tmp_path).open(second))
-    assert first.asked == ROWS.tolist()
+    assert first.asked == INDICES.tolist()
     assert second.asked == []
 
 
@@ -86,24 +86,28 @@ def test_a_store_is_marked_complete_and_leaves_nothing_unfinished(tmp_path):
     store.open(Extractor())
     assert len(shards(store)) == 3
     assert {path.name for path in store.folder.iterdir()} == {
-        "complete", "key.json", *(path.name for path in shards(store)),
+        "complete",
+        "key.json",
+        *(path.name for path in shards(store)),
     }
     assert json.loads((store.folder / "key.json").read_text()).items() >= KEY.items()
 
 
 def test_rows_are_read_in_any_order(tmp_path):
     inputs = store_in(tmp_path).open(Extractor())
-    rows = np.array([20, 1, 20, 8])
-    np.testing.assert_array_equal(inputs.evaluation(rows), [feature(row) for row in rows])
+    indices = np.array([20, 1, 20, 8])
+    np.testing.assert_array_equal(inputs.evaluation(indices), [feature(index) for index in indices])
 
 
 def test_mirrored_views_are_stored_beside_the_plain_ones(tmp_path):
     inputs = store_in(tmp_path, views=2).open(Extractor(views=2))
-    rows = np.array([5, 11])
+    indices = np.array([5, 11])
     np.testing.assert_array_equal(
-        inputs.evaluation(rows, mirrored=True), [feature(row, 1) for row in rows]
+        inputs.evaluation(indices, mirrored=True), [feature(index, 1) for index in indices]
     )
-    np.testing.assert_array_equal(inputs.evaluation(rows), [feature(row, 0) for row in rows])
+    np.testing.assert_array_equal(
+        inputs.evaluation(indices), [feature(index, 0) for index in indices]
+    )
 
 
 @pytest.mark.parametrize("change", [{"weights": "other"}, {"views": 2}, {"data": "birds"}])
@@ -112,19 +116,21 @@ def test_another_key_has_another_folder(tmp_path, change):
 
 
 def test_the_same_key_has_the_same_folder_in_any_order(tmp_path):
-    same = FeatureStore(tmp_path, dict(reversed(KEY.items())), ROWS, SHAPE, "float32", 1)
+    same = FeatureStore(tmp_path, dict(reversed(KEY.items())), INDICES, SHAPE, "float32", 1)
     assert same.folder == store_in(tmp_path).folder
 
 
-@pytest.mark.parametrize("rows_a_shard", [1, 2, 3, 5])
-def test_a_shard_s_bytes_do_not_depend_on_who_made_the_others(tmp_path, monkeypatch, rows_a_shard):
-    def features_of(rows):  # of a backbone in which the pictures of a batch are not independent
-        for start in range(0, len(rows), 2):
-            part = rows[start : start + 2]
+@pytest.mark.parametrize("images_per_shard", [1, 2, 3, 5])
+def test_a_shard_s_bytes_do_not_depend_on_who_made_the_others(
+    tmp_path, monkeypatch, images_per_shard
+):
+    def features_of(indices):  # of a backbone in which the pictures of a batch are not independent
+        for start in range(0, len(indices), 2):
+            part = indices[start : start + 2]
             yield np.full((len(part), 1, *SHAPE), part.sum())
 
     monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 2)
-    monkeypatch.setattr(feature_store, "SHARD_BYTES", rows_a_shard * 12 * 4)
+    monkeypatch.setattr(feature_store, "SHARD_BYTES", images_per_shard * 12 * 4)
     store = store_in(tmp_path)
     store.open(features_of)
     made = contents(store.folder)
@@ -145,7 +151,7 @@ def test_an_interrupted_extraction_goes_on_at_the_first_missing_shard(tmp_path):
     assert not (store.folder / "complete").exists()
     rest = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(rest))
-    assert rest.asked == ROWS[3:].tolist()
+    assert rest.asked == INDICES[3:].tolist()
 
 
 def test_a_shard_that_went_away_is_made_again_alone(tmp_path):
@@ -154,7 +160,7 @@ def test_a_shard_that_went_away_is_made_again_alone(tmp_path):
     shards(store)[1].unlink()
     again = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(again))
-    assert again.asked == ROWS[3:6].tolist()
+    assert again.asked == INDICES[3:6].tolist()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_a_shard_that_ends_early_is_noticed_and_made_again_alone(tmp_path, damag
     shard.write_bytes(damage(shard.read_bytes()))
     again = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(again))
-    assert again.asked == ROWS[3:6].tolist()
+    assert again.asked == INDICES[3:6].tolist()
     assert f"{shard} is damaged" in capsys.readouterr().out
 
 
@@ -209,8 +215,11 @@ EXTRACTING_JOB = """
 def start(code: str, *arguments) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        cwd=Path(feature_store.__file__).parents[1], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+        cwd=Path(feature_store.__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -375,7 +384,7 @@ def test_a_failing_disk_leaves_whole_shards_only_and_the_next_run_goes_on(tmp_pa
     assert not list(store.folder.glob("*.part"))
     rest = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(rest))
-    assert rest.asked == ROWS[3:].tolist()
+    assert rest.asked == INDICES[3:].tolist()
 
 
 # Showing and freeing

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.fgvc_aircraft import BANNER, FgvcAircraft
 
-PICTURES = {"train": 4, "val": 2, "test": 3}
+IMAGES = {"train": 4, "val": 2, "test": 3}
 WIDTH, HEIGHT = 64, 68
 LEVELS = {
     "variant": ("variants.txt", [f"7{i:02d}-100" for i in range(99)] + ["F/A-18"]),
@@ -29,13 +29,13 @@ def make_tree(root: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 3), (30, 90, 200), np.uint8)
     pixels[-BANNER:] = (220, 20, 20)
     boxes = []
-    for number, (part, count) in enumerate(PICTURES.items()):
-        pictures = [f"{number}00000{i}" for i in range(count)]
-        for name in pictures:
+    for number, (part, count) in enumerate(IMAGES.items()):
+        images = [f"{number}00000{i}" for i in range(count)]
+        for name in images:
             Image.fromarray(pixels).save(data / "images" / f"{name}.jpg", quality=90)
             boxes.append(f"{name} 2 5 33 {HEIGHT}\n")
         for level, (_, names) in LEVELS.items():
-            lines = [f"{name} {names[-1 - i]}\n" for i, name in enumerate(pictures)]
+            lines = [f"{name} {names[-1 - i]}\n" for i, name in enumerate(images)]
             (data / f"images_{level}_{part}.txt").write_text("".join(lines))
     (data / "images_box.txt").write_text("".join(boxes))
 
@@ -93,7 +93,7 @@ def test_boxes_are_relative_to_what_remains(tmp_path):
 
 
 def test_labels_may_hold_spaces_and_slashes(tmp_path):
-    assert [row["label"] for row in examples(tmp_path, "validation")] == ["F/A-18", "798-100"]
+    assert [index["label"] for index in examples(tmp_path, "validation")] == ["F/A-18", "798-100"]
 
 
 def test_variant_is_the_default(tmp_path):

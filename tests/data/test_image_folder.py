@@ -5,52 +5,62 @@ import os
 import numpy as np
 import pytest
 
-from data.image_folder import find_pictures, read_folder
+from data.image_folder import find_images, read_folder
 from errors import UserError
 
 
 @pytest.fixture
-def flat(tmp_path, draw_pictures):
+def flat(tmp_path, draw_images):
     """root/class/picture"""
-    draw_pictures(tmp_path / "tulip", 3)
-    draw_pictures(tmp_path / "crocus", 2)
+    draw_images(tmp_path / "tulip", 3)
+    draw_images(tmp_path / "crocus", 2)
     return tmp_path
 
 
 @pytest.fixture
-def divided(tmp_path, draw_pictures):
+def divided(tmp_path, draw_images):
     """root/split/class/picture, with nothing of one class to test on"""
-    draw_pictures(tmp_path / "train" / "tulip", 3)
-    draw_pictures(tmp_path / "train" / "crocus", 2)
-    draw_pictures(tmp_path / "val" / "crocus", 1)
-    draw_pictures(tmp_path / "val" / "tulip", 2)
-    draw_pictures(tmp_path / "test" / "tulip", 1)
+    draw_images(tmp_path / "train" / "tulip", 3)
+    draw_images(tmp_path / "train" / "crocus", 2)
+    draw_images(tmp_path / "val" / "crocus", 1)
+    draw_images(tmp_path / "val" / "tulip", 2)
+    draw_images(tmp_path / "test" / "tulip", 1)
     return tmp_path
 
 
 def test_a_flat_folder_is_all_training(flat):
-    pictures, class_names, splits = read_folder(flat)
+    images, class_names, splits = read_folder(flat)
     assert class_names == ["crocus", "tulip"]
-    assert [pictures.name(i) for i in range(len(pictures))] == [
-        "crocus/0.png", "crocus/1.png", "tulip/0.png", "tulip/1.png", "tulip/2.png",
+    assert [images.name(i) for i in range(len(images))] == [
+        "crocus/0.png",
+        "crocus/1.png",
+        "tulip/0.png",
+        "tulip/1.png",
+        "tulip/2.png",
     ]
-    assert pictures.labels.tolist() == [0, 0, 1, 1, 1]
-    assert pictures.labels.dtype == np.int64
-    assert {name: rows.tolist() for name, rows in splits.items()} == {"train": [0, 1, 2, 3, 4]}
+    assert images.labels.tolist() == [0, 0, 1, 1, 1]
+    assert images.labels.dtype == np.int64
+    assert {name: indices.tolist() for name, indices in splits.items()} == {
+        "train": [0, 1, 2, 3, 4]
+    }
 
 
 def test_a_divided_folder_keeps_its_own_splits(divided):
-    pictures, class_names, splits = read_folder(divided)
+    images, class_names, splits = read_folder(divided)
     assert class_names == ["crocus", "tulip"]
-    assert {name: len(rows) for name, rows in splits.items()} == {"train": 5, "val": 3, "test": 1}
-    assert pictures.labels[splits["val"]].tolist() == [0, 1, 1]
-    assert pictures.labels[splits["test"]].tolist() == [1]
-    assert pictures.name(splits["test"][0]) == "test/tulip/0.png"
+    assert {name: len(indices) for name, indices in splits.items()} == {
+        "train": 5,
+        "val": 3,
+        "test": 1,
+    }
+    assert images.labels[splits["val"]].tolist() == [0, 1, 1]
+    assert images.labels[splits["test"]].tolist() == [1]
+    assert images.name(splits["test"][0]) == "test/tulip/0.png"
 
 
-def test_a_picture_s_bytes_are_those_of_its_file(flat):
-    pictures, _, _ = read_folder(flat)
-    assert pictures.encoded(2) == (flat / "tulip" / "0.png").read_bytes()
+def test_a_image_s_bytes_are_those_of_its_file(flat):
+    images, _, _ = read_folder(flat)
+    assert images.encoded(2) == (flat / "tulip" / "0.png").read_bytes()
 
 
 def test_hidden_files_and_other_endings_are_passed_over(flat):
@@ -58,9 +68,9 @@ def test_hidden_files_and_other_endings_are_passed_over(flat):
         (flat / "tulip" / name).write_bytes(b"no picture")
     (flat / ".cache").mkdir()
     (flat / "README.md").write_text("flowers")
-    pictures, class_names, _ = read_folder(flat)
+    images, class_names, _ = read_folder(flat)
     assert class_names == ["crocus", "tulip"]
-    assert len(pictures) == 5
+    assert len(images) == 5
 
 
 def test_endings_may_be_upper_case(flat):
@@ -68,7 +78,7 @@ def test_endings_may_be_upper_case(flat):
     assert len(read_folder(flat)[0]) == 5
 
 
-def test_the_fingerprint_of_untouched_pictures_stays(flat):
+def test_the_fingerprint_of_untouched_images_stays(flat):
     assert read_folder(flat)[0].fingerprint() == read_folder(flat)[0].fingerprint()
 
 
@@ -83,7 +93,7 @@ def test_the_fingerprint_of_untouched_pictures_stays(flat):
     ],
     ids=["added", "removed", "renamed", "other bytes", "written again"],
 )
-def test_the_fingerprint_changes_with_the_pictures(flat, change):
+def test_the_fingerprint_changes_with_the_images(flat, change):
     before = read_folder(flat)[0].fingerprint()
     change(flat)
     assert read_folder(flat)[0].fingerprint() != before
@@ -94,7 +104,7 @@ def test_a_missing_folder_is_named(tmp_path):
         read_folder(tmp_path / "nowhere")
 
 
-def test_an_empty_folder_tells_how_to_lay_pictures_out(tmp_path):
+def test_an_empty_folder_tells_how_to_lay_images_out(tmp_path):
     with pytest.raises(UserError, match=r"data\.path=.*no class folders.*put the pictures into"):
         read_folder(tmp_path)
 
@@ -111,29 +121,31 @@ def test_splits_without_training_are_refused(divided):
         read_folder(divided)
 
 
-def test_a_class_that_training_lacks_is_named(divided, draw_pictures):
-    draw_pictures(divided / "val" / "iris", 1)
+def test_a_class_that_training_lacks_is_named(divided, draw_images):
+    draw_images(divided / "val" / "iris", 1)
     with pytest.raises(UserError, match=r"/val/iris: train has no class of this name"):
         read_folder(divided)
 
 
-def test_a_picture_that_went_away_is_named(flat):
-    pictures, _, _ = read_folder(flat)
+def test_a_image_that_went_away_is_named(flat):
+    images, _, _ = read_folder(flat)
     (flat / "crocus" / "0.png").unlink()
     with pytest.raises(UserError, match=r"crocus/0\.png cannot be read: No such file"):
-        pictures.encoded(0)
+        images.encoded(0)
 
 
-def test_find_pictures_takes_a_picture_or_all_below_a_folder(divided):
+def test_find_images_takes_a_image_or_all_below_a_folder(divided):
     one = divided / "val" / "crocus" / "0.png"
-    assert find_pictures(one) == [one]
+    assert find_images(one) == [one]
     (divided / "notes.txt").write_text("no picture")
-    found = find_pictures(divided / "val")
+    found = find_images(divided / "val")
     assert [path.relative_to(divided / "val").as_posix() for path in found] == [
-        "crocus/0.png", "tulip/0.png", "tulip/1.png",
+        "crocus/0.png",
+        "tulip/0.png",
+        "tulip/1.png",
     ]
 
 
-def test_find_pictures_passes_over_hidden_files_as_training_does(flat):
+def test_find_images_passes_over_hidden_files_as_training_does(flat):
     (flat / "tulip" / "._0.png").write_bytes(b"no picture")
-    assert len(find_pictures(flat)) == 5
+    assert len(find_images(flat)) == 5

@@ -15,65 +15,67 @@ from errors import UserError
 
 CLASSES = 4
 few = settings(max_examples=12)
-row_sets = st.sets(st.integers(0, 60), min_size=1, max_size=25).map(sorted).map(np.array)
+index_sets = st.sets(st.integers(0, 60), min_size=1, max_size=25).map(sorted).map(np.array)
 sizes = st.integers(1, 9)
 seeds = st.integers(0, 2**31)
 
 
-class Told:
+class Reported:
     """Inputs whose samples tell what they were asked for: row, epoch or mirrored, seed."""
 
     shape, dtype = (3,), np.dtype(np.int64)
 
-    def evaluation(self, rows, mirrored=False):
-        return np.stack([rows, np.full(len(rows), int(mirrored)), 0 * rows], axis=-1)
+    def evaluation(self, indices, mirrored=False):
+        return np.stack([indices, np.full(len(indices), int(mirrored)), 0 * indices], axis=-1)
 
-    def training(self, rows, seed, epoch):
-        return np.stack([rows, np.full(len(rows), epoch), np.full(len(rows), seed)], axis=-1)
+    def training(self, indices, seed, epoch):
+        return np.stack(
+            [indices, np.full(len(indices), epoch), np.full(len(indices), seed)], axis=-1
+        )
 
 
-class Broken(Told):
-    def evaluation(self, rows, mirrored=False):
+class Broken(Reported):
+    def evaluation(self, indices, mirrored=False):
         raise UserError("oak/1.png cannot be decoded (it is text); mend or remove it")
 
-    def training(self, rows, seed, epoch):
-        return self.evaluation(rows)
+    def training(self, indices, seed, epoch):
+        return self.evaluation(indices)
 
 
 LABELS = np.arange(61) % CLASSES
 
 
-def batches_of(rows, size, seed, epochs, first_epoch=0) -> list[tuple[np.ndarray, np.ndarray]]:
-    stream = training_batches(Told(), LABELS, rows, CLASSES, size, seed, first_epoch)
-    return list(itertools.islice(stream.as_numpy_iterator(), epochs * steps(rows, size)))
+def batches_of(indices, size, seed, epochs, first_epoch=0) -> list[tuple[np.ndarray, np.ndarray]]:
+    stream = training_batches(Reported(), LABELS, indices, CLASSES, size, seed, first_epoch)
+    return list(itertools.islice(stream.as_numpy_iterator(), epochs * steps(indices, size)))
 
 
 @few
-@given(row_sets, sizes, seeds)
-def test_an_epoch_reads_each_row_once(rows, size, seed):
-    samples = np.concatenate([sample for sample, _ in batches_of(rows, size, seed, epochs=2)])
+@given(index_sets, sizes, seeds)
+def test_an_epoch_reads_each_row_once(indices, size, seed):
+    samples = np.concatenate([sample for sample, _ in batches_of(indices, size, seed, epochs=2)])
     for epoch, part in enumerate(np.split(samples, 2)):
-        np.testing.assert_array_equal(np.sort(part[:, 0]), rows)
+        np.testing.assert_array_equal(np.sort(part[:, 0]), indices)
         assert set(part[:, 1]) == {epoch}
         assert set(part[:, 2]) == {seed}
 
 
 @few
-@given(row_sets, sizes, seeds)
-def test_each_sample_comes_with_its_own_label(rows, size, seed):
-    for sample, label in batches_of(rows, size, seed, epochs=1):
+@given(index_sets, sizes, seeds)
+def test_each_sample_comes_with_its_own_label(indices, size, seed):
+    for sample, label in batches_of(indices, size, seed, epochs=1):
         np.testing.assert_array_equal(label, np.eye(CLASSES)[LABELS[sample[:, 0]]])
 
 
 @settings(max_examples=5)
-@given(row_sets, sizes, seeds, st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 1)]))
-def test_the_replicas_parts_of_a_batch_make_it_up(rows, size, seed, cluster):
+@given(index_sets, sizes, seeds, st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 1)]))
+def test_the_replicas_parts_of_a_batch_make_it_up(indices, size, seed, cluster):
     workers, replicas = cluster
     total = workers * replicas
-    whole = batches_of(rows, size, seed, epochs=1)
+    whole = batches_of(indices, size, seed, epochs=1)
     shares = [Share(worker * replicas, replicas, total) for worker in range(workers)]
     for share in shares:
-        stream = training_batches(Told(), LABELS, rows, CLASSES, size, seed, share=share)
+        stream = training_batches(Reported(), LABELS, indices, CLASSES, size, seed, share=share)
         parts = list(itertools.islice(stream.as_numpy_iterator(), replicas * len(whole)))
         for step, (sample, label) in enumerate(whole):
             for here in range(replicas):
@@ -84,10 +86,10 @@ def test_the_replicas_parts_of_a_batch_make_it_up(rows, size, seed, cluster):
 
 
 @few
-@given(row_sets, sizes, seeds, st.integers(1, 3))
-def test_a_stream_begun_later_goes_on_as_an_earlier_one_would(rows, size, seed, first_epoch):
-    whole = batches_of(rows, size, seed, epochs=first_epoch + 1)
-    later = batches_of(rows, size, seed, 1, first_epoch)
+@given(index_sets, sizes, seeds, st.integers(1, 3))
+def test_a_stream_begun_later_goes_on_as_an_earlier_one_would(indices, size, seed, first_epoch):
+    whole = batches_of(indices, size, seed, epochs=first_epoch + 1)
+    later = batches_of(indices, size, seed, 1, first_epoch)
     for (sample, label), (expected, expected_label) in zip(
         later, whole[-len(later) :], strict=True
     ):
@@ -108,19 +110,19 @@ def test_the_order_changes_with_seed_and_epoch_but_not_with_the_batch_size():
 
 
 @few
-@given(row_sets, sizes, st.booleans())
-def test_evaluation_reads_the_rows_once_in_their_order(rows, size, mirrored):
-    rows = rows[::-1]
-    stream = evaluation_batches(Told(), LABELS, rows, CLASSES, size, mirrored)
+@given(index_sets, sizes, st.booleans())
+def test_evaluation_reads_the_rows_once_in_their_order(indices, size, mirrored):
+    indices = indices[::-1]
+    stream = evaluation_batches(Reported(), LABELS, indices, CLASSES, size, mirrored)
     samples, labels = zip(*stream.as_numpy_iterator(), strict=True)
-    assert len(samples) == steps(rows, size)
-    np.testing.assert_array_equal(np.concatenate(samples)[:, 0], rows)
+    assert len(samples) == steps(indices, size)
+    np.testing.assert_array_equal(np.concatenate(samples)[:, 0], indices)
     assert set(np.concatenate(samples)[:, 1]) == {int(mirrored)}
-    np.testing.assert_array_equal(np.concatenate(labels), np.eye(CLASSES)[LABELS[rows]])
+    np.testing.assert_array_equal(np.concatenate(labels), np.eye(CLASSES)[LABELS[indices]])
 
 
 def test_the_batches_have_static_shapes_but_for_their_size():
-    sample, label = evaluation_batches(Told(), LABELS, np.arange(5), CLASSES, 2).element_spec
+    sample, label = evaluation_batches(Reported(), LABELS, np.arange(5), CLASSES, 2).element_spec
     assert (sample.shape.as_list(), label.shape.as_list()) == ([None, 3], [None, CLASSES])
     assert sample.dtype == tf.int64
 
@@ -130,7 +132,7 @@ def test_steps_count_the_smaller_last_batch():
 
 
 @pytest.mark.parametrize("batches", [training_batches, evaluation_batches])
-def test_an_undecodable_picture_in_a_pipeline_s_thread_is_a_user_error(batches):
+def test_an_undecodable_image_in_a_pipeline_s_thread_is_a_user_error(batches):
     stream = batches(Broken(), LABELS, np.arange(5), CLASSES, 2, 0)
     with pytest.raises(UserError) as caught, user_errors():
         next(iter(stream))
@@ -149,7 +151,7 @@ def test_other_errors_of_a_pipeline_stay_what_they_are():
 
 def test_what_was_read_is_let_go_with_its_batches():
     """A sweep's runs share a process; the descriptors of one must not stay for all the others."""
-    inputs = Told()
+    inputs = Reported()
     batches = evaluation_batches(inputs, LABELS, np.arange(5), CLASSES, 2)
     assert len(list(batches)) == 3
     kept = weakref.ref(inputs)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.splits import carve, disjoint_classes
+from data.splits import disjoint_classes, stratified_split
 from errors import UserError
 
 CLASSES = ["ant", "bee", "cat", "dog"]
@@ -20,20 +20,20 @@ def labels_of(counts: list[int]) -> np.ndarray:
     return np.random.default_rng(0).permutation(labels)
 
 
-def carved(labels, fraction, seed, rows=None):
-    rows = np.arange(len(labels)) if rows is None else rows
-    return carve(rows, labels, fraction, seed, CLASSES, "data.val_fraction")
+def carved(labels, fraction, seed, indices=None):
+    indices = np.arange(len(labels)) if indices is None else indices
+    return stratified_split(indices, labels, fraction, seed, CLASSES, "data.val_fraction")
 
 
 @given(counts, fractions, seeds)
-def test_every_picture_is_in_exactly_one_part(counts, fraction, seed):
+def test_every_image_is_in_exactly_one_part(counts, fraction, seed):
     stayed, moved = carved(labels_of(counts), fraction, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([stayed, moved])), np.arange(sum(counts)))
     assert (np.diff(stayed) > 0).all() and (np.diff(moved) > 0).all()
 
 
 @given(counts, fractions, seeds)
-def test_the_same_share_of_each_class_moves_and_at_least_one_picture(counts, fraction, seed):
+def test_the_same_share_of_each_class_moves_and_at_least_one_image(counts, fraction, seed):
     labels = labels_of(counts)
     _, moved = carved(labels, fraction, seed)
     expected = [max(1, round(fraction * count)) for count in counts]
@@ -57,9 +57,9 @@ def test_another_seed_gives_other_parts():
 @given(counts, seeds)
 def test_only_the_rows_given_are_divided(counts, seed):
     labels = labels_of(counts)
-    rows = np.sort(np.concatenate([np.flatnonzero(labels == k)[2:] for k in range(len(counts))]))
-    stayed, moved = carved(labels, 0.3, seed, rows)
-    np.testing.assert_array_equal(np.union1d(stayed, moved), rows)
+    indices = np.sort(np.concatenate([np.flatnonzero(labels == k)[2:] for k in range(len(counts))]))
+    stayed, moved = carved(labels, 0.3, seed, indices)
+    np.testing.assert_array_equal(np.union1d(stayed, moved), indices)
 
 
 def test_the_fraction_0_moves_nothing():
@@ -74,12 +74,12 @@ def test_a_fraction_out_of_range_names_its_key(fraction):
         carved(labels_of([5, 5]), fraction, 0)
 
 
-def test_a_class_with_one_picture_cannot_be_split():
+def test_a_class_with_one_image_cannot_be_split():
     with pytest.raises(UserError, match=r"'bee' has too few .*\(1 left\).*data\.val_fraction"):
         carved(np.array([0, 0, 0, 1]), 0.2, 0)
 
 
-def test_a_class_that_would_lose_all_its_pictures_cannot_be_split():
+def test_a_class_that_would_lose_all_its_images_cannot_be_split():
     with pytest.raises(UserError, match=r"'ant' has too few pictures \(2 left\)"):
         carved(np.array([0, 0, 1, 1, 1, 1]), 0.8, 0)
 

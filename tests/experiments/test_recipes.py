@@ -51,25 +51,39 @@ def made_source(builder, split, decoders=None, **_):
         for name in RECIPES
     ],
 )
-def test_a_recipe_runs(name, command, own_folder, draw_pictures, tmp_path):
-    draw_pictures(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
+def test_a_recipe_runs(name, command, own_folder, draw_images, tmp_path):
+    draw_images(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
     where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
     one_class = "task: one_class" in TEXTS[name]
-    more = [
-        f"reference.path={tmp_path / 'tfds'}", "reference.limit=2", "reference.limit_classes=3",
-        "one_class.target=0",
-    ] if one_class else []
+    more = (
+        [
+            f"reference.path={tmp_path / 'tfds'}",
+            "reference.limit=2",
+            "reference.limit_classes=3",
+            "one_class.target=0",
+        ]
+        if one_class
+        else []
+    )
     if WHOLE.get(backbone_of(name)) != name:
-        more += [f"backbone.tap={EARLY[key]}" for key in EARLY
-                 if f"/backbone: {key}\n" in TEXTS[name]]
+        more += [
+            f"backbone.tap={EARLY[key]}" for key in EARLY if f"/backbone: {key}\n" in TEXTS[name]
+        ]
     if POST_MORTEM in name:
         more.append("trainer.fine_tune_epochs=0")
     with tfds.testing.mock_data(as_data_source_fn=made_source):
         outcome = command(
-            "train.py", f"experiment={name}", "debug=limit", f"data.path={where}",
-            f"data.image_size={SIZE}", "backbone.weights=random", "data.limit=2",
-            "trainer.epochs=1", f"trainer.feature_dir={tmp_path / 'features'}",
-            f"hydra.run.dir={tmp_path / 'run'}", *more,
+            "train.py",
+            f"experiment={name}",
+            "debug=limit",
+            f"data.path={where}",
+            f"data.image_size={SIZE}",
+            "backbone.weights=random",
+            "data.limit=2",
+            "trainer.epochs=1",
+            f"trainer.feature_dir={tmp_path / 'features'}",
+            f"hydra.run.dir={tmp_path / 'run'}",
+            *more,
         )
     assert outcome.status == 0, outcome.errors
     results = json.loads((tmp_path / "run" / "metrics.json").read_text())

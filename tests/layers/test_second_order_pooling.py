@@ -354,8 +354,12 @@ def test_mixed_precision_policy():
 @pytest.mark.parametrize("kind", [None, "exact", "newton_schulz"])
 @pytest.mark.parametrize(
     ("data_format", "shape"),
-    [("channels_last", (None, None, 4)), ("channels_first", (4, None, None)),
-     ("channels_first", (4, 3, 5)), ("channels_first", (4, 2))],
+    [
+        ("channels_last", (None, None, 4)),
+        ("channels_first", (4, None, None)),
+        ("channels_first", (4, 3, 5)),
+        ("channels_first", (4, 2)),
+    ],
 )
 def test_it_is_trained_whatever_is_unknown(data_format, shape, kind, triangular):
     """The batch always is: seven samples in batches of three."""
@@ -364,8 +368,10 @@ def test_it_is_trained_whatever_is_unknown(data_format, shape, kind, triangular)
         root=kind, triangular=triangular, data_format=data_format, name="pooling"
     )
     scale = keras.layers.Rescaling(0.5)(inputs)
-    trained = keras.layers.Dense(4, use_bias=False) if data_format == "channels_last" else (
-        keras.layers.PReLU(shared_axes=list(range(2, len(shape) + 1)))
+    trained = (
+        keras.layers.Dense(4, use_bias=False)
+        if data_format == "channels_last"
+        else (keras.layers.PReLU(shared_axes=list(range(2, len(shape) + 1))))
     )
     pooled = keras.layers.Flatten()(layer(trained(scale)))
     model = keras.Model(inputs, keras.layers.Dense(1)(pooled))

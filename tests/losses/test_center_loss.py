@@ -100,9 +100,7 @@ def test_the_gradient_is_that_of_fixed_centers():
     layer = CenterLoss(3)
     layer(x, labels, training=True)
     before = centers_of(layer)
-    _, gradient = value_and_gradient(
-        lambda x: layer(x, labels), x, np.full(12, 1 / 12, "float32")
-    )
+    _, gradient = value_and_gradient(lambda x: layer(x, labels), x, np.full(12, 1 / 12, "float32"))
     np.testing.assert_allclose(gradient, (x - before[labels]) / 12, rtol=1e-4, atol=1e-7)
     if ON_TENSORFLOW:  # JAX changes state through stateless_call only
         _, training = value_and_gradient(
@@ -128,9 +126,7 @@ def test_evaluation_leaves_the_centers_alone():
 
 def with_center_loss(accumulation_steps=None):
     x, labels = keras.Input((4,)), keras.Input((), dtype="int32")
-    layer = CenterLoss(
-        3, "facenet", 0.9, accumulation_steps=accumulation_steps, name="center_loss"
-    )
+    layer = CenterLoss(3, "facenet", 0.9, accumulation_steps=accumulation_steps, name="center_loss")
     return keras.Model([x, labels], layer(x, labels))
 
 
@@ -159,8 +155,12 @@ def test_centers_are_saved_and_restored(tmp_path, kind, accumulation_steps):
 
 def test_config_round_trip():
     options = {
-        "num_classes": 3, "rule": "facenet", "alpha": 0.9, "normalization": "half_sum",
-        "accumulation_steps": 2, "name": "mine",
+        "num_classes": 3,
+        "rule": "facenet",
+        "alpha": 0.9,
+        "normalization": "half_sum",
+        "accumulation_steps": 2,
+        "name": "mine",
     }
     again = keras.layers.deserialize(keras.layers.serialize(CenterLoss(**options)))
     assert type(again) is CenterLoss
@@ -180,7 +180,7 @@ def test_accumulated_batches_move_the_centers_as_one_large_batch(rule):
         np.testing.assert_allclose(centers_of(parts), centers_of(whole), rtol=1e-5, atol=1e-6)
 
 
-def test_what_was_gathered_can_be_forgotten():
+def test_what_was_accumulated_can_be_forgotten():
     x, labels = made()
     layer = CenterLoss(3, accumulation_steps=2)
     layer(x, labels, training=True)
@@ -235,7 +235,7 @@ def test_two_replicas_move_the_centers_as_one():
 # Warnings, precision, graphs, mistakes
 
 
-def test_unstable_settings_of_facenet_s_rule_are_told():
+def test_unstable_settings_of_facenet_s_rule_are_reported():
     with pytest.warns(UserWarning, match="unstable as soon as a class has 4 samples"):
         CenterLoss(3, "facenet", 0.5)
     with warnings.catch_warnings():
@@ -318,7 +318,7 @@ def test_it_moves_in_fit_on_any_backend():
         ({"accumulation_steps": 1}, "at least 2"),
     ],
 )
-def test_a_mistake_is_told(options, message):
+def test_a_mistake_is_reported(options, message):
     with pytest.raises(ValueError, match=message):
         CenterLoss(3, **options)
 

@@ -63,9 +63,7 @@ def test_gradient_by_finite_differences():
     x, direction = np.random.default_rng(1).normal(size=(2, 6, 5))
     function = lambda x: CompactnessLoss().call(None, x)  # noqa: E731
     _, gradient = value_and_gradient(function, x, np.full(6, 1 / 6))
-    ahead, behind = (
-        np.mean(np.asarray(function(x + sign * 1e-6 * direction))) for sign in (1, -1)
-    )
+    ahead, behind = (np.mean(np.asarray(function(x + sign * 1e-6 * direction))) for sign in (1, -1))
     np.testing.assert_allclose(np.sum(gradient * direction), (ahead - behind) / 2e-6, rtol=1e-6)
 
 

@@ -341,7 +341,8 @@ def test_it_trains_a_model_with_batches_of_any_size(kind, policy):
 
 
 @pytest.mark.parametrize(
-    "class_size", [4, pytest.param(2048, marks=pytest.mark.slow)]  # few positives, and many
+    "class_size",
+    [4, pytest.param(2048, marks=pytest.mark.slow)],  # few positives, and many
 )
 def test_a_batch_of_4096_trains(class_size):
     """A mask of all triplets alone would take 64 GiB."""
@@ -388,7 +389,9 @@ def test_a_function_may_give_negative_distances(kind, degenerate):
             LOSSES[kind](
                 distance_metric=lambda x, least=least: least - x @ keras.ops.transpose(x),
                 degenerate=degenerate,
-            ), LABELS, x,
+            ),
+            LABELS,
+            x,
         )
         for least in (0.0, 100.0)
     )

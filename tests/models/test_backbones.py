@@ -13,7 +13,12 @@ from models.preprocessing import Preprocessing
 
 # One of each family is built in every run of the tests, its larger sisters in slow ones.
 LARGE = {
-    "vgg19", "resnet101", "resnet152", "resnet101_v2", "resnet152_v2", "densenet201",
+    "vgg19",
+    "resnet101",
+    "resnet152",
+    "resnet101_v2",
+    "resnet152_v2",
+    "densenet201",
     "efficientnet_v2_s",
 }
 EACH = [
@@ -28,13 +33,11 @@ def vgg16(tap: str = "block1_conv1", **options) -> keras.Model:
 
 def mobilenet(**options) -> keras.Model:
     tap = "block_1_project_BN"
-    config = BackboneConfig(
-        **{"name": "mobilenet_v2", "weights": "random", "tap": tap, **options}
-    )
+    config = BackboneConfig(**{"name": "mobilenet_v2", "weights": "random", "tap": tap, **options})
     return build_backbone(config, 32)
 
 
-def pictures(count: int = 2, size: int = 32) -> np.ndarray:
+def images(count: int = 2, size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.float32)
 
 
@@ -50,10 +53,10 @@ def array_of(backbone: keras.Model, layer: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_every_architecture_turns_pictures_into_a_feature_map(name):
+def test_every_architecture_turns_images_into_a_feature_map(name):
     backbone = build_backbone(BackboneConfig(name=name, weights="random"), 64)
     assert backbone.output.shape[:3] == (None, 2, 2)
-    maps = backbone(pictures(1, 64)).numpy()
+    maps = backbone(images(1, 64)).numpy()
     assert maps.shape == (1, 2, 2, backbone.output.shape[3])
     assert np.isfinite(maps).all() and maps.std() > 0
 
@@ -62,19 +65,20 @@ def test_the_tap_is_the_last_layer_that_is_kept():
     assert vgg16("block1_conv2").output.shape == (None, 32, 32, 64)
     assert vgg16("block2_pool").output.shape == (None, 8, 8, 128)
     assert [weight.path for weight in vgg16("block1_conv1").weights] == [
-        "block1_conv1/kernel", "block1_conv1/bias",
+        "block1_conv1/kernel",
+        "block1_conv1/bias",
     ]
 
 
-def test_the_map_is_that_of_the_tapped_layer_on_preprocessed_pictures():
+def test_the_map_is_that_of_the_tapped_layer_on_preprocessed_images():
     backbone = vgg16("block1_conv1")
     kernel, bias = inner(backbone, "block1_conv1").get_weights()
-    pixels = np.asarray(Preprocessing("caffe")(pictures(1)), np.float64)[0]
+    pixels = np.asarray(Preprocessing("caffe")(images(1)), np.float64)[0]
     padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)))
     expected = bias + sum(
         padded[i : i + 32, j : j + 32] @ kernel[i, j] for i in range(3) for j in range(3)
     )
-    found = backbone(pictures(1)).numpy()[0]
+    found = backbone(images(1)).numpy()[0]
     np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-2)
 
 
@@ -92,7 +96,7 @@ def test_an_unknown_backbone_lists_the_known():
         build_backbone(BackboneConfig(name="vgg61"), 32)
 
 
-def test_pictures_too_small_for_the_backbone_are_an_error_of_the_configuration():
+def test_images_too_small_for_the_backbone_are_an_error_of_the_configuration():
     with pytest.raises(UserError, match=r"backbone\.name=vgg16: .*32"):
         build_backbone(BackboneConfig(name="vgg16", weights="random"), 16)
 
@@ -126,7 +130,7 @@ def unfrozen() -> keras.Model:
 
 def test_batch_norm_uses_its_stored_statistics_even_when_it_is_fine_tuned(unfrozen):
     np.testing.assert_array_equal(
-        unfrozen(pictures(), training=True), unfrozen(pictures(), training=False)
+        unfrozen(images(), training=True), unfrozen(images(), training=False)
     )
 
 
@@ -135,7 +139,7 @@ def test_fine_tuning_changes_the_kernels_but_never_batch_norm_s_statistics(unfro
     kernels = [weight.numpy() for weight in unfrozen.trainable_weights]
     assert len(statistics) == 2 * 6  # mean and variance of six batch norms
     unfrozen.compile("sgd", "mse")
-    unfrozen.fit(pictures(), np.zeros((2, *unfrozen.output.shape[1:])), verbose=0)
+    unfrozen.fit(images(), np.zeros((2, *unfrozen.output.shape[1:])), verbose=0)
     for before, after in zip(kernels, unfrozen.trainable_weights, strict=True):
         if after.path.endswith("kernel"):
             assert (after.numpy() != before).any(), after.path
@@ -200,16 +204,12 @@ def write_layers(path, layers: dict[str, list[np.ndarray]]) -> str:
 
 def block1(seed: int = 5) -> dict[str, list[np.ndarray]]:
     source = vgg16("block1_conv2", seed=seed)
-    return {
-        name: inner(source, name).get_weights() for name in ("block1_conv1", "block1_conv2")
-    }
+    return {name: inner(source, name).get_weights() for name in ("block1_conv1", "block1_conv2")}
 
 
 @pytest.fixture(scope="module")
 def whole_mobilenet() -> keras.Model:
-    model = keras.applications.MobileNetV2(
-        include_top=False, weights=None, input_shape=(32, 32, 3)
-    )
+    model = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
     random = np.random.default_rng(3)
     for weight in model.weights:
         weight.assign(random.uniform(0.5, 1.5, weight.shape))
@@ -229,7 +229,7 @@ def test_a_file_that_covers_the_tap_is_enough(tmp_path):
     for tap in ("block1_conv1", "block1_conv2"):
         found, expected = vgg16(tap, weights=file), vgg16(tap, seed=5)
         assert weights_digest(found) == weights_digest(expected)
-        np.testing.assert_array_equal(found(pictures()), expected(pictures()))
+        np.testing.assert_array_equal(found(images()), expected(images()))
 
 
 def test_a_layer_that_the_file_lacks_is_named(tmp_path):
@@ -309,6 +309,6 @@ def test_mobilenet_s_published_weights_are_loaded(shared):
 @pytest.mark.shared
 def test_vgg16_s_first_blocks_serve_taps_up_to_block_3_and_name_what_is_missing_above(shared):
     backbone = vgg16("block3_conv3", weights=str(shared / VGG16_FILE))
-    assert np.isfinite(backbone(pictures())).all()
+    assert np.isfinite(backbone(images())).all()
     with pytest.raises(UserError, match="layer block4_conv1 is needed but not in the file"):
         vgg16("block4_conv1", weights=str(shared / VGG16_FILE))

@@ -11,7 +11,7 @@ CLASSES = 3
 SMALL = ("data.image_size=32", "backbone.tap=block1_conv1")
 
 
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
 
 
@@ -44,11 +44,11 @@ def test_the_parts_fit_together(classifier):
 
 
 def test_the_whole_is_its_parts_one_after_the_other(classifier):
-    maps = classifier.backbone(pictures())
+    maps = classifier.backbone(images())
     logits = classifier.linear(classifier.descriptor(maps)).numpy()
     np.testing.assert_allclose(classifier.head(maps), logits, atol=1e-5)
-    np.testing.assert_allclose(classifier.from_pictures(pictures()), logits, atol=1e-5)
-    np.testing.assert_allclose(classifier.complete(pictures()), softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(classifier.from_images(images()), logits, atol=1e-5)
+    np.testing.assert_allclose(classifier.complete(images()), softmax(logits), atol=1e-5)
 
 
 def test_probabilities_sum_to_one_and_share_the_weights(classifier):
@@ -62,18 +62,18 @@ def test_probabilities_sum_to_one_and_share_the_weights(classifier):
 
 def test_training_one_part_changes_the_whole(build):
     classifier = build("head=average")
-    before = classifier.complete(pictures()).numpy()
+    before = classifier.complete(images()).numpy()
     layer = classifier.linear.get_layer("classifier")
     layer.set_weights([layer.get_weights()[0], np.array([99.0, 0, 0])])
-    after = classifier.complete(pictures()).numpy()
+    after = classifier.complete(images()).numpy()
     assert (after[:, 0] > before[:, 0]).all() and (after[:, 0] > 0.9).all()
 
 
 def test_only_the_linear_classifier_is_trained_until_the_backbone_is_unfrozen(build):
     classifier = build("head=average")
-    assert len(classifier.from_pictures.trainable_weights) == 2
+    assert len(classifier.from_images.trainable_weights) == 2
     classifier.backbone.trainable = True
-    assert len(classifier.from_pictures.trainable_weights) == 4
+    assert len(classifier.from_images.trainable_weights) == 4
 
 
 @pytest.mark.parametrize("head", ["average", "improved_bilinear", "isqrt_cov", "compact_bilinear"])
@@ -82,7 +82,7 @@ def test_a_saved_classifier_gives_the_same_probabilities(build, tmp_path, head):
     classifier.complete.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(
-        loaded.predict(pictures(), verbose=0), classifier.complete(pictures()), atol=1e-5
+        loaded.predict(images(), verbose=0), classifier.complete(images()), atol=1e-5
     )
 
 
@@ -108,8 +108,8 @@ def test_only_the_backbone_runs_at_half_precision(build, half_precision):
     assert keras.backend.standardize_dtype(classifier.backbone.output.dtype) == "bfloat16"
     assert keras.backend.standardize_dtype(classifier.descriptor.output.dtype) == "float32"
     assert keras.config.dtype_policy().name == "mixed_bfloat16"  # as it was
-    assert keras.backend.standardize_dtype(classifier.from_pictures.output.dtype) == "float32"
-    found = classifier.complete(pictures()).numpy()
+    assert keras.backend.standardize_dtype(classifier.from_images.output.dtype) == "float32"
+    found = classifier.complete(images()).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 

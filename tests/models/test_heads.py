@@ -112,7 +112,7 @@ def test_a_named_head_is_its_paper_s_formula(head, shape, head_config):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_each_picture_is_described_by_itself(head, head_config):
+def test_each_image_is_described_by_itself(head, head_config):
     features = maps()
     config = head_config(head)
     descriptor = build_descriptor(config, features.shape[1:], SEED)

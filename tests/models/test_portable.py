@@ -20,8 +20,13 @@ def relative_error(found, wanted) -> float:
 
 
 @given(
-    st.integers(1, 6), st.integers(1, 6), st.integers(1, 20), st.sampled_from([1e-4, 1.0, 1e4]),
-    st.booleans(), st.sampled_from(["exact", "newton_schulz"]), st.integers(0, 99),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(1, 20),
+    st.sampled_from([1e-4, 1.0, 1e4]),
+    st.booleans(),
+    st.sampled_from(["exact", "newton_schulz"]),
+    st.integers(0, 99),
 )
 def test_a_root_by_products_is_the_layers_own(height, width, channels, scale, centered, root, seed):
     maps = scale * np.random.default_rng(seed).normal(size=(3, height, width, channels))
@@ -48,19 +53,19 @@ def test_a_zero_map_stays_zero():
 
 def complete(descriptor: keras.Model) -> keras.Model:
     """Pictures to probabilities, nested and wrapped as a run's model is."""
-    pictures = keras.Input((10, 10, 3))
+    images = keras.Input((10, 10, 3))
     convolution = keras.Sequential([keras.Input((10, 10, 3)), keras.layers.Conv2D(6, 3)])
-    maps = InferenceMode(convolution)(pictures)
+    maps = InferenceMode(convolution)(images)
     logits = keras.layers.Dense(3)(descriptor(maps))
-    return keras.Model(pictures, keras.layers.Softmax()(logits))
+    return keras.Model(images, keras.layers.Softmax()(logits))
 
 
 def test_a_model_is_rebuilt_around_its_own_weights(make_config):
     config = make_config("head=improved_bilinear").head
     model = complete(build_descriptor(config, (8, 8, 6), 0))
-    pictures = np.random.default_rng(0).uniform(0, 255, (4, 10, 10, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 10, 10, 3)).astype(np.float32)
     rebuilt = portable(model)
-    np.testing.assert_allclose(rebuilt(pictures), model(pictures), atol=1e-4)
+    np.testing.assert_allclose(rebuilt(images), model(images), atol=1e-4)
     assert {id(weight) for weight in rebuilt.weights} == {id(weight) for weight in model.weights}
 
 

@@ -18,15 +18,15 @@ def test_metrics_log_appends_a_line_an_epoch(tmp_path):
         log.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
         for epoch in epochs:
             log.on_epoch_end(epoch, {"loss": np.float32(0.25), "val_accuracy": 1})
-    figures = {"loss": 0.25, "val_accuracy": 1.0, "learning_rate": 0.5}
+    metrics = {"loss": 0.25, "val_accuracy": 1.0, "learning_rate": 0.5}
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"stage": "head", "epoch": 1, **figures},
-        {"stage": "head", "epoch": 2, **figures},
-        {"stage": "fine_tune", "epoch": 3, **figures},
+        {"stage": "head", "epoch": 1, **metrics},
+        {"stage": "head", "epoch": 2, **metrics},
+        {"stage": "fine_tune", "epoch": 3, **metrics},
     ]
 
 
-def test_a_full_disk_is_told_with_what_to_do(tmp_path):
+def test_a_full_disk_is_reported_with_what_to_do(tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     log = MetricsLog(tmp_path / "metrics.jsonl", "head")
     log.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
@@ -69,6 +69,11 @@ def test_fit_stops_at_the_first_such_step(tmp_path):
     x[3] = np.nan
     with pytest.raises(UserError, match="the loss became nan in epoch 1, step 4 of stage 'head'"):
         model.fit(
-            x, np.ones(6), batch_size=1, shuffle=False, epochs=3, verbose=0,
+            x,
+            np.ones(6),
+            batch_size=1,
+            shuffle=False,
+            epochs=3,
+            verbose=0,
             callbacks=[StopOnDivergence("head", tmp_path / "none.weights.h5")],
         )

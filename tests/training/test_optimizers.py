@@ -45,11 +45,11 @@ def test_gradients_accumulate_over_batches():
         ("adamw", lambda decay: keras.optimizers.AdamW(RATE, weight_decay=decay), {}),
     ],
 )
-@pytest.mark.parametrize("faster", [False, True])
-def test_with_factor_1_it_is_keras_own_optimizer(name, plain, options, faster):
+@pytest.mark.parametrize("fast_variables", [False, True])
+def test_with_factor_1_it_is_keras_own_optimizer(name, plain, options, fast_variables):
     ours, theirs = two_variables(), two_variables()
     options = config(name, momentum=0.8, classifier_factor=1.0)
-    optimizer = build_optimizer(options, RATE, ours[1:] if faster else None)
+    optimizer = build_optimizer(options, RATE, ours[1:] if fast_variables else None)
     np.testing.assert_array_equal(moved(optimizer, ours), moved(plain(1e-3), theirs))
 
 

@@ -11,7 +11,7 @@ from conf.schema import Precision
 from data.datasets import open_dataset
 from data.feature_store import stores
 from training import precision
-from training.precision import settle_precision
+from training.precision import resolve_precision
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def float32_again():
 
 
 @pytest.fixture
-def settle(folder_config, picture_folder, tmp_path):
+def settle(folder_config, image_folder_path, tmp_path):
     """The precision that a run in `tmp_path` settles on."""
 
     def run(*overrides: str) -> Precision:
-        config = folder_config(picture_folder, "data.image_size=32", *overrides)
+        config = folder_config(image_folder_path, "data.image_size=32", *overrides)
         dataset = open_dataset(config.data, config.seed)
-        settled = settle_precision(config, dataset, tmp_path)
+        settled = resolve_precision(config, dataset, tmp_path)
         trainer = dataclasses.replace(settled.trainer, precision=config.trainer.precision)
         assert dataclasses.replace(settled, trainer=trainer) == config  # nothing else changes
         return settled.trainer.precision
@@ -41,7 +41,7 @@ def timed(monkeypatch):
 
     def seem(bfloat16: float):
         seconds = iter([1.0, bfloat16] * precision.ROUNDS)
-        monkeypatch.setattr(precision, "_seconds", lambda forward, pictures: next(seconds))
+        monkeypatch.setattr(precision, "_seconds", lambda forward, images: next(seconds))
 
     return seem
 
@@ -52,11 +52,11 @@ def test_a_given_precision_is_not_measured(settle, monkeypatch, name):
     assert settle(f"trainer.precision={name}").value == name
 
 
-def test_the_faster_one_is_taken_and_told(settle, timed, capsys):
+def test_the_faster_one_is_taken_and_reported(settle, timed, capsys):
     timed(0.25)
     assert settle("trainer.precision=auto") is Precision.mixed_bfloat16
-    told = capsys.readouterr().out
-    assert "trainer.precision=auto: mixed_bfloat16" in told and "4.0 times as fast" in told
+    reported = capsys.readouterr().out
+    assert "trainer.precision=auto: mixed_bfloat16" in reported and "4.0 times as fast" in reported
 
 
 @pytest.mark.parametrize("bfloat16", [2.0, 0.95])
@@ -98,8 +98,8 @@ def test_the_choice_is_part_of_the_store_s_key_and_the_head_stays_in_float32(
     policies = {layer.name: layer.dtype_policy.name for layer in _flat(model)}
     assert policies["block1_conv2"] == "mixed_bfloat16"
     assert policies["second_order"] == policies["classifier"] == "float32"
-    pictures = np.zeros((1, 32, 32, 3), np.float32)
-    assert model(pictures).dtype == "float32"
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    assert model(images).dtype == "float32"
 
 
 def _flat(layer) -> list:

@@ -16,7 +16,11 @@ def config(schedule: str, **options) -> OptimizerConfig:
 
 
 def rates(
-    options: OptimizerConfig, steps: int, epochs: int, losses=None, first_epoch: int = 0,
+    options: OptimizerConfig,
+    steps: int,
+    epochs: int,
+    losses=None,
+    first_epoch: int = 0,
     watched: str = "val_loss",
 ) -> list[float]:
     """The learning rate of every step of a stage whose epochs end with `losses`."""

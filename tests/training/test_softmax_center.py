@@ -25,25 +25,31 @@ def network() -> keras.Model:
     return keras.Model(vector, [logits, embedding])
 
 
-def fitted(weight=0.1, steps=None, batch_size=8, epochs=2, **options):
+def training_model(weight=0.1, steps=None, batch_size=8, epochs=2, **options):
     """A trained model, its network and its history."""
     center_loss = CenterLoss(3, accumulation_steps=steps, **options)
     center_loss.build((None, 4))
     model = SoftmaxCenterModel(network(), center_loss, weight)
     objective = classification_objective(LossConfig(), 3)
     model.compile(
-        keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps), objective.loss,
+        keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps),
+        objective.loss,
         metrics=list(objective.metrics),
     )
     history = model.fit(
-        X, ONE_HOT, validation_data=(X, ONE_HOT), batch_size=batch_size, epochs=epochs,
-        shuffle=False, verbose=0,
+        X,
+        ONE_HOT,
+        validation_data=(X, ONE_HOT),
+        batch_size=batch_size,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
     )
     return model, history.history
 
 
 def test_the_loss_is_the_weighted_sum_and_both_terms_have_curves():
-    _, curves = fitted(weight=0.1, batch_size=7, epochs=3)  # the last batch is smaller
+    _, curves = training_model(weight=0.1, batch_size=7, epochs=3)  # the last batch is smaller
     for split in ("", "val_"):
         total, softmax, center = (
             np.array(curves[split + name]) for name in ("loss", "softmax_loss", "center_loss")
@@ -53,7 +59,7 @@ def test_the_loss_is_the_weighted_sum_and_both_terms_have_curves():
 
 
 def test_the_terms_are_those_of_the_embeddings_and_logits():
-    model, _ = fitted()
+    model, _ = training_model()
     logits, embeddings = model.network.predict(X, verbose=0)
     found = model.evaluate(X, ONE_HOT, verbose=0, return_dict=True)
     distances = np.sum((embeddings - model.center_loss.centers.numpy()[LABELS]) ** 2, axis=1)
@@ -62,26 +68,26 @@ def test_the_terms_are_those_of_the_embeddings_and_logits():
 
 
 def test_evaluation_leaves_the_centers_alone():
-    model, _ = fitted()
+    model, _ = training_model()
     before = model.center_loss.centers.numpy()
     model.evaluate(X, ONE_HOT, verbose=0)
     np.testing.assert_array_equal(model.center_loss.centers.numpy(), before)
 
 
 def test_its_weight_pulls_embeddings_together():
-    ends = [fitted(weight=weight, epochs=8)[1]["center_loss"][-1] for weight in (0.0, 1.0)]
+    ends = [training_model(weight=weight, epochs=8)[1]["center_loss"][-1] for weight in (0.0, 1.0)]
     assert ends[1] < 0.7 * ends[0]
 
 
 @pytest.mark.parametrize("rule", ["wen", "facenet"])
 def test_batches_of_one_sample_train_on(rule):
-    model, curves = fitted(batch_size=1, rule=rule)
+    model, curves = training_model(batch_size=1, rule=rule)
     assert np.isfinite(curves["loss"] + curves["val_loss"]).all()
     assert np.isfinite(model.center_loss.centers.numpy()).all()
 
 
 def test_accumulated_batches_are_one_large_batch():
-    whole, parts = fitted()[0], fitted(steps=2, batch_size=4)[0]
+    whole, parts = training_model()[0], training_model(steps=2, batch_size=4)[0]
     np.testing.assert_allclose(
         parts.center_loss.centers.numpy(), whole.center_loss.centers.numpy(), rtol=1e-4, atol=1e-6
     )
@@ -94,8 +100,12 @@ def test_accumulated_batches_are_one_large_batch():
 
 JOINT = ("loss=softmax_center", "head.embedding=4", "loss.center_weight=0.1", "optimizer=adamw")
 BOTH_STAGES = (
-    *JOINT, "trainer.fine_tune_epochs=2", "trainer.checkpoint_seconds=0",
-    "optimizer.accumulation_steps=2", "trainer.batch_size=4", "trainer.fine_tune_batch_size=4",
+    *JOINT,
+    "trainer.fine_tune_epochs=2",
+    "trainer.checkpoint_seconds=0",
+    "optimizer.accumulation_steps=2",
+    "trainer.batch_size=4",
+    "trainer.fine_tune_batch_size=4",
 )
 
 
@@ -164,11 +174,13 @@ def test_fine_tuning_goes_on_with_the_centers_of_the_chosen_epoch(train, monkeyp
     assert np.abs(began[1]).max() > 0
 
 
-def test_what_it_needs_is_told(train):
-    for number, (overrides, told) in enumerate([
-        (("loss=softmax_center",), "head.embedding"),
-        ((*JOINT, "solver=svm"), "solver=sgd"),
-        ((*JOINT, "loss.center_alpha=2"), "loss.center_alpha=2"),
-    ]):
+def test_what_it_needs_is_reported(train):
+    for number, (overrides, reported) in enumerate(
+        [
+            (("loss=softmax_center",), "head.embedding"),
+            ((*JOINT, "solver=svm"), "solver=sgd"),
+            ((*JOINT, "loss.center_alpha=2"), "loss.center_alpha=2"),
+        ]
+    ):
         outcome, _ = train(*overrides, name=f"run{number}")
-        assert outcome.status == 2 and told in outcome.error
+        assert outcome.status == 2 and reported in outcome.error

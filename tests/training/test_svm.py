@@ -14,9 +14,9 @@ from training.standardization import standardize
 from training.svm import C, fit_svm
 
 CLASSES = ["ant", "bee", "cat"]
-ROWS = np.arange(3, 33)  # of which some are left out, as with a limit
+INDICES = np.arange(3, 33)  # of which some are left out, as with a limit
 LABELS = np.arange(40) % 3
-TRAIN = ROWS[:18]
+TRAIN = INDICES[:18]
 
 
 class Labelled:
@@ -25,15 +25,15 @@ class Labelled:
     labels = LABELS
 
 
-DATASET = Dataset("made", Labelled(), CLASSES, {"train": TRAIN, "test": ROWS[18:]}, "")
+DATASET = Dataset("made", Labelled(), CLASSES, {"train": TRAIN, "test": INDICES[18:]}, "")
 
 
 def vectors(dimensions: int, seed: int = 0) -> MemoryInputs:
     """Two views of overlapping classes."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 1, (3, dimensions))[LABELS[ROWS]]
-    array = 2 + centres + rng.normal(0, 1.5, (2, len(ROWS), dimensions))
-    return MemoryInputs(ROWS, array.astype(np.float32))
+    centres = rng.normal(0, 1, (3, dimensions))[LABELS[INDICES]]
+    array = 2 + centres + rng.normal(0, 1.5, (2, len(INDICES), dimensions))
+    return MemoryInputs(INDICES, array.astype(np.float32))
 
 
 def linear(inputs: MemoryInputs, standardized: bool = False) -> keras.Model:
@@ -79,9 +79,9 @@ def test_decision_values_are_those_of_the_primal_problem(dimensions, mirror):
     views = (0, 1) if mirror else (0,)
     samples = np.concatenate([inputs.evaluation(TRAIN, bool(view)) for view in views])
     expected = primal_decisions(
-        samples.astype(np.float64), np.tile(LABELS[TRAIN], len(views)), inputs.evaluation(ROWS)
+        samples.astype(np.float64), np.tile(LABELS[TRAIN], len(views)), inputs.evaluation(INDICES)
     )
-    decisions = model.predict(inputs.evaluation(ROWS), verbose=0)
+    decisions = model.predict(inputs.evaluation(INDICES), verbose=0)
     np.testing.assert_allclose(decisions, expected, rtol=2e-3, atol=5e-3)
 
 
@@ -92,9 +92,9 @@ def test_it_learns_what_the_last_layer_sees():
     samples = inputs.evaluation(TRAIN).astype(np.float64)
     centred = samples - samples.mean(axis=0)
     scale = np.sqrt(np.mean(np.sum(centred**2, axis=1)))
-    asked = (inputs.evaluation(ROWS) - samples.mean(axis=0)) / scale
+    asked = (inputs.evaluation(INDICES) - samples.mean(axis=0)) / scale
     expected = primal_decisions(centred / scale, LABELS[TRAIN], asked)
-    decisions = model.predict(inputs.evaluation(ROWS), verbose=0)
+    decisions = model.predict(inputs.evaluation(INDICES), verbose=0)
     np.testing.assert_allclose(decisions, expected, rtol=2e-3, atol=5e-3)
 
 
@@ -125,19 +125,19 @@ def test_a_run_reports_and_its_saved_model_agrees(train, command):
 def test_fine_tuning_goes_on_from_it(train):
     outcome, folder = train("solver=svm", "trainer.fine_tune_epochs=1")
     assert outcome.status == 0, outcome.errors
-    assert set(json.loads((folder / "metrics.json").read_text())["stages"]) == {
-        "head", "fine_tune"
-    }
+    assert set(json.loads((folder / "metrics.json").read_text())["stages"]) == {"head", "fine_tune"}
 
 
 @pytest.mark.parametrize(
     "override",
     [
-        "trainer.feature_store=false", "head.reduction=8", "head.embedding=8",
+        "trainer.feature_store=false",
+        "head.reduction=8",
+        "head.embedding=8",
         "trainer.descriptor_gib=1e-6",
     ],
 )
-def test_what_it_cannot_work_with_is_told(train, override):
+def test_what_it_cannot_work_with_is_reported(train, override):
     outcome, _ = train("solver=svm", override)
     assert outcome.status != 0
     assert "solver=svm" in outcome.error and override.split("=")[0] in outcome.error

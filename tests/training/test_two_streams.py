@@ -12,16 +12,16 @@ from training.two_streams import Stream
 
 def numbered(count: int) -> MemoryInputs:
     """Samples that are their own numbers."""
-    rows = np.arange(count)
-    return MemoryInputs(rows, rows[None, :, None].astype(np.float32))
+    indices = np.arange(count)
+    return MemoryInputs(indices, indices[None, :, None].astype(np.float32))
 
 
 def streams(members: int, batch_size: int, first_epoch: int = 0, steps: int = 3):
     inputs, labels = numbered(12), np.arange(12) % 4
     batches = training_batches(inputs, labels, np.arange(12), 4, 4, 0, first_epoch)
-    rows = np.arange(100, 100 + members)
-    own = MemoryInputs(rows, rows[None, :, None].astype(np.float32))
-    return Stream(own, np.zeros(100 + members, np.int64), rows).beside(
+    indices = np.arange(100, 100 + members)
+    own = MemoryInputs(indices, indices[None, :, None].astype(np.float32))
+    return Stream(own, np.zeros(100 + members, np.int64), indices).beside(
         batches, steps, batch_size, 0, first_epoch
     )
 
@@ -29,14 +29,14 @@ def streams(members: int, batch_size: int, first_epoch: int = 0, steps: int = 3)
 @settings(max_examples=8)
 @given(st.integers(2, 9), st.integers(2, 6))
 def test_own_batches_are_whole_and_their_samples_differ(members, batch_size):
-    for (first, second), (label, _) in streams(members, batch_size).take(5):
+    for (first, second_stream), (label, _) in streams(members, batch_size).take(5):
         assert first.shape[0] == label.shape[0] == 4
-        own = second.numpy().ravel()
+        own = second_stream.numpy().ravel()
         assert len(set(own)) == len(own) == min(batch_size, members) >= 2
 
 
 def test_all_of_the_second_stream_is_read():
-    read = [second.numpy().ravel() for (_, second), _ in streams(7, 3).take(12)]
+    read = [second_stream.numpy().ravel() for (_, second_stream), _ in streams(7, 3).take(12)]
     assert set(np.concatenate(read)) == set(range(100, 107))
 
 

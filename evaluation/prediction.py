@@ -1,0 +1,53 @@
+"""Outputs of a model on the images of a split."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from data.datasets import Dataset
+from data.inputs import Inputs
+from data.pipeline import evaluation_batches, user_errors
+
+
+def predict_split(
+    model: keras.Model,
+    inputs: Inputs,
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    average_mirror: bool,
+) -> np.ndarray:
+    """What `model` makes of a split's pictures; see `predict_rows`."""
+    indices = dataset.splits[split]
+    return predict_indices(model, inputs, dataset, indices, batch_size, average_mirror)
+
+
+def predict_indices(
+    model: keras.Model,
+    inputs: Inputs,
+    dataset: Dataset,
+    indices: np.ndarray,
+    batch_size: int,
+    average_mirror: bool = False,
+) -> np.ndarray:
+    """What `model` makes of pictures, in the order of `rows`, float32 of shape (n, D).
+
+    Args:
+        model: from a sample of `inputs` to probabilities or vectors.
+        average_mirror: average what it makes of each picture and of its mirror image.
+    """
+    if not len(indices):  # which Keras cannot predict
+        return np.empty((0, *model.output.shape[1:]), np.float32)
+    views = []
+    for mirrored in [False, True] if average_mirror else [False]:
+        batches = evaluation_batches(inputs, dataset.labels, indices, None, batch_size, mirrored)
+        with user_errors():
+            views.append(model.predict(batches, verbose=0))
+    return np.mean(views, axis=0) if average_mirror else views[0]
+
+
+def describing(describe: Callable, inputs: Inputs) -> keras.Model:
+    """A model of what `describe` makes of a sample of `inputs`, in float32."""
+    sample = keras.Input(inputs.shape)
+    return keras.Model(sample, keras.layers.Identity(dtype="float32")(describe(sample)))

@@ -1,0 +1,70 @@
+"""Keras' own `fit` under MultiWorkerMirroredStrategy: when this fails, it has been mended, and
+training/keras_20585.py can go."""
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import ROOT, free_ports
+
+PROGRAM = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.distributed.keras_20585 import MendedFit
+
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+x, y = np.ones((6, 2), "float32"), np.ones((6, 1), "float32")
+
+
+def shares(context):
+    return tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(3)
+
+
+def fit(kind):
+    with strategy.scope():
+        vector = keras.Input((2,))
+        model = kind(vector, keras.layers.Dense(1)(vector))
+        model.compile("sgd", "mse", metrics=["mae"])
+    data = strategy.distribute_datasets_from_function(shares)
+    return model.fit(data, epochs=1, steps_per_epoch=2, verbose=0, shuffle=False).history
+
+
+print("mended:", sorted(fit(MendedFit)), flush=True)
+try:
+    fit(keras.Model)
+except Exception as error:
+    print("its own:", type(error).__name__, error, flush=True)
+"""
+
+
+def test_fit_fails_and_the_mended_one_does_not():
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={
+                **os.environ,
+                "CUDA_VISIBLE_DEVICES": "",
+                "PYTHONPATH": str(ROOT),
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+                ),
+            },
+        )
+        for index in range(2)
+    ]
+    try:
+        for process in processes:
+            output, errors = process.communicate(timeout=580)
+            assert "mended: ['loss', 'mae']" in output, errors
+            assert "its own: ValueError Attempt to convert a value (PerReplica:" in output, errors
+    finally:
+        for process in processes:
+            process.kill()

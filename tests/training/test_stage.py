@@ -1,0 +1,251 @@
+"""One stage of training, on made vectors."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from conf.schema import LossConfig
+from data.datasets import Dataset
+from data.inputs import ArrayInputs
+from errors import UserError
+from training.checkpoints import Checkpoints
+from training.objectives import classification_objective
+from training.stage import Stage, fit_stage
+
+CLASSES = ["ant", "bee", "cat"]
+INDICES = np.arange(60)
+LABELS = INDICES % 3
+
+
+class Labelled:
+    """All that a stage asks of pictures."""
+
+    labels = LABELS
+
+
+def vectors() -> np.ndarray:
+    """Vectors that tell the classes apart."""
+    noise = np.random.default_rng(0).normal(0, 0.2, (60, 3))
+    return (np.eye(3)[LABELS] + noise).astype(np.float32)
+
+
+def inputs_of(array: np.ndarray) -> ArrayInputs:
+    return ArrayInputs(
+        INDICES, lambda indices, views: array[indices], array.shape[1:], array.dtype, 1
+    )
+
+
+def dataset(val: int = 15) -> Dataset:
+    splits = {"train": INDICES[:30], "val": INDICES[30 : 30 + val], "test": INDICES[45:]}
+    return Dataset("made", Labelled(), CLASSES, splits, "")
+
+
+def misled() -> np.ndarray:
+    """Vectors whose classes mean something else in validation: learning makes it worse."""
+    array = vectors()
+    array[30:45] = np.roll(array[30:45], 1, axis=1)
+    return array
+
+
+def linear(kernel: np.ndarray | None = None) -> keras.Model:
+    vector = keras.Input((3,))
+    dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(0))
+    model = keras.Model(vector, dense(vector))
+    if kernel is not None:
+        dense.set_weights([kernel, np.zeros(3)])
+    return model
+
+
+def stage_of(model: keras.Model, array=None, epochs: int = 6, **options) -> Stage:
+    inputs = inputs_of(vectors() if array is None else array)
+    return Stage(
+        **{
+            "name": "head",
+            "model": model,
+            "inputs": inputs,
+            "epochs": epochs,
+            "first_epoch": 0,
+            "batch_size": 8,
+            "learning_rate": 0.5,
+            "objective": classification_objective(LossConfig(), len(CLASSES)),
+            **options,
+        }
+    )
+
+
+def accuracy(model: keras.Model, array: np.ndarray, indices: np.ndarray) -> float:
+    return float(
+        np.mean(model.predict(array[indices], verbose=0).argmax(axis=1) == LABELS[indices])
+    )
+
+
+def lines_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def config(make_config):
+    return make_config("optimizer.schedule=constant")
+
+
+def misled_stage(epochs: int = 6) -> Stage:
+    """A stage whose model begins by solving the misleading validation, and will unlearn it."""
+    kernel = 3 * np.roll(np.eye(3), 1, axis=0)
+    return stage_of(linear(kernel), misled(), epochs, learning_rate=0.1)
+
+
+# Which weights stay
+
+
+def test_a_stage_learns(config, tmp_path):
+    model = linear()
+    record = fit_stage(stage_of(model), dataset(), config, tmp_path)
+    assert accuracy(model, vectors(), INDICES) > 0.95
+    assert record["val_accuracy"] == accuracy(model, vectors(), dataset().splits["val"])
+    assert record["epochs"] == 6
+
+
+def test_the_epoch_of_the_best_val_accuracy_stays(config, tmp_path):
+    stage = misled_stage()
+    record = fit_stage(stage, dataset(), config, tmp_path)
+    curve = [line["val_accuracy"] for line in lines_of(tmp_path)]
+    assert curve[-1] < max(curve), "or the last epoch would be the best one"
+    assert record["chosen_epoch"] == 1 + int(np.argmax(curve))
+    assert record["chosen_by"] == "best val_accuracy"
+    assert record["val_accuracy"] == pytest.approx(max(curve))
+    assert accuracy(stage.model, misled(), dataset().splits["val"]) == pytest.approx(max(curve))
+
+
+def test_without_validation_the_last_epoch_stays(config, tmp_path):
+    stage = misled_stage(epochs=12)
+    record = fit_stage(stage, dataset(val=0), config, tmp_path)
+    assert record["chosen_epoch"] == record["epochs"] == 12
+    assert record["chosen_by"] == "last epoch (no validation split)"
+    assert accuracy(stage.model, misled(), dataset().splits["train"]) > 0.95
+    assert "val_accuracy" not in record
+
+
+def test_early_stopping_ends_a_stage_that_no_longer_gets_better(make_config, tmp_path):
+    config = make_config("optimizer.schedule=constant", "trainer.early_stopping=2")
+    record = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path)
+    assert record["epochs"] == record["chosen_epoch"] + 2 < 30
+
+
+def test_a_stage_that_was_killed_after_it_stopped_early_trains_no_further(
+    make_config, tmp_path, monkeypatch
+):
+    config = make_config(
+        "optimizer.schedule=constant", "trainer.early_stopping=2", "trainer.checkpoint_seconds=0"
+    )
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "whole")
+
+    def killed(checkpoints, model):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "choose", killed)
+        fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
+    again = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
+    assert again | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_the_same_seed_trains_the_same_weights(make_config, tmp_path):
+    ends = []
+    for number, seed in enumerate((1, 1, 2)):
+        model, folder = linear(), tmp_path / str(number)
+        folder.mkdir()
+        fit_stage(stage_of(model, epochs=2), dataset(val=0), make_config(f"seed={seed}"), folder)
+        ends.append(model.get_weights()[0])
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert (ends[0] != ends[2]).any()
+
+
+def test_variables_that_are_to_learn_faster_do(make_config, tmp_path):
+    config = make_config("optimizer.schedule=constant", "optimizer.classifier_factor=0.0")
+    model = linear()
+    before = [weight.numpy() for weight in model.weights]
+    kernel = model.trainable_variables[0]
+    fit_stage(stage_of(model, fast_variables=(kernel,)), dataset(val=0), config, tmp_path)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert (model.get_weights()[1] != before[1]).any()
+
+
+# What a stage writes
+
+
+def test_each_epoch_leaves_a_line_of_metrics(make_config, tmp_path):
+    config = make_config("optimizer.schedule=step", "optimizer.step_epochs=1")
+    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path)
+    first, second = lines_of(tmp_path)
+    assert first.keys() >= {"loss", "accuracy", "top5_accuracy", "val_loss", "val_accuracy"}
+    assert (first["stage"], first["epoch"], second["epoch"]) == ("head", 1, 2)
+    assert first["learning_rate"] == pytest.approx(0.5)
+    assert second["learning_rate"] == pytest.approx(0.05)
+
+
+def test_a_later_stage_counts_its_epochs_on(config, tmp_path):
+    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path)
+    later = stage_of(linear(), epochs=2, name="fine_tune", first_epoch=2)
+    record = fit_stage(later, dataset(), config, tmp_path)
+    assert [(line["stage"], line["epoch"]) for line in lines_of(tmp_path)] == [
+        ("head", 1),
+        ("head", 2),
+        ("fine_tune", 3),
+        ("fine_tune", 4),
+    ]
+    assert record["epochs"] == 2 and record["chosen_epoch"] in (3, 4)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
+        "head.weights.h5",
+        "head.json",
+        "fine_tune.weights.h5",
+        "fine_tune.json",
+    }
+
+
+def test_a_later_stage_s_random_orders_go_on_too(config, tmp_path):
+    epochs = []
+
+    class Watched(ArrayInputs):
+        def training(self, indices, seed, epoch):
+            epochs.append(epoch)
+            return super().training(indices, seed, epoch)
+
+    inputs = Watched(INDICES, lambda indices, views: vectors()[indices], (3,), np.float32, 1)
+    fit_stage(stage_of(linear(), inputs=inputs, first_epoch=4), dataset(), config, tmp_path)
+    assert min(epochs) == 4
+
+
+def test_tensorboard_gets_curves_of_training_and_validation(config, tmp_path):
+    fit_stage(stage_of(linear(), epochs=1), dataset(), config, tmp_path)
+    for part in ("train", "validation"):
+        assert list((tmp_path / "tensorboard" / part).glob("events*"))
+
+
+def test_the_model_itself_stays_uncompiled(config, tmp_path):
+    model = linear()
+    fit_stage(stage_of(model, epochs=1), dataset(), config, tmp_path)
+    assert not model.compiled
+
+
+# What stops a stage
+
+
+def test_a_loss_that_diverges_stops_with_advice(config, tmp_path):
+    array = vectors()
+    array[7] = np.nan
+    with pytest.raises(UserError, match=r"loss became nan in epoch 1.*optimizer\.learning_rate"):
+        fit_stage(stage_of(linear(), array), dataset(), config, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_sample_that_cannot_be_read_is_named(config, tmp_path):
+    def take(indices, views):
+        raise UserError("oak/1.png cannot be decoded (it is text); mend or remove it")
+
+    broken = ArrayInputs(INDICES, take, (3,), np.float32, 1)
+    with pytest.raises(UserError, match=r"^oak/1\.png cannot be decoded"):
+        fit_stage(stage_of(linear(), inputs=broken), dataset(), config, tmp_path)

@@ -1,0 +1,34 @@
+"""Works around keras#20585: `fit` fails under MultiWorkerMirroredStrategy.
+
+Keras 3.15 takes the mean over replicas of a batch whose parts need not have one shape, to learn its
+shape; and it takes the mean of each step's figures along an axis that a number has not. When
+tests/training/test_keras_20585.py fails, Keras has mended it, and this file can go.
+"""
+
+import keras
+import tensorflow as tf
+
+
+class MendedFit(keras.Model):
+    """`keras.Model`; where one process trains, exactly that."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return super()._maybe_symbolic_build(iterator, data_batch)
+        if iterator is not None and not self._compile_loss.built:
+            _, _, batches = next(iter(iterator))
+            parts = self.distribute_strategy.experimental_local_results
+            data_batch = tf.nest.map_structure(lambda value: parts(value)[0], next(batches))
+        with self.distribute_strategy.scope():
+            return self._symbolic_build(data_batch=data_batch)
+
+    def train_step(self, data):
+        return self._with_an_axis(super().train_step(data))
+
+    def test_step(self, data):
+        return self._with_an_axis(super().test_step(data))
+
+    def _with_an_axis(self, metrics: dict) -> dict:
+        if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return metrics
+        return {name: tf.reshape(value, (1,)) for name, value in metrics.items()}
