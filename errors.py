@@ -1,13 +1,11 @@
-"""The one exception whose message is meant for the user's eyes."""
-
-TRY_AGAIN = 75  # exit status: started again, the command goes on (sysexits' "temporary failure")
+"""The exception that the commands print in one line, without a traceback."""
 
 
 class UserError(Exception):
-    """A mistake of the user's or of their files, told in one line.
+    """An error in the user's configuration, files or environment.
 
-    The message names the key or the file, and says what would be right. The commands print it
-    without a traceback and exit with its status.
+    The message is one line: it names the key or the file, and says what would be right. The
+    commands print it and exit with `status`.
     """
 
     status = 2

@@ -1,118 +1,47 @@
-"""Trains a second-order classifier; see `python train.py --help` and conf/config.yaml.
+"""Trains a fine-grained classifier, an embedding, or one-class features.
 
     python train.py                                        the drawn birds: a minute, no download
     python train.py head=average                           another head
     python train.py -m head=average,bilinear seed=0,1,2    a sweep, with a table at its end
-    python train.py -m hydra/sweeper=search                a search for the best learning rate etc.
-    python train.py experiment=cub200_vgg16                a paper's recipe
-    python train.py data=image_folder data.path=FOLDER     your own pictures
+    python train.py experiment=cub200_vgg16                the recipe of a paper
+    python train.py data=image_folder data.path=FOLDER     your own images
+    python train.py hydra.run.dir=FOLDER                   resume the run in FOLDER
 
-A run that was interrupted goes on with `python train.py hydra.run.dir=ITS_FOLDER`; a sweep with its
-command and hydra.sweep.dir=ITS_FOLDER.
+`python train.py --help` lists the options; `conf/schema.py` explains them.
 """
 
-import math
-import os
-import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf.errors import OmegaConfBaseException
 
-from commands.running import (
-    exit_when_terminated,
-    format_error,
-    import_tensorflow,
-    limit_threads,
-    resume_hint,
-    run_command,
-)
-from conf.schema import Config, Task, reference_is_named  # it registers conf/config.yaml's schema
-from errors import UserError
-from training.distributed.cluster import cluster_of
+from commands.running import exit_when_terminated, run_command
+from commands.train import run
+from conf.schema import Config
 
-WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end Optuna's search
+if TYPE_CHECKING:
+    from run_folder import Results
+    from training.distributed.workers import Workers
 
 
-@reference_is_named()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(config) -> float:
-    """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
-    import run_folder  # here and below: --help and --cfg answer at once
-    from reporting import tables
-
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        results = run(run_folder.configuration(folder, config), folder)
-    except (UserError, OmegaConfBaseException, OSError) as error:
-        if HydraConfig.get().mode is RunMode.RUN:
-            raise SystemExit(error) from error
-        return failed(folder, format_error(error))
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(resume_hint()) from error
-    except Exception:
-        if HydraConfig.get().mode is RunMode.RUN:
-            raise
-        return failed(folder, traceback.format_exc())
-    metrics = results["val"]  # never the test split's
-    return metrics[tables.primary_metric(metrics)] if metrics else WORST
+def main(composed) -> float:
+    """Runs one configuration; commands/train.py handles its folder, resuming and errors."""
+    return run(composed, train)
 
 
-def failed(folder: Path, reason: str) -> float:
-    """Notes why a job of a sweep failed, which is no reason to lose the others."""
-    print(f"error: {reason}", flush=True)
-    (folder / "error.txt").write_text(f"{reason}\n")
-    return WORST
+def train(config: Config, folder: Path, workers: "Workers") -> "Results":
+    """The five steps of a run. `experiments/` has one class for each task."""
+    from experiments.tasks import TASKS  # imports TensorFlow, which `--help` does not wait for
 
-
-def run(config: Config, folder: Path) -> dict:
-    """Hands the configuration to its experiment, unless that is finished, and prints the result."""
-    import run_folder
-    from reporting import tables
-
-    together = cluster_of(config.trainer.strategy, os.environ)
-    results = None if together else run_folder.enter(folder, config)
-    if results is None:
-        limit_threads(HydraConfig.get().launcher.get("n_jobs", 1))
-        print(f"{folder} on {import_tensorflow()}", flush=True)
-        from commands.distributed_run import run_together
-
-        results = (
-            run_together(config, folder, experiment) if together else experiment(config, folder)
-        )
-    elif not run_folder.hparams_files(folder):  # it was stopped before its very last step
-        import_tensorflow()
-        from reporting import hparams
-
-        hparams.log_hparams(folder, config, results)
-    if "test" in results:  # the chief's, where several workers train
-        print(tables.final_table(results, folder), flush=True)
-    return results
-
-
-def experiment(config: Config, folder: Path) -> dict:
-    """Runs what the configuration describes, from where its folder has got to."""
-    from experiments import classification, metric_learning
-    from experiments.one_class import experiment as one_class
-    from experiments.post_mortem import experiment as post_mortem
-    from reporting import hparams
-    from training.distributed.workers import workers_of
-    from training.feature_extraction import warn_of_unused_crops
-
-    workers_of(config)  # a strategy that cannot be is told before anything is read
-    warn_of_unused_crops(config, list(HydraConfig.get().overrides.task))
-    experiments = {
-        Task.classification: classification.run,
-        Task.metric_learning: metric_learning.run,
-        Task.one_class: one_class.run,
-        Task.post_mortem: post_mortem.run,
-    }
-    results = experiments[config.task](config, folder)
-    if "test" in results:
-        hparams.log_hparams(folder, config, results)
-    return results
+    experiment = TASKS[config.task](config, folder, workers)
+    experiment.open_data()  # 1. images, labels and splits
+    for trial in experiment.trials():  # one; task=one_class: one for each target class
+        trial.build_model()  # 2. backbone, descriptor, classifier or embedding
+        trial.train_head()  # 3. stage 1: the head, on features of the frozen backbone
+        trial.fine_tune()  # 4. stage 2, if trainer.fine_tune_epochs is set: all, from images
+        trial.evaluate()  # 5. the test split, once
+    return experiment.report()  # predictions, TensorBoard, and metrics.json last
 
 
 if __name__ == "__main__":

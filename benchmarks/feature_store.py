@@ -42,7 +42,7 @@ CLASSES = 9
 def configuration(folder: Path, *overrides: str):
     from hydra import compose, initialize_config_dir
 
-    from conf.schema import checked
+    from conf.validation import checked
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         store = f"trainer.feature_dir={folder / 'features'}"

@@ -73,7 +73,7 @@ def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     from hydra import compose, initialize_config_dir
 
     import run_folder
-    from conf.schema import checked
+    from conf.validation import checked
     from experiments import classification
     from reporting import hparams
 

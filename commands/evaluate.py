@@ -12,6 +12,7 @@ from errors import UserError
 from evaluation import retrieval
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_split
+from models.saved_model import load_model
 
 DIVIDING = (  # keys of data that say which pictures there are, and in which split
     "name",
@@ -54,7 +55,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
             "in metrics.json"
         )
     class_names = run_folder.read_classes(folder)
-    model = run_folder.load_model(folder)
+    model = load_model(folder)
     retrieving = config.task is Task.metric_learning
     dataset = open_dataset(config.data, config.seed, disjoint_classes=retrieving)
     if dataset.class_names != class_names and not retrieving:

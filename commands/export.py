@@ -19,6 +19,7 @@ from data.inputs import ImageInputs
 from data.pipeline import user_errors
 from errors import UserError
 from models.portable import portable
+from models.saved_model import load_model
 
 IMAGES = 32  # of the test split, on which both are compared
 
@@ -70,7 +71,7 @@ def export_run(folder: Path, kind: Format, output: Path | None) -> dict:
         raise UserError(f"{path}: Keras reads only names that end with .keras")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder; --output names a file in one that exists")
-    model = run_folder.load_model(folder)
+    model = load_model(folder)
     dataset = open_dataset(config.data, config.seed)
     with user_errors():
         images = (

@@ -10,6 +10,7 @@ from conf.schema import Task
 from data.decoding import evaluation_view
 from data.image_folder import find_images
 from errors import UserError
+from models.saved_model import load_model
 
 BATCH = 32
 
@@ -33,7 +34,7 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
         )
     class_names = run_folder.read_classes(folder)
     found = [image for path in paths for image in _found(path)]
-    model = run_folder.load_model(folder)
+    model = load_model(folder)
     for start in range(0, len(found), BATCH):
         batch = found[start : start + BATCH]
         views, errors = {}, {}

@@ -1,15 +1,14 @@
-"""The one schema behind every YAML file: an unknown key or a wrong type fails, and names itself."""
+"""The schema of the configuration: every key with its type, default and unit.
 
-import contextlib
+Hydra and OmegaConf refuse unknown keys and wrong types; `conf/validation.py` checks the rest.
+"""
+
 import dataclasses
 import enum
-import math
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-
-from errors import UserError
+from omegaconf import MISSING
 
 
 class Task(enum.Enum):
@@ -19,7 +18,7 @@ class Task(enum.Enum):
     post_mortem = "post_mortem"
 
 
-PRIMARY_METRIC = {  # of each task's figures, the one that tells the most
+PRIMARY_METRIC = {  # the metric that selects epochs, sorts sweeps and is returned to a sweeper
     Task.classification: "accuracy",
     Task.metric_learning: "recall_at_1",
     Task.one_class: "auroc",
@@ -68,7 +67,7 @@ class Loss(enum.Enum):
     compactness = "compactness"
 
 
-LOSSES = {  # of each task
+LOSSES = {  # the losses that each task accepts
     Task.classification: (Loss.softmax, Loss.softmax_center),
     Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
     Task.one_class: (Loss.compactness,),
@@ -122,26 +121,26 @@ class Precision(enum.Enum):
 @dataclasses.dataclass
 class DataConfig:
     name: str = MISSING  # an entry of data/catalog.py, or image_folder
-    path: str | None = None  # image_folder: the folder; else where TFDS keeps its data sets
+    path: str | None = None  # image_folder: the folder; otherwise the folder of TFDS data sets
     image_size: int = 224  # pixels, the side of the square that the backbone sees
-    crop_ratio: float = 0.875  # image_size / the side that a picture is first scaled to
-    keep_aspect: bool = True  # scale the short side; false squashes the picture to a square
-    train_crop: Crop = Crop.random_resized  # center, random (position), random_resized (area too)
-    mirror: bool = True  # training sees mirrored pictures half of the time
-    average_mirror: bool = False  # final figures average a picture and its mirror
-    val_fraction: float = 0.2  # of training, where the data set has no validation split; 0: none
-    test_fraction: float = 0.2  # of everything, where the data set has no test split
-    skip_damaged: bool = False  # leave undecodable pictures out, and count them
-    limit: int | None = None  # keep at most so many pictures a class and split
-    limit_classes: int | None = None  # keep only the first so many classes
+    crop_ratio: float = 0.875  # image_size / the side that the image is first scaled to
+    keep_aspect: bool = True  # scale the short side; false stretches the image to a square
+    train_crop: Crop = Crop.random_resized  # training from images; random moves, resized scales too
+    mirror: bool = True  # mirror half of the training images
+    average_mirror: bool = False  # evaluation: average an image and its mirror image
+    val_fraction: float = 0.2  # of the training split, if there is no validation split; 0: none
+    test_fraction: float = 0.2  # of all images, if there is no test split
+    skip_damaged: bool = False  # skip and count images that cannot be decoded
+    limit: int | None = None  # images per class and split, at most
+    limit_classes: int | None = None  # number of classes; the first ones are kept
 
 
 @dataclasses.dataclass
 class BackboneConfig:
     name: str = MISSING  # a key of models/backbones.py
     weights: str = "imagenet"  # imagenet, random (He-normal), or a weights file
-    tap: str | None = None  # the layer whose output is pooled; null: the last one
-    seed: int = 0  # of random weights
+    tap: str | None = None  # layer whose output is pooled; null: the last one
+    seed: int = 0  # seed of random weights
 
 
 @dataclasses.dataclass
@@ -149,33 +148,35 @@ class HeadConfig:
     name: str = MISSING
     pooling: Pooling = Pooling.second_order
     centered: bool = False  # subtract the mean over positions: covariance, not second moment
-    root: Root | None = None  # of the pooled matrix
-    iterations: int = 5  # of newton_schulz
-    epsilon: float = 1e-5  # added to the diagonal under an exact root, relative to the trace
+    root: Root | None = None  # matrix root of the pooled matrix; null: none
+    iterations: int = 5  # Newton-Schulz iterations
+    epsilon: float = 1e-5  # exact root: added to the diagonal, relative to the trace
     signed_root: bool = False  # sign(x) sqrt(|x|)
-    l2: bool = True  # unit norm, each picture by itself
-    output_dim: int = 8192  # of compact pooling
-    method: CompactMethod = CompactMethod.tensor_sketch  # of compact pooling
-    reduction: int | None = None  # channels of a trained 1x1 convolution before pooling
-    standardize: bool = True  # frozen descriptors less their mean, over one scale
-    dropout: float = 0.0  # of what embedding or classifier sees
-    embedding: int | None = None  # units of a trained linear layer before the classifier, if any
-    embedding_init: EmbeddingInit = EmbeddingInit.random  # others: of the training descriptors
-    embedding_l2: bool = True  # unit norm of embeddings, for task=metric_learning
+    l2: bool = True  # divide each descriptor by its L2 norm
+    output_dim: int = 8192  # dimension of compact pooling
+    method: CompactMethod = CompactMethod.tensor_sketch  # projection of compact pooling
+    reduction: int | None = None  # channels of a trained 1x1 convolution before pooling; null: none
+    standardize: bool = True  # subtract the mean of frozen descriptors, divide by one scale
+    dropout: float = 0.0  # dropout rate before the embedding or the classifier
+    embedding: int | None = None  # units of a trained linear layer before the classifier
+    embedding_init: EmbeddingInit = EmbeddingInit.random  # random, or from training data
+    embedding_l2: bool = True  # task=metric_learning: divide each embedding by its L2 norm
 
 
 @dataclasses.dataclass
 class LossConfig:
     name: Loss = MISSING
-    label_smoothing: float = 0.0  # of softmax, and of compactness' cross-entropy
-    margin: float = 0.2  # of the triplet losses
+    label_smoothing: float = 0.0  # of the cross-entropy
+    margin: float = 0.2  # margin of the triplet losses
     soft: bool = False  # triplet_hard: softplus instead of a margin
     distance_metric: Distance = Distance.l2  # of the triplet losses
-    global_mining: bool = True  # triplets of the whole batch; false: of each replica's part alone
-    compactness_weight: float = 0.1  # compactness: lambda, its factor beside cross-entropy
-    center_weight: float = 0.003  # softmax_center: of the center loss beside the softmax loss
-    center_rule: CenterRule = CenterRule.wen  # how centers follow; see losses/center_loss.py
-    center_alpha: float | None = None  # wen: rate, null for 0.5; facenet: share kept, for 0.95
+    global_mining: bool = True  # mine in the whole batch; false: per replica
+    compactness_weight: float = 0.1  # weight of the compactness loss (lambda in the paper)
+    center_weight: float = 0.003  # weight of the center loss
+    center_rule: CenterRule = (
+        CenterRule.wen
+    )  # update rule of the centers; see losses/center_loss.py
+    center_alpha: float | None = None  # wen: rate, null: 0.5; facenet: share kept, null: 0.95
     center_normalization: CenterNormalization = CenterNormalization.half_mean
 
 
@@ -185,53 +186,53 @@ class OptimizerConfig:
     learning_rate: float = 1.0
     momentum: float = 0.9  # sgd only
     weight_decay: float = 0.0
-    clip_norm: float | None = None  # of the whole gradient
-    accumulation_steps: int | None = None  # batches whose gradients make one step; at least 2
+    clip_norm: float | None = None  # largest norm of the gradient of all weights
+    accumulation_steps: int | None = None  # batches per optimizer step, at least 2; null: 1
     schedule: Schedule = Schedule.cosine
     warmup_epochs: float = 0.0
-    step_epochs: int = 20  # schedule=step: between two drops
-    factor: float = 0.1  # of a drop, for step and plateau
+    step_epochs: int = 20  # schedule=step: epochs between two drops
+    factor: float = 0.1  # factor of a drop, for step and plateau
     plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
     fine_tune_learning_rate: float = 1e-3  # stage 2
-    classifier_factor: float = 10.0  # stage 2: the classifier learns so many times faster
+    classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
 
 
 @dataclasses.dataclass
 class TrainerConfig:
     batch_size: int = 32
-    classes_per_batch: int | None = None  # balances training batches, which then have as many
-    pictures_per_class: int = 4  # samples as these two say, in both stages
-    epochs: int = 50  # stage 1: the head on the frozen backbone
-    fine_tune_epochs: int = 0  # stage 2: everything, from pictures
+    classes_per_batch: int | None = None  # balanced training batches; null: shuffled ones
+    pictures_per_class: int = 4  # images of each class in a balanced batch
+    epochs: int = 50  # stage 1: train the head on the frozen backbone
+    fine_tune_epochs: int = 0  # stage 2: train all weights, from images
     fine_tune_batch_size: int = 16
-    early_stopping: int | None = None  # epochs without one that validates better
-    feature_store: bool = True  # frozen features are computed once and kept on disk
+    early_stopping: int | None = None  # epochs without a better validation metric; null: no limit
+    feature_store: bool = True  # compute frozen features once, of centre crops, and keep them
     feature_dir: str = "features"
-    histogram_epochs: int = 5  # from one histogram of weights and updates to the next
+    histogram_epochs: int = 5  # epochs between two histograms of weights and updates
     profile: bool = False  # record batches 10 to 20 of each stage for TensorBoard's profiler
-    checkpoint_seconds: float = 30.0  # at least so long between two states to resume from
-    descriptor_gib: float = 4.0  # stage 1 keeps pooled descriptors in memory up to this size
-    precision: Precision = Precision.float32  # of the backbone; auto measures float32 and bfloat16
-    strategy: Strategy = Strategy.auto  # auto: all GPUs, all workers of TF_CONFIG or Slurm
+    checkpoint_seconds: float = 30.0  # seconds between two saved states, at least
+    descriptor_gib: float = 4.0  # largest size of descriptors that stage 1 keeps in memory
+    precision: Precision = Precision.float32  # of the backbone; auto: the faster one
+    strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
 
 
 @dataclasses.dataclass
 class OneClassConfig:
-    target: Any = "all"  # a class, by name or number; several in turn: a list, or all
-    templates: int = 40  # training pictures that scorers compare with; all where there are fewer
-    neighbours: int = 1  # templates whose distance counts, the mean where there are several
-    rank: int = 64  # directions that the adapter of the frozen descriptors changes, at most
-    reference_aliens: bool = False  # the reference's test pictures are aliens too
+    target: Any = "all"  # a class by name or number, a list of them, or all
+    templates: int = 40  # training images that the scorers compare with, at most
+    neighbours: int = 1  # nearest templates whose mean distance is the k-NN score
+    rank: int = 64  # largest rank of the adapter of the frozen descriptors
+    reference_aliens: bool = False  # the test images of the reference count as aliens too
 
 
 @dataclasses.dataclass
 class Config:
     seed: int = 0
-    force: bool = False  # repeat a run that its folder holds already
+    force: bool = False  # repeat a run that its folder already holds
     task: Task = Task.classification
-    solver: Solver = Solver.sgd  # of stage 1; svm: linear, one against the rest, C = 1
+    solver: Solver = Solver.sgd  # solver of stage 1; svm: linear, one against the rest, C = 1
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    reference: DataConfig | None = None  # task=one_class: the other stream; data@reference=NAME
+    reference: DataConfig | None = None  # task=one_class: the second data set, data@reference=NAME
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -240,84 +241,15 @@ class Config:
     one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
 
 
-RANGES = {  # least and most, both allowed; what a builder checks itself is not here
-    "seed": (0, 2**32 - 1),
-    "trainer.batch_size": (1, math.inf),
-    "trainer.classes_per_batch": (1, math.inf),
-    "trainer.pictures_per_class": (1, math.inf),
-    "trainer.epochs": (1, math.inf),
-    "trainer.fine_tune_epochs": (0, math.inf),
-    "trainer.fine_tune_batch_size": (1, math.inf),
-    "trainer.early_stopping": (1, math.inf),
-    "trainer.histogram_epochs": (1, math.inf),
-    "trainer.descriptor_gib": (0, math.inf),
-    "optimizer.fine_tune_learning_rate": (1e-12, math.inf),
-    "optimizer.classifier_factor": (0, math.inf),
-    "optimizer.factor": (1e-12, 1),
-    "optimizer.plateau_epochs": (1, math.inf),
-    "optimizer.warmup_epochs": (0, math.inf),
-    "optimizer.accumulation_steps": (2, math.inf),
-    "head.embedding": (1, math.inf),
-    "loss.label_smoothing": (0, 1),
-    "loss.compactness_weight": (0, math.inf),
-    "one_class.templates": (2, math.inf),
-    "one_class.neighbours": (1, math.inf),
-    "one_class.rank": (1, math.inf),
-    "loss.margin": (0, math.inf),
-    "loss.center_weight": (0, math.inf),
-    "loss.center_alpha": (0, 1),
-}
-
 ConfigStore.instance().store(name="schema", node=Config)
-
-
-def checked(config: DictConfig) -> Config:
-    """The configuration as plain objects; `+key=value`, which Hydra lets pass, is checked too.
-
-    Raises:
-        omegaconf.errors.OmegaConfBaseException: an unknown key, a wrong type, a missing value.
-        UserError: a number outside its range; a loss that is not the task's.
-    """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    for key, (least, most) in RANGES.items():
-        group, _, name = key.rpartition(".")
-        value = getattr(getattr(config, group) if group else config, name)
-        if value is not None and not least <= value <= most:
-            upper = f" and at most {most:g}" if math.isfinite(most) else ""
-            raise UserError(f"{key}={value}: must be at least {least:g}{upper}")
-    losses = [loss.value for loss in LOSSES[config.task]]
-    if config.loss.name.value not in losses:
-        raise UserError(
-            f"loss={config.loss.name.value}: task={config.task.value} takes {' or '.join(losses)}"
-        )
-    return config
-
-
-@contextlib.contextmanager
-def reference_is_named():
-    """Tells of `reference.KEY=VALUE` where no reference is: composing fails there, unexplained.
-
-    Raises:
-        UserError: instead of that failure.
-    """
-    try:
-        yield
-    except AssertionError as error:
-        if str(error) != "Unexpected type for root: NoneType":
-            raise
-        raise UserError(
-            "reference.KEY=VALUE: there is no reference yet; name its data set too, as in "
-            "data@reference=drawn_birds"
-        ) from error
 
 
 def dotted(config: dict) -> dict:
     """`{"seed": 0, "head": {"name": "average"}}` as `{"seed": 0, "head.name": "average"}`."""
-    found = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
-            found |= {f"{key}.{name}": item for name, item in value.items()}
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
         else:
-            found[key] = value
-    return found
+            flat[key] = value
+    return flat

@@ -178,14 +178,6 @@ def _check(config: DataConfig) -> None:
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
     if config.name == "image_folder" and config.path is None:
         raise UserError("data.path=null: data=image_folder takes the folder of the pictures")
-    if config.image_size < 8:
-        raise UserError(f"data.image_size={config.image_size}: must be at least 8 pixels")
-    if not 0 < config.crop_ratio <= 1:
-        raise UserError(f"data.crop_ratio={config.crop_ratio}: must be above 0 and at most 1")
-    for key, least in (("limit", 1), ("limit_classes", 2)):
-        value = getattr(config, key)
-        if value is not None and value < least:
-            raise UserError(f"data.{key}={value}: must be at least {least}, or null")
 
 
 def _open_catalog(config: DataConfig):

@@ -1,65 +1,171 @@
-"""Stage 1 trains on what is frozen, stage 2 everything from pictures: what `trainer` and
-`optimizer` say of each."""
+"""The two-stage protocol: train the head on the frozen backbone, then fine-tune all weights."""
+
+import abc
+import logging
+from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 
-from conf.schema import Config
+import run_folder
+from conf.schema import Config, Solver
 from data.balanced_batches import BalancedBatches
-from data.inputs import Inputs
+from data.datasets import Dataset, open_dataset
+from data.inputs import ImageInputs, Inputs
+from experiments.experiment import Experiment, Trial
+from models.backbones import weights_digest
+from models.parts import Parts, StageInput
+from training.distributed.workers import Workers
+from training.feature_extraction import stage_1_inputs
+from training.initialization import initialize_from_data
 from training.objectives import Objective
-from training.stage import Stage
+from training.precision import resolve_precision
+from training.reproducibility import seed_everything
+from training.stage import Stage, fit_stage
+from training.svm import fit_svm
 from training.two_streams import Stream
 
-
-def head_stage(
-    config: Config,
-    model: keras.Model,
-    inputs: Inputs,
-    objective: Objective,
-    balance: BalancedBatches | None = None,
-    second_stream: Stream | None = None,
-    training_model: keras.Model | None = None,
-) -> Stage:
-    """Stage 1; for the arguments see `Stage`."""
-    return Stage(
-        "head",
-        model,
-        inputs,
-        config.trainer.epochs,
-        0,
-        config.trainer.batch_size,
-        config.optimizer.learning_rate,
-        objective,
-        (),
-        balance,
-        second_stream,
-        training_model,
-    )
+logger = logging.getLogger(__name__)
 
 
-def fine_tune_stage(
-    config: Config,
-    model: keras.Model,
-    inputs: Inputs,
-    objective: Objective,
-    fast_variables: list,
-    balance: BalancedBatches | None = None,
-    second_stream: Stream | None = None,
-    training_model: keras.Model | None = None,
-) -> Stage:
-    """Stage 2, whose epochs count on from stage 1's; for the arguments see `Stage`."""
-    trainer = config.trainer
-    return Stage(
-        "fine_tune",
-        model,
-        inputs,
-        trainer.fine_tune_epochs,
-        trainer.epochs,
-        trainer.fine_tune_batch_size,
-        config.optimizer.fine_tune_learning_rate,
-        objective,
-        tuple(fast_variables),
-        balance,
-        second_stream,
-        training_model,
-    )
+class TwoStages(Trial):
+    """A model that is trained in two stages; a task defines the model, the objective and the score.
+
+    Attributes:
+        config, folder, workers: see `Experiment`.
+        dataset: the data set whose training and validation splits are read.
+        parts: the model, set by `build_model`.
+        balance: balanced training batches; `None`: shuffled batches.
+        start, inputs: what the current stage reads.
+        batch_size: samples per batch of the current stage.
+        stages: the record of each stage so far.
+    """
+
+    config: Config
+    folder: Path
+    workers: Workers
+    dataset: Dataset
+    parts: Parts
+    balance: BalancedBatches | None = None
+    start: StageInput
+    inputs: Inputs
+    batch_size: int
+    stages: dict[str, dict]
+
+    @abc.abstractmethod
+    def objective(self) -> Objective:
+        """Returns the loss and the metrics of a stage."""
+
+    @abc.abstractmethod
+    def score(self, split: str) -> dict | None:
+        """Returns the metrics of the current model on a split; `None` if it is empty."""
+
+    def network(self) -> keras.Model:
+        """Returns the model from what the stage reads to what the objective compares."""
+        return self.parts.network(self.start)
+
+    def training_model(self) -> keras.Model | None:
+        """Returns the model that is fitted, if it is not `network`."""
+        return None
+
+    def second_stream(self) -> Stream | None:
+        """Returns the samples of the model's second input, if it has two."""
+        return None
+
+    def train_head(self) -> None:
+        config = self.config
+        self.stages = {}
+        self.batch_size = config.trainer.batch_size
+        self.read_features()
+        self.initialize()
+        if config.solver is Solver.svm:
+            linear = self.parts.linear
+            self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, config.data.mirror)
+            self.finish_stage("head")
+        else:
+            rate = config.optimizer.learning_rate
+            self._fit("head", config.trainer.epochs, 0, rate)
+
+    def fine_tune(self) -> None:
+        trainer, rate = self.config.trainer, self.config.optimizer.fine_tune_learning_rate
+        if trainer.fine_tune_epochs:
+            self.batch_size = trainer.fine_tune_batch_size
+            self.parts.unfreeze()
+            self.read_images()
+            fast = self.fast_variables()
+            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, rate, fast)
+
+    def read_features(self) -> None:
+        """Makes stage 1 read what is frozen from the feature store."""
+        self.start, self.inputs = stage_1_inputs(self.config, self.dataset, self.parts)
+
+    def read_images(self) -> None:
+        """Makes stage 2 read images."""
+        self.start = StageInput.images
+        self.inputs = ImageInputs(self.dataset.images, self.config.data)
+
+    def initialize(self) -> None:
+        """Sets the layers that are initialised from training descriptors."""
+        initialize_from_data(self.config, self.dataset, self.parts, self.inputs, self.describe)
+
+    def describe(self, samples):
+        """Returns the descriptors of a batch of samples of the current stage."""
+        return self.parts.describe(samples, self.start)
+
+    def fast_variables(self) -> list[keras.Variable]:
+        """Returns the variables that learn faster in stage 2."""
+        return self.parts.linear.trainable_variables
+
+    def finish_stage(self, name: str) -> None:
+        """Adds the validation metrics to the record of a stage."""
+        self.stages[name]["val"] = self.score("val")
+
+    def _fit(self, name: str, epochs: int, first_epoch: int, learning_rate: float, fast=()) -> None:
+        stage = Stage(
+            name,
+            self.network(),
+            self.inputs,
+            epochs,
+            first_epoch,
+            self.batch_size,
+            learning_rate,
+            self.objective(),
+            tuple(fast),
+            self.balance,
+            self.second_stream(),
+            self.training_model(),
+        )
+        record = fit_stage(stage, self.dataset, self.config, self.folder, self.workers)
+        self.stages[name] = record
+        self.finish_stage(name)
+
+
+class TwoStageExperiment(Experiment, TwoStages):
+    """An experiment on one data set with one model."""
+
+    disjoint_classes = False  # whether training and test classes differ
+
+    def open_data(self) -> None:
+        self.dataset = open_dataset(self.config.data, self.config.seed, self.disjoint_classes)
+        logger.info(self.dataset.summary())
+        self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
+        seed_everything(self.config)
+        run_folder.write_data(self.folder, self.dataset)
+
+    def trials(self) -> Iterator[Trial]:
+        yield self
+
+    def validation_metrics(self) -> dict | None:
+        """Returns the validation metrics of the final model."""
+        return list(self.stages.values())[-1]["val"]
+
+    def common_record(self) -> dict:
+        """Returns the fields of `metrics.json` that the tasks share."""
+        return {
+            "stages": self.stages,
+            "data": self.dataset.sizes(),
+            "descriptor_size": self.parts.descriptor.output.shape[-1],
+            "backbone_digest": weights_digest(self.parts.backbone),
+            "precision": self.config.trainer.precision.value,
+            "seconds": self.seconds(),
+        }

@@ -3,24 +3,17 @@
 import keras
 
 from conf.schema import Config
-from errors import UserError
 from models.embedding import build_embedding
 from models.parts import Parts, build_parts
 
 
 def build_embedder(config: Config) -> Parts:
-    """Builds parts whose linear one gives embeddings, of unit norm with `head.embedding_l2`.
+    """Builds parts whose linear part returns embeddings, of unit norm with `head.embedding_l2`.
 
-    Raises:
-        UserError: `head.embedding` is not set; see also `build_parts`.
+    `head.embedding` must be set; see also `build_parts`.
     """
-    if config.head.embedding is None:
-        raise UserError(
-            f"head.embedding=null: task={config.task.value} takes its number of units, as in "
-            "head.embedding=512"
-        )
 
-    def build_linear(shape):
+    def build_linear(shape: tuple[int, ...]) -> keras.Model:
         embedding = build_embedding(config.head, shape, config.seed)
         if not config.head.embedding_l2:
             return embedding

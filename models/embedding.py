@@ -1,4 +1,4 @@
-"""From a descriptor to what is learned from it: standardised, and perhaps embedded."""
+"""The layers between the descriptor and the classifier: standardisation, dropout, embedding."""
 
 import keras
 
@@ -6,13 +6,13 @@ from conf.schema import HeadConfig
 
 
 def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
-    """Builds "standardize", dropout and the linear layer "embedding", each if asked for.
+    """Builds the layers "standardize", dropout and "embedding", as configured.
 
     Args:
-        config: `standardize` (its statistics are set from training descriptors, later: see
-            `training/standardization.py`), `dropout` and `embedding`.
-        shape: a descriptor's, (D,).
-        seed: draws the weights.
+        config: `standardize` (`training/initialization.py` sets its statistics from training
+            descriptors), `dropout` and `embedding`.
+        shape: shape of a descriptor, (D,).
+        seed: seed of dropout and of the initial weights.
 
     Returns:
         A functional model "embedding": (B, D) to (B, `config.embedding`), or (B, D) without one.

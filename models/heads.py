@@ -2,8 +2,7 @@
 
 import keras
 
-from conf.schema import EmbeddingInit, HeadConfig, Pooling
-from errors import UserError
+from conf.schema import HeadConfig, Pooling
 from layers import CompactBilinearPooling, SecondOrderPooling, SignedSquareRoot
 
 
@@ -25,7 +24,6 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int)
     Raises:
         UserError: options that do not go together.
     """
-    _check(config)
     maps = keras.Input(shape, name="feature_map")
     x = _reduced(config, maps, seed) if config.reduction else maps
     x = _pooled(config, x, seed)
@@ -34,30 +32,6 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int)
     elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(maps, x, name="descriptor")
-
-
-def _check(config: HeadConfig) -> None:
-    if config.pooling is not Pooling.second_order:
-        for key in ("root", "centered"):
-            if getattr(config, key):
-                raise UserError(
-                    f"head.{key}={getattr(config, key)}: takes head.pooling=second_order, "
-                    f"but it is {config.pooling.value}"
-                )
-    for key in ("iterations", "output_dim"):
-        if getattr(config, key) < 1:
-            raise UserError(f"head.{key}={getattr(config, key)}: must be at least 1")
-    if config.epsilon < 0:
-        raise UserError(f"head.epsilon={config.epsilon}: must be at least 0")
-    if config.reduction is not None and config.reduction < 1:
-        raise UserError(f"head.reduction={config.reduction}: must be at least 1 channel, or null")
-    if config.reduction and config.embedding_init is not EmbeddingInit.random:
-        raise UserError(
-            f"head.embedding_init={config.embedding_init.value}: with head.reduction, which is "
-            "trained too, it takes random"
-        )
-    if not 0 <= config.dropout < 1:
-        raise UserError(f"head.dropout={config.dropout}: must be at least 0 and below 1")
 
 
 def _reduced(config: HeadConfig, maps, seed: int):

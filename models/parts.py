@@ -1,9 +1,9 @@
-"""A model as the three parts that are trained apart: backbone, descriptor, and what reads that."""
+"""A model as three parts that are trained separately: backbone, descriptor, linear part."""
 
 import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -12,36 +12,55 @@ from models.backbones import build_backbone
 from models.heads import build_descriptor
 
 
+class StageInput(enum.Enum):
+    """What a stage of training reads: the output of the parts that are frozen."""
+
+    images = "images"
+    features = "features"
+    descriptors = "descriptors"
+
+
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Three functional models that share nothing, and what is put together from them.
+    """Three functional models.
 
     Attributes:
-        backbone: picture to feature map, frozen until it is fine-tuned.
-        descriptor: feature map to vector; has trained weights only with `head.reduction`.
-        linear: vector to what the loss is of: logits, or an embedding.
+        backbone: images (B, side, side, 3) to feature maps (B, H, W, C); frozen until stage 2.
+        descriptor: feature maps to descriptors (B, D); trained only with `head.reduction`.
+        linear: descriptors to logits, or to embeddings.
     """
 
     backbone: keras.Model
     descriptor: keras.Model
     linear: keras.Model
 
-    @functools.cached_property
-    def head(self) -> keras.Model:
-        """Feature map to the linear part's output."""
-        maps = keras.Input(self.backbone.output.shape[1:], name="feature_map")
-        return keras.Model(maps, self.linear(self.descriptor(maps)), name="head")
+    def describe(self, samples, start: StageInput):
+        """Returns the descriptors of a batch of samples, which are what `start` says."""
+        if start is StageInput.images:
+            samples = self.backbone(samples)
+        return samples if start is StageInput.descriptors else self.descriptor(samples)
 
-    @functools.cached_property
-    def from_images(self) -> keras.Model:
-        """RGB in 0...255 to the linear part's output."""
-        images = keras.Input(self.backbone.input.shape[1:], name="pictures")
-        outputs = self.linear(self.descriptor(self.backbone(images)))
-        return keras.Model(images, outputs, name="from_images")
+    def network(self, start: StageInput, linear: keras.Model | None = None) -> keras.Model:
+        """Returns a model from `start` to the outputs of `linear`. Weights are shared.
+
+        Args:
+            start: what the model reads.
+            linear: used instead of the linear part. Default: the linear part.
+        """
+        linear = linear or self.linear
+        if start is StageInput.descriptors:
+            return linear
+        first = self.backbone if start is StageInput.images else self.descriptor
+        samples = keras.Input(first.input.shape[1:], name=start.value)
+        return keras.Model(
+            samples, linear(self.describe(samples, start)), name=f"from_{start.value}"
+        )
 
     def unfreeze(self) -> None:
-        """Everything learns from now on, but the reduction's batch norm, which stays as it is; the
-        backbone's keep their statistics."""
+        """Makes all weights trainable, except the batch normalisation of the reduction.
+
+        The batch normalisation of the backbone keeps its statistics: see `InferenceMode`.
+        """
         self.backbone.trainable = True
         for layer in self.descriptor.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -53,28 +72,28 @@ def build_parts(
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """Builds the three `Parts` that `config.backbone` and `config.head` describe.
 
-    The global dtype policy is the backbone's; what follows is cheap, and stays in float32.
+    The backbone has the global dtype policy. The other parts are cheap and compute in float32.
 
     Args:
-        config: the run's.
-        build_linear: from a descriptor's shape to the linear part.
+        config: the configuration of the run.
+        build_linear: a function from the shape of a descriptor to the linear part.
 
     Raises:
         UserError: see `build_backbone` and `build_descriptor`.
     """
     backbone = build_backbone(config.backbone, config.data.image_size)
-    with in_float32():
+    with dtype_policy("float32"):
         descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
         linear = build_linear(descriptor.output.shape[1:])
     return backbone, descriptor, linear
 
 
 @contextlib.contextmanager
-def in_float32():
-    """Layers that are made inside compute in float32, whatever the backbone's policy."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
+def dtype_policy(name: str) -> Iterator[None]:
+    """Sets the global dtype policy of Keras for a block."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(policy)
+        keras.config.set_dtype_policy(before)

@@ -22,8 +22,8 @@ from PIL import Image
 
 from conf.schema import HeadConfig, Pooling
 from data.datasets import Dataset
-from models.classifier import Classifier
 from models.heads import build_descriptor
+from models.parts import Parts
 from reporting.image_grid import GAP, WRONG, Tile, in_lines, mosaic
 
 COLUMNS = 3  # pairs of pictures
@@ -96,7 +96,7 @@ def draw_evidence(
     return mosaic(title, in_lines(tiles, COLUMNS), (2 * SIDE + GAP, SIDE))
 
 
-def pooled_maps(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+def pooled_maps(classifier: Parts, images: np.ndarray) -> np.ndarray:
     """What is pooled: the backbone's maps, or those behind the reduction."""
     maps = classifier.backbone(images.astype(np.float32), training=False)
     names = [layer.name for layer in classifier.descriptor.layers]

@@ -26,9 +26,7 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
             no figures.
     """
     board = folder / "tensorboard"
-    for written in run_folder.hparams_files(folder):
-        written.unlink()
-    writer = tf.summary.create_file_writer(str(board), filename_suffix=run_folder.HPARAMS_SUFFIX)
+    writer = tf.summary.create_file_writer(str(board))
     with writer.as_default(step=0):
         lines = run_folder.as_yaml(config).splitlines()
         tf.summary.text("config", "".join(f"    {line}\n" for line in lines))

@@ -8,7 +8,7 @@ from PIL import Image
 from tensorboard.plugins.image.metadata import create_summary_metadata
 
 
-def log_image(tag: str, picture: np.ndarray, encoding: str) -> None:
+def log_image(folder, tag: str, picture: np.ndarray, encoding: str) -> None:
     """Writes a picture to the default summary writer, encoded by Pillow.
 
     `tf.summary.image`, which writes PNG alone, takes ten times as long for photographs, and three
@@ -23,8 +23,9 @@ def log_image(tag: str, picture: np.ndarray, encoding: str) -> None:
     options = {"PNG": {"compress_level": 3}, "JPEG": {"quality": 92, "subsampling": 0}}
     Image.fromarray(picture).save(file, encoding, **options[encoding])
     height, width = picture.shape[:2]
-    tf.summary.write(
-        tag,
-        tf.constant([str(width), str(height), file.getvalue()]),
-        metadata=create_summary_metadata(display_name=None, description=None),
-    )
+    with tf.summary.create_file_writer(str(folder)).as_default(step=0):
+        tf.summary.write(
+            tag,
+            tf.constant([str(width), str(height), file.getvalue()]),
+            metadata=create_summary_metadata(display_name=None, description=None),
+        )

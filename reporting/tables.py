@@ -45,7 +45,7 @@ def metrics_table(named: dict[str, dict | None]) -> str:
     return table(header, [[name, *_cells(metrics, names)] for name, metrics in named.items()])
 
 
-def final_table(results: dict, folder: Path) -> str:
+def final_table(task, results: dict, folder: Path) -> str:
     """What a run found, where it lies, and how to look at it."""
     if "classes" in results:
         return f"\n{one_class_table(results)}\n\n{_where(folder)}"

@@ -11,7 +11,8 @@ from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 from conf.schema import Config, Pooling
 from data.datasets import Dataset
 from data.inputs import ImageInputs
-from models.classifier import Classifier
+from models.classifier import complete
+from models.parts import Parts
 from reporting import class_plots, plots
 from reporting.confusion_matrix import draw_confusion
 from reporting.evidence import contributions, draw_evidence, pooled_maps
@@ -25,7 +26,7 @@ def log_classification(
     config: Config,
     folder: Path,
     dataset: Dataset,
-    classifier: Classifier,
+    classifier: Parts,
     probabilities: np.ndarray,
 ) -> None:
     """Writes graph and pictures of the test split's predictions.
@@ -61,10 +62,10 @@ def log_classification(
         # Under a name of its own: TensorBoard shows one kind of thing a tag.
         tf.summary.text("test/table of classes", class_plots.accuracy_markdown(accuracies))
         for name, image in charts.items():
-            log_image(f"test/{name}", image, "PNG")
+            log_image(folder / "tensorboard", f"test/{name}", image, "PNG")
         for name, image in photos.items():
-            log_image(f"test/{name}", image, "JPEG")
-        tf.summary.graph(_graph(classifier.complete))
+            log_image(folder / "tensorboard", f"test/{name}", image, "JPEG")
+        tf.summary.graph(_graph(complete(classifier)))
 
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,22 @@ from pathlib import Path
 
 import yaml
 
-from conf.schema import dotted
+from commands import resuming
+from conf.schema import Config, Strategy, Task, dotted
+from run_folder import Results
+from train import train
+from training.distributed.workers import connect
+
+
+def run_steps(config: Config, folder: Path) -> Results:
+    """Enters a folder and takes the steps of a run in it, as `train.py` does."""
+    results = resuming.enter(folder, config)
+    return results or train(config, folder, connect(config.task, config.trainer.strategy))
+
+
+def one_worker():
+    """The workers of a run in one process on one device."""
+    return connect(Task.classification, Strategy.none)
 
 
 def finished_run(
@@ -14,7 +29,7 @@ def finished_run(
     val: float | None = None,
     *,
     seed: int = 0,
-    figure: str = "accuracy",
+    metric: str = "accuracy",
     **changes,
 ) -> None:
     """A run of a configuration like the program's; `head__name="average"` changes a key of it."""
@@ -33,8 +48,8 @@ def finished_run(
         (config[group] if group else config)[name] = value
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    found = {"test": {figure: test}, "val": None if val is None else {figure: val}}
-    (folder / "metrics.json").write_text(json.dumps(found))
+    record = {"test": {metric: test}, "val": None if val is None else {metric: val}}
+    (folder / "metrics.json").write_text(json.dumps(record))
 
 
 def failed_run(folder: Path, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""`python predict.py RUN PICTURE...`: names for new pictures."""
+"""`python predict.py RUN PICTURE...`: names for new images."""
 
 import csv
 import io

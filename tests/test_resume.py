@@ -30,11 +30,11 @@ FINE_TUNED = (
 
 def metrics(folder) -> dict:
     """All of `metrics.json` but the seconds."""
-    found = json.loads((folder / "metrics.json").read_text())
-    for record in found["stages"].values():
+    results = json.loads((folder / "metrics.json").read_text())
+    for record in results["stages"].values():
         record.pop("seconds")
-    found.pop("seconds")
-    return found
+    results.pop("seconds")
+    return results
 
 
 def curves(folder) -> list[dict]:
@@ -183,7 +183,7 @@ def test_sigterm_saves_and_exits_with_its_own_status(own_folder, tmp_path, train
     wait_for_line(process, "Epoch 5/")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75 and "goes on" in errors
+    assert process.returncode == 75 and "to resume: python train.py" in errors
     state = tmp_path / "job" / "run" / "checkpoints" / "head.state.npz"
     assert state.exists() and "Traceback" not in errors
 

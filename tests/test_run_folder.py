@@ -1,7 +1,6 @@
-"""What a run leaves behind."""
+"""The files of a run's folder."""
 
 import csv
-import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +8,8 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 
 import run_folder
-from data.datasets import Dataset, open_dataset
+from commands import resuming
+from data.datasets import Dataset
 from errors import UserError
 
 
@@ -31,12 +31,12 @@ def test_json_is_whole_or_absent(tmp_path):
 )
 def test_a_configuration_is_read_as_it_was_written(tmp_path, make_config, overrides):
     config = make_config(*overrides)
-    run_folder.enter(tmp_path, config)
+    resuming.enter(tmp_path, config)
     assert run_folder.read_config(tmp_path, []) == config
 
 
 def test_overrides_change_single_values(tmp_path, make_config):
-    run_folder.enter(tmp_path, make_config("seed=5"))
+    resuming.enter(tmp_path, make_config("seed=5"))
     config = run_folder.read_config(tmp_path, ["data.image_size=64", "data.train_crop=random"])
     assert config.seed == 5
     assert config == make_config("seed=5", "data.image_size=64", "data.train_crop=random")
@@ -44,7 +44,7 @@ def test_overrides_change_single_values(tmp_path, make_config):
 
 @pytest.mark.parametrize("override", ["data.imagesize=64", "data.image_size=large"])
 def test_overrides_are_checked_against_the_schema(tmp_path, make_config, override):
-    run_folder.enter(tmp_path, make_config())
+    resuming.enter(tmp_path, make_config())
     with pytest.raises(OmegaConfBaseException, match=r"image_?size"):
         run_folder.read_config(tmp_path, [override])
 
@@ -54,78 +54,22 @@ def test_class_names_are_read_in_their_order(tmp_path):
     assert run_folder.read_classes(tmp_path) == ["tulip", "crocus", "Schlüsselblume"]
 
 
-def test_a_run_does_not_go_on_with_other_images_unless_forced(tmp_path, own_folder, folder_config):
-    config = folder_config(own_folder, "seed=2")
-    for _ in range(2):
-        run_folder.enter(tmp_path, config)
-        run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
-        (tmp_path / "metrics.jsonl").write_text("{}\n")  # an epoch was trained
-    kept = run_folder.read_splits(tmp_path)
-    assert {name: len(keys) for name, keys in kept.items()} == {"train": 18, "val": 6, "test": 6}
-    (own_folder / kept["test"][0]).unlink()
-    changed = open_dataset(config.data, config.seed)
-    with pytest.raises(UserError, match="the pictures changed since this run began"):
-        run_folder.write_data(tmp_path, changed)
-    run_folder.enter(tmp_path, dataclasses.replace(config, force=True))
-    run_folder.write_data(tmp_path, changed)
-    assert run_folder.read_splits(tmp_path) != kept
+def test_keys_that_no_longer_exist_are_ignored_with_one_line(tmp_path, make_config, caplog):
+    resuming.enter(tmp_path, make_config("seed=5"))
+    path = tmp_path / "config.yaml"
+    text = path.read_text().replace("trainer:\n", "trainer:\n  replay: 3\n")
+    path.write_text(f"{text}colour: blue\n")
+    assert run_folder.read_config(tmp_path, []) == make_config("seed=5")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: ignored keys that no longer exist: trainer.replay, colour"
+    ]
 
 
-def test_before_anything_was_trained_a_run_takes_another_configuration_and_other_images(
-    tmp_path, own_folder, folder_config, capsys
-):
-    config = folder_config(own_folder, "trainer.precision=auto")
-    run_folder.enter(tmp_path, config)
-    run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
-    chosen = tmp_path / "checkpoints" / "precision.json"  # of another backbone
-    chosen.parent.mkdir()
-    chosen.touch()
-    next((own_folder / "red").iterdir()).unlink()
-    mended = dataclasses.replace(config, seed=1)
-    run_folder.enter(tmp_path, mended)
-    run_folder.write_data(tmp_path, open_dataset(mended.data, mended.seed))
-    assert "nothing was trained there; what changed is taken (seed: 0 -> 1)" in (
-        capsys.readouterr().out
-    )
-    assert run_folder.read_config(tmp_path, []) == mended and not chosen.exists()
-
-
-@pytest.mark.parametrize(
-    "left",
-    [
-        "metrics.jsonl",
-        "checkpoints/head.weights.h5",
-        "variants/correct/record.json",
-        "targets/003-red/metrics.jsonl",
-    ],
-)
-def test_what_was_trained_is_not_lost_to_another_configuration(tmp_path, make_config, left):
-    run_folder.enter(tmp_path, make_config())
-    (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / left).touch()
-    changed = r"\(seed: 0 -> 1, head\.epsilon: 1e-05 -> 0\.5\)"
-    with pytest.raises(UserError, match=rf"another configuration {changed}"):
-        run_folder.enter(tmp_path, make_config("seed=1", "head.epsilon=0.5"))
-    assert (tmp_path / left).exists()
-
-
-def test_a_key_that_an_earlier_configuration_lacks_is_named(tmp_path, make_config):
-    run_folder.enter(tmp_path, make_config())
-    (tmp_path / "metrics.jsonl").touch()
-    config = tmp_path / "config.yaml"
-    config.write_text(config.read_text().replace("  early_stopping: null\n", ""))
-    with pytest.raises(UserError, match=r"\(trainer\.early_stopping: unset -> None\)"):
-        run_folder.enter(tmp_path, make_config())
-
-
-def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
-    theirs = {"config.yaml": "lr: 0.1\n", "splits.json": "[]", "checkpoints/last.pt": "weights"}
-    (tmp_path / "checkpoints").mkdir()
-    for name, text in theirs.items():
-        (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=r"another program's config\.yaml"):
-        run_folder.enter(tmp_path, make_config())
-    assert {name: (tmp_path / name).read_text() for name in theirs} == theirs
+def test_a_key_that_did_not_exist_yet_has_its_default(tmp_path, make_config):
+    resuming.enter(tmp_path, make_config())
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("  early_stopping: null\n", ""))
+    assert run_folder.read_config(tmp_path, []) == make_config()
 
 
 @pytest.mark.parametrize(
@@ -133,25 +77,12 @@ def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
     [
         (lambda folder: run_folder.read_config(folder, []), "not a run's folder"),
         (run_folder.read_classes, "not a finished run's folder"),
-        (run_folder.load_model, r"has no model\.keras; the run has not finished"),
     ],
 )
 def test_what_an_unfinished_run_lacks_is_named(tmp_path, read, message):
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path)
     assert str(tmp_path) in str(caught.value)
-
-
-def test_the_saved_model_is_loaded_with_the_project_s_layers(tmp_path, make_config):
-    from models.classifier import build_classifier
-
-    config = make_config("data.image_size=32", "backbone.tap=block1_conv1", "head=isqrt_cov")
-    classifier = build_classifier(config, 3)
-    classifier.complete.save(tmp_path / "model.keras")
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
-    np.testing.assert_allclose(
-        run_folder.load_model(tmp_path)(images), classifier.complete(images), atol=1e-5
-    )
 
 
 class Named:

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, free_ports
 
-import run_folder
-from commands import distributed_run, running
+from commands import train as train_command
+from models.saved_model import load_model
+from run_folder import Results
+from training.distributed import workers
+from training.distributed.workers import Workers
 
 CLASSIFICATION = (
     *SMALL,
@@ -67,20 +70,20 @@ class Worker:
 
     @property
     def metrics(self) -> dict:
-        found = json.loads((self.folder / "metrics.json").read_text())
-        found.pop("backbone_digest")  # of every last digit
-        for record in (found, *found["stages"].values()):
+        results = json.loads((self.folder / "metrics.json").read_text())
+        results.pop("backbone_digest")  # of every last digit
+        for record in (results, *results["stages"].values()):
             record.pop("seconds")
-        return found
+        return results
 
     def weights(self) -> list[np.ndarray]:
-        return run_folder.load_model(self.folder).get_weights()
+        return load_model(self.folder).get_weights()
 
     def ends(self, status: int = 0, seconds: float = 1500) -> str:
         """Waits for its end; returns what it printed."""
-        found = self.process.wait(seconds)
+        exit_status = self.process.wait(seconds)
         text = self.printed.read_text()
-        assert found == status, text
+        assert exit_status == status, text
         return text
 
 
@@ -138,27 +141,27 @@ def start_two(start):
     return run
 
 
-def assert_same(found: Worker, alone: Worker) -> None:
+def assert_same(worker: Worker, alone: Worker) -> None:
     """Losses of each step, metrics, final weights."""
-    assert [line[:3] for line in found.losses] == [line[:3] for line in alone.losses]
+    assert [line[:3] for line in worker.losses] == [line[:3] for line in alone.losses]
     expected = [line[3] for line in alone.losses]
-    np.testing.assert_allclose([line[3] for line in found.losses], expected, atol=1e-5)
-    assert_close(found.metrics, alone.metrics)
-    for weight, its_own in zip(found.weights(), alone.weights(), strict=True):
+    np.testing.assert_allclose([line[3] for line in worker.losses], expected, atol=1e-5)
+    assert_close(worker.metrics, alone.metrics)
+    for weight, its_own in zip(worker.weights(), alone.weights(), strict=True):
         # Relative too: a variance of a thousand, taken over replicas, is a difference of squares.
         np.testing.assert_allclose(weight, its_own, atol=1e-4, rtol=1e-4)
 
 
-def assert_close(found, expected) -> None:
+def assert_close(actual, expected) -> None:
     """The same names, texts and counts, and figures that differ by rounding at most."""
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for name in expected:
-            assert_close(found[name], expected[name])
+            assert_close(actual[name], expected[name])
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-5)
+        assert actual == pytest.approx(expected, abs=1e-5)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 # Equal to one worker
@@ -252,10 +255,13 @@ def test_a_killed_worker_stops_the_other_and_both_go_on(start, start_two, killed
 
 def test_a_worker_takes_its_share_of_the_cores_before_tensorflow_is_there(train, monkeypatch):
     began = []
-    monkeypatch.setattr(running, "limit_threads", lambda jobs: began.append("cores"))
-    monkeypatch.setattr(running, "import_tensorflow", lambda: began.append("tensorflow"))
+    monkeypatch.setattr(train_command, "limit_threads", lambda jobs: began.append("cores"))
+    monkeypatch.setattr(train_command, "import_tensorflow", lambda: began.append("tensorflow"))
+    monkeypatch.setattr(workers, "connect", lambda *_: Workers(None, 1, 2))
     monkeypatch.setattr(
-        distributed_run, "run_together", lambda *_: began.append("experiment") or {"val": None}
+        train_command,
+        "_train_together",
+        lambda *_: began.append("experiment") or Results(None, None),
     )
     cluster = {"worker": ["localhost:1", "localhost:2"]}
     task = {"type": "worker", "index": 1}
@@ -281,10 +287,10 @@ def test_workers_with_other_configurations_say_so(start):
     ("overrides", "said"),
     [
         (("trainer.strategy=multi_worker",), "neither TF_CONFIG nor Slurm describes several"),
-        (("trainer.strategy=mirrored",), "takes several devices, and /device:CPU:0 is the only"),
+        (("trainer.strategy=mirrored",), "requires several devices, and /device:CPU:0 is the only"),
         (
             ("experiment=birds_one_class", "trainer.strategy=mirrored"),
-            "task=one_class: takes trainer.strategy=none",
+            "task=one_class: requires trainer.strategy=none",
         ),
     ],
 )

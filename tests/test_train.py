@@ -31,13 +31,13 @@ def test_a_run_fills_its_folder(train_once):
         "predictions.csv",
         "classes.json",
     }
-    found = metrics(folder)
-    assert set(found["test"]) >= {"accuracy", "top5_accuracy", "loss"}
-    assert found["val"]["accuracy"] == found["test"]["accuracy"] == 1.0  # colours are easy
+    record = metrics(folder)
+    assert set(record["test"]) >= {"accuracy", "top5_accuracy", "loss"}
+    assert record["val"]["accuracy"] == record["test"]["accuracy"] == 1.0  # colours are easy
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     predictions = list(csv.DictReader((folder / "predictions.csv").open()))
-    assert len(predictions) == found["test"]["pictures"] == 6
+    assert len(predictions) == record["test"]["pictures"] == 6
     assert {line["label"] for line in predictions} == {"blue", "green", "red"}
     assert f"tensorboard --logdir {folder}" in outcome.output
 
@@ -48,7 +48,7 @@ def test_tensorboard_shows_curves_images_text_and_graph(train_once):
     _, folder = train_once()
     logs = EventAccumulator(str(folder / "tensorboard")).Reload()
     nodes = {node.name: list(node.input) for node in logs.Graph().node}
-    assert {"pictures", "descriptor/second_order", "probabilities"} <= set(nodes)
+    assert {"images", "descriptor/second_order", "probabilities"} <= set(nodes)
     assert {name for inputs in nodes.values() for name in inputs} <= set(nodes)
     assert set(logs.PluginTagToContent("text")) >= {"config", "test/table of classes"}
     assert set(logs.PluginTagToContent("images")) == {
@@ -178,7 +178,12 @@ def test_a_wrong_type(train):
 
 def test_an_unknown_group_option_lists_the_options(train):
     outcome, folder = train("head=bilinaer")
-    fails(outcome, folder, "head=bilinaer: there is average, bilinear", "improved_bilinear")
+    fails(
+        outcome,
+        folder,
+        "head=bilinaer: unknown; the choices are average, bilinear",
+        "improved_bilinear",
+    )
     assert "did you mean head=bilinear" in outcome.error
 
 
@@ -201,7 +206,10 @@ def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_
 def test_another_program_s_folder_is_named_and_left(command, tmp_path):
     (tmp_path / "config.yaml").write_text("lr: 0.1\n")
     outcome = command("train.py", f"hydra.run.dir={tmp_path}")
-    assert outcome.status == 2 and f"{tmp_path}: holds another program's" in outcome.error
+    assert (
+        outcome.status == 2
+        and f"{tmp_path}/config.yaml: belongs to another program" in outcome.error
+    )
     assert (tmp_path / "config.yaml").read_text() == "lr: 0.1\n"
 
 

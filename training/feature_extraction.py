@@ -1,72 +1,49 @@
-"""Stage 1's shortcut: what is frozen is computed once, and read from then on."""
+"""Reads what is frozen in stage 1 from the feature store, instead of computing it every epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from conf.schema import Config, Crop
+from conf.schema import Config
 from data.datasets import Dataset
 from data.feature_store import EXTRACTION_BATCH, FeatureStore
 from data.inputs import ArrayInputs, ImageInputs, Inputs, MemoryInputs
 from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
 from models.backbones import weights_digest
-from models.parts import Parts
+from models.parts import Parts, StageInput
 
 
-def warn_of_unused_crops(config: Config, asked: list[str]) -> None:
-    """Says that stored features know no random crops, where some are asked for.
+def stage_1_inputs(config: Config, dataset: Dataset, parts: Parts) -> tuple[StageInput, Inputs]:
+    """Returns what stage 1 reads.
 
-    Args:
-        asked: `key=value`, as on the command line.
+    These are descriptors in memory if they are frozen too and fit, stored features otherwise, and
+    images with `trainer.feature_store=false`.
     """
-    groups = {"data": config.data, "reference": config.reference}
-    unused = [
-        f"{group}.train_crop={data.train_crop.value}"
-        for group, data in groups.items()
-        if data is not None
-        and data.train_crop is not Crop.center
-        and any(text.lstrip("+").startswith(f"{group}.train_crop=") for text in asked)
-    ]
-    if config.trainer.feature_store and unused:
-        print(
-            f"{' and '.join(unused)}: no effect on stage 1, which reads stored features of centre "
-            "crops; trainer.feature_store=false crops anew each epoch",
-            flush=True,
-        )
-
-
-def head_inputs(
-    config: Config, dataset: Dataset, parts: Parts
-) -> tuple[keras.Model, Inputs, Callable]:
-    """The smallest model that still holds all that stage 1 trains, what it reads, and how that
-    becomes descriptors."""
-    descriptor, backbone = parts.descriptor, parts.backbone
     if not config.trainer.feature_store:
-        images = ImageInputs(dataset.images, config.data)
-        return parts.from_images, images, lambda batch: descriptor(backbone(batch))
-    features = stored_features(config, dataset, backbone)
-    if not descriptor.trainable_weights and fits_in_memory(config, dataset, descriptor):
-        return parts.linear, descriptors(config, features, descriptor), lambda batch: batch
-    return parts.head, features, descriptor
+        return StageInput.images, ImageInputs(dataset.images, config.data)
+    features = stored_features(config, dataset, parts.backbone)
+    if parts.descriptor.trainable_weights or not fits_in_memory(config, dataset, parts.descriptor):
+        return StageInput.features, features
+    return StageInput.descriptors, descriptors(config, features, parts.descriptor)
 
 
 def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> ArrayInputs:
-    """The backbone's feature maps of every picture that a split uses, from the feature store.
+    """Returns the feature maps of every image of the splits, extracted once and stored on disk.
 
-    They are those of the evaluation view, and of its mirror image where training or evaluation
-    reads it; other augmentation needs `trainer.feature_store=false`. Where nothing reads the mirror
-    image, a store that holds it too will do.
+    The store holds the features of the evaluation view, and of its mirror image if training or
+    evaluation reads it. Other augmentation requires `trainer.feature_store=false`. If nothing reads
+    the mirror images, an existing store that holds them is used too.
 
     Raises:
-        UserError: the disk has no room, or a picture cannot be decoded.
+        UserError: the disk is full, or an image cannot be decoded.
     """
     images = ImageInputs(dataset.images, config.data)
     key = _key(config, dataset, backbone)
-    stores = [  # the one that holds what is needed, before the one that holds more
+    stores = [  # the store with the required views comes before one with more
         FeatureStore(
             Path(config.trainer.feature_dir),
             key,
@@ -87,8 +64,8 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
         batches = evaluation_batches(images, dataset.labels, indices, 1, EXTRACTION_BATCH)
         with user_errors():
             for batch, _ in batches:
-                seen = [batch, batch[:, :, ::-1]][: store.views]
-                yield np.stack([forward(view).numpy() for view in seen], axis=1)
+                views = [batch, batch[:, :, ::-1]][: store.views]
+                yield np.stack([forward(view).numpy() for view in views], axis=1)
 
     features = store.open(features_of)
     features.views = _views(config)
@@ -96,15 +73,16 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
 
 
 def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:
-    """Whether the descriptors of all stored views stay within `trainer.descriptor_gib`."""
-    numbers = len(dataset.indices) * _views(config) * descriptor.output.shape[-1]
-    return numbers * 4 <= config.trainer.descriptor_gib * 2**30
+    """Returns whether the descriptors of all stored views fit in `trainer.descriptor_gib`."""
+    size = len(dataset.indices) * _views(config) * descriptor.output.shape[-1]
+    return size * 4 <= config.trainer.descriptor_gib * 2**30
 
 
 def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) -> MemoryInputs:
-    """The descriptors of all stored feature maps, in memory, float32.
+    """Computes the descriptors of all stored feature maps, in memory, in float32.
 
-    Right only where `descriptor` has no trained weights: then it too is frozen.
+    Args:
+        descriptor: from feature maps to descriptors; it must have no trained weights.
     """
     forward = tf.function(lambda batch: descriptor(batch, training=False), reduce_retracing=True)
     shape = descriptor.output.shape[1:]
@@ -126,10 +104,10 @@ def _views(config: Config) -> int:
 
 
 def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
-    """All that the stored numbers depend on."""
+    """Returns everything that the stored features depend on."""
     data = config.data
     return {
-        "version": 1,  # of decoding and cropping in data/pictures.py; goes up when they change
+        "version": 1,  # of data/decoding.py: increase it when decoding or cropping changes
         "data": dataset.name,
         "pictures": dataset.fingerprint(),
         "preprocessing": [data.image_size, data.crop_ratio, data.keep_aspect],

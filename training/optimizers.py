@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 
-from conf.schema import Optimizer, OptimizerConfig, Schedule
-from errors import UserError
+from conf.schema import Optimizer, OptimizerConfig
 
 
 def build_optimizer(
@@ -21,7 +20,6 @@ def build_optimizer(
     Raises:
         UserError: a value out of its range.
     """
-    _check(config, learning_rate)
     kind = {Optimizer.sgd: keras.optimizers.SGD, Optimizer.adamw: keras.optimizers.AdamW}
     options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
     optimizer = _with_rates(kind[config.name])(
@@ -94,18 +92,3 @@ def _summed(grads: list) -> list:
 def _norms(grads: list):
     flat = [None if g is None else keras.ops.ravel(g) for g in grads]
     return keras.ops.stack([0.0 if g is None else keras.ops.norm(g) for g in flat])
-
-
-def _check(config: OptimizerConfig, learning_rate: float) -> None:
-    if learning_rate <= 0:
-        raise UserError(
-            f"optimizer.learning_rate or fine_tune_learning_rate={learning_rate}: must be above 0"
-        )
-    if config.schedule is Schedule.step and config.step_epochs < 1:
-        raise UserError(f"optimizer.step_epochs={config.step_epochs}: must be at least 1")
-    if not 0 <= config.momentum < 1:
-        raise UserError(f"optimizer.momentum={config.momentum}: must be at least 0 and below 1")
-    if config.weight_decay < 0:
-        raise UserError(f"optimizer.weight_decay={config.weight_decay}: must be at least 0")
-    if config.clip_norm is not None and config.clip_norm <= 0:
-        raise UserError(f"optimizer.clip_norm={config.clip_norm}: must be above 0, or null")

@@ -1,4 +1,4 @@
-"""The same seed gives the same numbers."""
+"""Seeds and deterministic kernels: the same seed gives the same numbers."""
 
 import keras
 import tensorflow as tf
@@ -7,9 +7,9 @@ from conf.schema import Config
 
 
 def seed_everything(config: Config) -> None:
-    """Forgets what an earlier run of this process left behind, and seeds everything.
+    """Clears the state of an earlier run in this process, and seeds all random generators.
 
-    Sets the dtype policy of `trainer.precision`, and asks TensorFlow for deterministic kernels.
+    It also sets the dtype policy of `trainer.precision` and requests deterministic kernels.
     """
     keras.backend.clear_session()
     keras.config.set_dtype_policy(config.trainer.precision.value)

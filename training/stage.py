@@ -1,4 +1,4 @@
-"""One stage of training: a model, its inputs, so many epochs."""
+"""Fits one stage of training: batches, optimizer, callbacks, checkpoints, and the best epoch."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from training.callbacks import MetricsLog, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
 from training.distributed.keras_20585 import MendedFit
-from training.distributed.workers import Workers, workers_of
+from training.distributed.workers import Workers
 from training.epoch_scalars import EpochScalars
 from training.epoch_selection import selection_record
 from training.gradient_statistics import GradientStatistics
@@ -27,28 +27,27 @@ from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 from training.two_streams import Stream
 
-PROFILED = (10, 20)  # batches of a stage that trainer.profile records: past the warming up
+PROFILED = (10, 20)  # first and last batch that trainer.profile records, after the warm-up
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What a stage trains, on what, and for how long.
+    """One stage of training.
 
     Attributes:
         name: "head" or "fine_tune".
-        model: from a sample of `inputs` to what the objective is of; its trainable weights are
-            what learns.
+        model: a model from samples of `inputs` to the outputs that the objective compares.
         inputs: see `data/inputs.py`.
-        epochs: how many.
-        first_epoch: epochs of earlier stages; curves and random orders go on from there.
-        batch_size: samples a step.
-        learning_rate: before the schedule.
-        objective: what is minimised and watched.
-        faster: variables that learn `optimizer.classifier_factor` times faster.
-        balance: of training batches, instead of chance and `batch_size`.
-        second: what the model's second input reads, where it has two.
-        fitted: trained in place of `model`, whose weights it shares, where a loss needs more than
-            logits.
+        epochs: number of epochs.
+        first_epoch: epochs of earlier stages; curves and random orders continue from there.
+        batch_size: samples per step.
+        learning_rate: learning rate before the schedule.
+        objective: loss and metrics.
+        fast_variables: variables that learn `optimizer.classifier_factor` times faster.
+        balance: balanced training batches, instead of shuffled ones of `batch_size`.
+        second_stream: samples of the second input of `model`, if it has two.
+        training_model: fitted instead of `model`, with the same weights, if the loss needs more
+            outputs than those of `model`.
     """
 
     name: str
@@ -65,27 +64,36 @@ class Stage:
     training_model: keras.Model | None = None
 
 
-def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> dict:
-    """Trains a stage and leaves its model with the weights of the best epoch by validation.
+def fit_stage(
+    stage: Stage, dataset: Dataset, config: Config, folder: Path, workers: Workers
+) -> dict:
+    """Trains a stage and sets the weights of the epoch with the best validation metric.
 
-    Without a validation split the last epoch stays, as in the papers' protocols. A stage that was
-    interrupted in the same folder goes on; one that was finished there is only read.
-
-    Where several replicas train, `stage.model` has to be made as `Workers.build` does, and
-    `stage.fitted` in their scope.
+    Without a validation split these are the weights of the last epoch, as in the papers' protocols.
+    A stage that was interrupted in the same folder is resumed; the weights of a finished one are
+    loaded.
 
     Args:
-        folder: the run's; the stage writes `metrics.jsonl`, `checkpoints/`, `tensorboard/`
+        stage: the stage. If several replicas train, its model must come from `Workers.build`, and
+            its training model must be created in their scope.
+        dataset: the training and validation splits.
+        config: the configuration of the run.
+        folder: the run's folder; the stage writes `metrics.jsonl`, `checkpoints/`, `tensorboard/`
             and `dynamics/`.
+        workers: the devices that train together.
 
     Returns:
-        The stage's record: epochs run, the epoch chosen and how, seconds, the curves' values there.
+        The record of the stage: epochs, the chosen epoch and its criterion, seconds, and the values
+        of the curves at that epoch.
 
     Raises:
-        UserError: the loss diverged, a picture cannot be decoded, or the disk is full.
+        UserError: the loss diverged, an image cannot be decoded, or the disk is full.
     """
-    workers = workers_of(config)
-    _check(config, workers)
+    if workers.replicas > 1 and config.optimizer.accumulation_steps is not None:
+        raise UserError(
+            "optimizer.accumulation_steps: requires trainer.strategy=none; or set it to null, "
+            f"{workers.replicas} devices hold larger batches than one"
+        )
     checkpoints = Checkpoints(
         folder / "checkpoints",
         stage.name,
@@ -95,7 +103,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
         workers,
     )
     with workers.scope():
-        model = stage.training_model or _trained_model(stage, workers)
+        model = stage.training_model or _training_model(stage, workers)
     if record := checkpoints.finished():
         checkpoints.load(model)
         return record
@@ -112,7 +120,7 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     started = time.perf_counter()
     norms = whole_batch_norms(model) if workers.replicas > 1 else contextlib.nullcontext()
     try:
-        if not checkpoints.stopped_early():  # before it was interrupted
+        if not checkpoints.stopped_early():  # before an interruption
             with user_errors(), norms:
                 _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
     except BaseException:  # SIGTERM and Ctrl-C too
@@ -126,20 +134,12 @@ def fit_stage(stage: Stage, dataset: Dataset, config: Config, folder: Path) -> d
     return record
 
 
-def _trained_model(stage: Stage, workers: Workers) -> keras.Model:
-    """The same layers under another model: what is compiled stays out of the saved one."""
+def _training_model(stage: Stage, workers: Workers) -> keras.Model:
+    """Returns another model of the same layers, so that the saved model has no compile options."""
     kind = keras.Model
     if workers.replicas > 1:
         kind = GlobalBatchModel if stage.objective.global_batch else MendedFit
     return kind(stage.model.inputs, stage.model.outputs)
-
-
-def _check(config: Config, workers: Workers) -> None:
-    if workers.replicas > 1 and config.optimizer.accumulation_steps is not None:
-        raise UserError(
-            "optimizer.accumulation_steps: takes trainer.strategy=none; or set it to null, "
-            f"{workers.replicas} devices hold larger batches than one"
-        )
 
 
 def _fit(
@@ -155,9 +155,10 @@ def _fit(
     train, val = dataset.splits["train"], dataset.splits["val"]
     classes = len(dataset.class_names) if stage.objective.one_hot else None
     steps_per_epoch = steps(train, stage.batch_size, stage.balance)
-    validation, validation_metrics = None, []
+    validation, callbacks = None, []
     if len(val) and stage.objective.validate:
-        validation_metrics = [ValidationMetrics(stage.objective.validate, stage.model)]
+        # First in the list: the other callbacks read the metrics that it adds.
+        callbacks = [ValidationMetrics(stage.objective.validate, stage.model)]
     elif len(val):
         validation = workers.batches(
             lambda share: evaluation_batches(
@@ -181,32 +182,30 @@ def _fit(
         batches = stage.second_stream.beside(
             batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
         )
-    logs = []
+    callbacks += [
+        LearningRateSchedule(
+            config.optimizer,
+            stage.learning_rate,
+            steps_per_epoch,
+            stage.first_epoch,
+            stage.epochs,
+            checkpoints.history,
+        ),
+        StopOnDivergence(stage.name, checkpoints.weights),
+    ]
     if workers.is_chief:
-        logs = _logs(stage, config, folder, first_epoch, steps_per_epoch)
+        callbacks += _logs(stage, config, folder, first_epoch, steps_per_epoch)
+    callbacks.append(checkpoints)  # last: it saves an epoch that all other callbacks have seen
     model.fit(
         batches,
         validation_data=validation,
-        # Keras cannot count what is distributed, and would take its end for a lack of data.
+        # Keras cannot count distributed batches, and would report that it ran out of data.
         validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
         initial_epoch=first_epoch,
         epochs=stage.first_epoch + stage.epochs,
         steps_per_epoch=steps_per_epoch,
-        callbacks=[
-            *validation_metrics,  # first: the others read what it adds
-            LearningRateSchedule(
-                config.optimizer,
-                stage.learning_rate,
-                steps_per_epoch,
-                stage.first_epoch,
-                stage.epochs,
-                checkpoints.history,
-            ),
-            StopOnDivergence(stage.name, checkpoints.weights),
-            *logs,
-            checkpoints,  # last: what it saves is an epoch that all the others have seen
-        ],
-        shuffle=False,  # the batches already are
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
         verbose=0 if not workers.is_chief else 1 if sys.stdout.isatty() else 2,
     )
 
@@ -214,11 +213,11 @@ def _fit(
 def _logs(
     stage: Stage, config: Config, folder: Path, first_epoch: int, steps_per_epoch: int
 ) -> list[keras.callbacks.Callback]:
-    """What writes curves and the like."""
+    """Returns the callbacks that log curves, norms, histograms and the profile."""
     board = folder / "tensorboard"
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
-        # Keras' own writes these curves too, among others, and records the profile.
+        # Keras' callback logs the same curves, and records the profile.
         keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=PROFILED)
         if config.trainer.profile
         else EpochScalars(board),

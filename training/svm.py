@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from sklearn.svm import SVC
 
-from conf.schema import Config, Loss
+from conf.schema import Config
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
@@ -24,29 +24,8 @@ C = 1.0
 PIECE_BYTES = 32 * 2**20  # of descriptors that are copied at a time
 
 
-def check_svm(config: Config, dataset: Dataset, descriptor: keras.Model) -> None:
-    """Tells what `solver=svm` cannot work with, before anything is computed.
-
-    Raises:
-        UserError: another loss; pictures instead of stored features; an embedding; a descriptor
-            that is trained too, or whose vectors do not fit in memory.
-    """
-    if config.loss.name is not Loss.softmax:
-        raise UserError(
-            f"loss={config.loss.name.value}: is trained by solver=sgd, not by solver=svm"
-        )
-    if not config.trainer.feature_store:
-        raise UserError("solver=svm: takes trainer.feature_store=true; else set solver=sgd")
-    if config.head.embedding is not None:
-        raise UserError(
-            f"solver=svm: cannot train head.embedding={config.head.embedding}; set it to null, or "
-            "solver=sgd"
-        )
-    if descriptor.trainable_weights:
-        raise UserError(
-            f"solver=svm: cannot train head.reduction={config.head.reduction}; set it to null, or "
-            "solver=sgd"
-        )
+def check_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> None:
+    """Raises a UserError if the descriptors do not fit in `trainer.descriptor_gib`."""
     if not fits_in_memory(config, dataset, descriptor):
         raise UserError(
             f"solver=svm: the descriptors take more than trainer.descriptor_gib="

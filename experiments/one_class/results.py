@@ -91,4 +91,4 @@ def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
     image = plots.roc_curves(target.truth(), scores, target.name)
     keras.utils.save_img(folder / "roc.png", image, scale=False)
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        log_image("test/roc", image, "PNG")
+        log_image(folder / "tensorboard", "test/roc", image, "PNG")

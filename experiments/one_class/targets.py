@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from conf.schema import Config, OneClassConfig
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset
 from errors import UserError
 
 
@@ -38,24 +38,6 @@ class Target:
 
     def _tested(self) -> tuple[np.ndarray, ...]:
         return self.test, self.aliens, self.reference_aliens
-
-
-def open_reference(config: Config) -> Dataset:
-    """Opens the data set of the other stream.
-
-    Raises:
-        UserError: there is none, it shows pictures of another size, or see `open_dataset`.
-    """
-    if config.reference is None:
-        raise UserError(
-            "reference=null: task=one_class takes a second data set, data@reference=NAME"
-        )
-    if config.reference.image_size != config.data.image_size:
-        raise UserError(
-            f"reference.image_size={config.reference.image_size}: one network reads both; set it "
-            f"to {config.data.image_size}, as data.image_size"
-        )
-    return open_dataset(config.reference, config.seed)
 
 
 def targets(config: Config, dataset: Dataset, reference: Dataset) -> list[Target]:

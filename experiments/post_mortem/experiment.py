@@ -1,27 +1,30 @@
 """task=post_mortem: which faults of a re-implemented head keep it at 30%?
 
-The head of `faulty_head.py` is trained with all its faults, with each alone repaired, with
-each alone left in, and with none, on the same frozen features. Each is trained in a folder of its
-own, so that a run which was killed goes on at the head where it was.
+The head of `faulty_head.py` is trained with all its faults, with each one repaired, with each one
+alone, and with none, on the same frozen features. Each variant has a folder of its own, so that an
+interrupted run resumes at the variant where it stopped.
 """
 
 import dataclasses
 import itertools
 import json
+import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 import run_folder
-from conf.schema import Config, Schedule, Solver
+from conf.schema import Config, Schedule
 from data.datasets import Dataset, open_dataset
 from data.inputs import ArrayInputs, MemoryInputs
 from data.pipeline import steps
 from errors import UserError
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_split
+from experiments.experiment import Experiment, Trial
 from experiments.post_mortem.faulty_head import (
     IN_POOLING,
     VARIANTS,
@@ -32,8 +35,10 @@ from experiments.post_mortem.faulty_head import (
 )
 from experiments.post_mortem.in_memory import fit_in_memory, training_step
 from models.backbones import build_backbone
-from models.classifier import build_linear, with_probabilities
+from models.classifier import build_linear, complete, with_probabilities
 from models.parts import Parts
+from models.saved_model import save_model
+from run_folder import Results
 from training.feature_extraction import descriptors, fits_in_memory, stored_features
 from training.optimizers import build_optimizer
 from training.precision import resolve_precision
@@ -42,67 +47,90 @@ from training.standardization import standardize
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3
-TIMED_STEPS = 5  # of which the fastest counts
-TIMED_SAMPLES = 2  # of a batch where there are loops, whose time grows as the samples
+TIMED_STEPS = 5  # the fastest of them counts
+TIMED_SAMPLES = 2  # of a batch, for heads with loops: their time is proportional to the samples
+
+logger = logging.getLogger(__name__)
 
 
-def run(config: Config, folder: Path) -> dict:
-    """Runs the experiment that `config` describes, and fills its folder.
+class PostMortem(Experiment, Trial):
+    """Trains and times every variant of the head.
 
-    Returns:
-        What `metrics.json` holds: "variants", with the figures of each head, its "step_seconds"
-        and the record of its training; and, as of a run of the head without fault, "val" and
-        "test".
-
-    Raises:
-        UserError: a mistake in the configuration, the data or the weights.
+    The record has "variants": the metrics of each, its "step_seconds" and the record of its
+    training. "val" and "test" are those of the variant without fault.
     """
-    started = time.perf_counter()
-    _check(config)
-    dataset = open_dataset(config.data, config.seed)
-    print(dataset.summary(), flush=True)
-    config = resolve_precision(config, dataset, folder)
-    seed_everything(config)
-    run_folder.write_data(folder, dataset)
-    backbone = build_backbone(config.backbone, config.data.image_size)
-    features = stored_features(config, dataset, backbone)
-    trained = {faults - {Fault.loops} for faults in VARIANTS.values()}  # which changes no figure
-    for pooling, members in itertools.groupby(sorted(trained, key=_pooling_first), _pooling):
-        missing = [faults for faults in members if not _record(folder, faults).exists()]
-        if missing:
-            _train(config, dataset, backbone, features, pooling, missing, folder)
-    variants = {}
-    for name, faults in VARIANTS.items():
-        record = json.loads(_record(folder, faults - {Fault.loops}).read_text())
-        seconds = _step_seconds(config, dataset, features, faults)
-        print(f"{name}: {seconds:.3f} seconds a step", flush=True)
-        variants[name] = record | {"step_seconds": seconds}
-    results = {
-        **{split: variants["no fault"][split] for split in ("val", "test")},
-        "variants": variants,
-        "data": dataset.sizes(),
-        "precision": config.trainer.precision.value,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    run_folder.write_json(folder / "metrics.json", results)
-    return results
 
+    def open_data(self) -> None:
+        self.dataset = open_dataset(self.config.data, self.config.seed)
+        logger.info(self.dataset.summary())
+        self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
+        seed_everything(self.config)
+        run_folder.write_data(self.folder, self.dataset)
 
-def _check(config: Config) -> None:
-    trainer = config.trainer
-    wanted = (
-        ("solver", config.solver.value, Solver.sgd.value, "trains every head by steps"),
-        ("head", config.head.name, "improved_bilinear", "rebuilds this head"),
-        ("head.reduction", config.head.reduction, None, "pools each map once"),
-        ("head.embedding", config.head.embedding, None, "classifies descriptors themselves"),
-        ("trainer.feature_store", trainer.feature_store, True, "pools stored features"),
-        ("trainer.fine_tune_epochs", trainer.fine_tune_epochs, 0, "has no second stage"),
-        ("trainer.classes_per_batch", trainer.classes_per_batch, None, "shuffles all pictures"),
-    )
-    for key, value, right, why in wanted:
-        if value != right:
-            said = {True: "true", None: "null"}.get(right, right)
-            raise UserError(f"{key}={value}: task=post_mortem {why}; set it to {said}")
+    def trials(self) -> Iterator[Trial]:
+        yield self
+
+    def build_model(self) -> None:
+        """Builds the backbone; the variants share its features."""
+        self.backbone = build_backbone(self.config.backbone, self.config.data.image_size)
+        self.features = stored_features(self.config, self.dataset, self.backbone)
+
+    def train_head(self) -> None:
+        """Trains the variants that have no record yet; loops do not change the metrics."""
+        trained = {faults - {Fault.loops} for faults in VARIANTS.values()}
+        for pooling, members in itertools.groupby(sorted(trained, key=_pooling_first), _pooling):
+            missing = [faults for faults in members if not self._record(faults).exists()]
+            if missing:
+                self._train(pooling, missing)
+
+    def fine_tune(self) -> None:
+        """The variants have no second stage."""
+
+    def evaluate(self) -> None:
+        """Times a training step of each variant; `fit_head` has computed the metrics."""
+        self.variants = {}
+        for name, faults in VARIANTS.items():
+            record = json.loads(self._record(faults - {Fault.loops}).read_text())
+            seconds = _step_seconds(self.config, self.dataset, self.features, faults)
+            logger.info("%s: %.3f seconds per step", name, seconds)
+            self.variants[name] = record | {"step_seconds": seconds}
+
+    def report(self) -> Results:
+        return self.finish(
+            {
+                **{split: self.variants["no fault"][split] for split in ("val", "test")},
+                "variants": self.variants,
+                "data": self.dataset.sizes(),
+                "precision": self.config.trainer.precision.value,
+                "seconds": self.seconds(),
+            }
+        )
+
+    def _record(self, faults: Faults) -> Path:
+        names = {own: name for name, own in VARIANTS.items()}
+        name = names.get(faults) or names[faults | {Fault.loops}]
+        name = name.replace(" ", "-").replace(",", "")
+        return self.folder / "variants" / name / "record.json"
+
+    def _train(self, pooling: Faults, variants: list[Faults]) -> None:
+        """Trains variants that share their pooling, from descriptors that are pooled once."""
+        config, size = self.config, self.config.trainer.batch_size
+        descriptor = build_faulty_descriptor(config, pooling, self.features.shape, size)
+        if not fits_in_memory(config, self.dataset, descriptor):
+            raise UserError(
+                f"trainer.descriptor_gib={config.trainer.descriptor_gib:g}: task=post_mortem keeps "
+                "all descriptors in memory; raise it, or set data.mirror=false or data.limit"
+            )
+        inputs = descriptors(config, self.features, descriptor)
+        for faults in variants:
+            path = self._record(faults)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            model, record = fit_head(config, self.dataset, inputs, faults)
+            accuracy = record["test"]["accuracy"]
+            logger.info("%s: test accuracy %.4f", path.parent.name, accuracy)
+            if not faults:
+                save_model(self.folder, complete(Parts(self.backbone, descriptor, model)))
+            run_folder.write_json(path, record)
 
 
 def _pooling(faults: Faults) -> Faults:
@@ -110,59 +138,23 @@ def _pooling(faults: Faults) -> Faults:
 
 
 def _pooling_first(faults: Faults) -> tuple[list[str], list[str]]:
-    """Sorts heads so that those which share descriptors are neighbours."""
+    """A sort key that puts variants with the same pooling next to each other."""
     return sorted(f.name for f in _pooling(faults)), sorted(f.name for f in faults)
-
-
-def _record(folder: Path, faults: Faults) -> Path:
-    names = {own: name for name, own in VARIANTS.items()}
-    name = names.get(faults) or names[faults | {Fault.loops}]
-    return folder / "variants" / name.replace(" ", "-").replace(",", "") / "record.json"
-
-
-def _train(
-    config: Config,
-    dataset: Dataset,
-    backbone: keras.Model,
-    features: ArrayInputs,
-    pooling: Faults,
-    heads: list[Faults],
-    folder: Path,
-) -> None:
-    """Trains `heads`, which differ behind `pooling` alone, from descriptors that are pooled once,
-    and writes the record of each."""
-    size = config.trainer.batch_size
-    descriptor = build_faulty_descriptor(config, pooling, features.shape, size)
-    if not fits_in_memory(config, dataset, descriptor):
-        raise UserError(
-            f"trainer.descriptor_gib={config.trainer.descriptor_gib:g}: task=post_mortem keeps all "
-            "descriptors in memory; raise it, or set data.mirror=false or data.limit"
-        )
-    inputs = descriptors(config, features, descriptor)
-    for faults in heads:
-        path = _record(folder, faults)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model, record = fit_head(config, dataset, inputs, faults)
-        print(f"{path.parent.name}: test accuracy {record['test']['accuracy']:.4f}", flush=True)
-        if not faults:
-            complete = Parts(backbone, descriptor, model).from_images
-            run_folder.save_model(folder, with_probabilities(complete))
-        run_folder.write_json(path, record)
 
 
 def fit_head(
     config: Config, dataset: Dataset, inputs: MemoryInputs, faults: Faults
 ) -> tuple[keras.Model, dict]:
-    """Trains what reads descriptors, with those of `faults` that are not in these.
+    """Trains the part of a variant behind its pooling.
 
     Args:
-        config: the run's, without a fault.
-        dataset: with its splits.
-        inputs: descriptors before their L2 norm, of all that the splits use.
-        faults: see `experiments/post_mortem/faulty_head.py`.
+        config: the configuration of the run, without faults.
+        dataset: the data set with its splits.
+        inputs: descriptors of all splits, before the L2 norm. Faults of the pooling are in them.
+        faults: see `faulty_head.py`.
 
     Returns:
-        The model, from such a descriptor to logits, and its figures: "val", "test" and "stages".
+        The model from these descriptors to logits, and its record: "val", "test" and "stages".
     """
     keras.utils.set_random_seed(config.seed)
     config = _with_faults(config, dataset, faults)
@@ -179,14 +171,14 @@ def fit_head(
 
 
 def _with_faults(config: Config, dataset: Dataset, faults: Faults) -> Config:
-    """`config` with those faults that are a configuration; the few steps are whole epochs."""
+    """Returns `config` with the faults that are options; the few steps are rounded to epochs."""
     head, trainer, optimizer = config.head, config.trainer, config.optimizer
     if Fault.unit_norm in faults:
         head = dataclasses.replace(head, standardize=False)
     if Fault.steps in faults:
         epoch = steps(dataset.splits["train"], trainer.batch_size)
-        few = min(trainer.epochs, max(1, round(FEW_STEPS / epoch)))
-        trainer = dataclasses.replace(trainer, epochs=few)
+        few_epochs = min(trainer.epochs, max(1, round(FEW_STEPS / epoch)))
+        trainer = dataclasses.replace(trainer, epochs=few_epochs)
     if Fault.learning_rate in faults:
         optimizer = dataclasses.replace(
             optimizer, learning_rate=LOW_RATE, momentum=0.0, schedule=Schedule.constant
@@ -212,10 +204,10 @@ def _metrics(
 
 
 def _step_seconds(config: Config, dataset: Dataset, features: ArrayInputs, faults: Faults) -> float:
-    """How long a head's step takes, from a batch of feature maps: pooled, classified, learned.
+    """Returns the seconds of a training step on a batch of feature maps.
 
-    The loops run eagerly, as unrolled into a graph they would take minutes to trace, and over a few
-    samples, as if each took as long.
+    Loops run eagerly, because tracing them takes minutes, and over a few samples, from which the
+    time of a batch is extrapolated.
     """
     looped = Fault.loops in faults
     size = config.trainer.batch_size
@@ -228,9 +220,9 @@ def _step_seconds(config: Config, dataset: Dataset, features: ArrayInputs, fault
     step = training_step(model, build_optimizer(config.optimizer, LOW_RATE))
     if not looped:
         step = tf.function(step)
-    taken = []
+    seconds = []
     for _ in range(2 if looped else TIMED_STEPS):
         started = time.perf_counter()
         step(maps, labels)
-        taken.append(time.perf_counter() - started)
-    return round(min(taken) * size / len(indices), 4)
+        seconds.append(time.perf_counter() - started)
+    return round(min(seconds) * size / len(indices), 4)

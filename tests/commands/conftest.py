@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import run_folder
+from commands import resuming
 from data.datasets import open_dataset
 
 
@@ -13,7 +14,7 @@ def finished_run(tmp_path_factory, folder_config, image_folder_path):
     """A run's folder on `picture_folder`: the class is the channel whose mean is the largest."""
     folder = tmp_path_factory.mktemp("run")
     config = folder_config(image_folder_path, "data.image_size=16", "seed=3")
-    run_folder.enter(folder, config)
+    resuming.enter(folder, config)
     run_folder.write_data(folder, open_dataset(config.data, config.seed))
     colour_model().save(folder / "model.keras")
     return folder

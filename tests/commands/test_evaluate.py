@@ -9,6 +9,7 @@ import pytest
 from conftest import COLOURS
 
 import run_folder
+from commands import resuming
 from commands.evaluate import evaluate_run
 from data.datasets import Dataset, open_dataset
 from data.inputs import ArrayInputs
@@ -92,7 +93,7 @@ def changing(tmp_path, finished_run, image_folder_path, folder_config):
     shutil.copytree(image_folder_path, images)
     shutil.copytree(finished_run, run)
     config = folder_config(images, "data.image_size=16", "seed=3", "force=true")
-    run_folder.enter(run, config)
+    resuming.enter(run, config)
     run_folder.write_data(run, open_dataset(config.data, config.seed))
     shutil.copy(finished_run / "model.keras", run)
     return run, images

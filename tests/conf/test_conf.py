@@ -8,8 +8,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import LOSSES, Config, Loss, Schedule, checked, reference_is_named
-from errors import UserError
+from conf.schema import LOSSES, Config, Loss, Schedule
+from conf.validation import checked
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
@@ -27,7 +27,9 @@ def test_every_file_composes(file):
     if "data: image_folder" in (CONF / file).read_text() or file.stem == "image_folder":
         overrides.append("data.path=somewhere")
     if file.parent.name == "loss":
-        overrides += [f"task={task.name}" for task, own in LOSSES.items() if Loss(file.stem) in own]
+        overrides.append(next(f"task={t.name}" for t in LOSSES if Loss(file.stem) in LOSSES[t]))
+        overrides += ["head.embedding=8"] if file.stem.startswith(("softmax_", "triplet")) else []
+        overrides += ["data@reference=drawn_birds"] if file.stem == "compactness" else []
     assert isinstance(composed(*overrides), Config)
 
 
@@ -62,7 +64,7 @@ def test_a_wrong_key_or_type_on_the_command_line_fails(override):
 
 
 def test_a_key_of_a_reference_that_is_not_named_is_reported():
-    with pytest.raises(UserError, match=r"data@reference="), reference_is_named():
+    with pytest.raises(AssertionError):  # the commands turn it into one line
         composed("reference.limit=3")
     assert composed("data@reference=drawn_birds", "reference.limit=3").reference.limit == 3
 

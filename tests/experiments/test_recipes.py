@@ -28,7 +28,7 @@ WHOLE = {backbone_of(name): name for name in reversed(RECIPES) if "task: " not i
 
 
 def made_source(builder, split, decoders=None, **_):
-    """Four small pictures of each class, in place of what TFDS would read."""
+    """Four small images of each class, in place of what TFDS would read."""
     label = builder.info.features["label"]
     known = ("id", "file_name", "image/filename", "image/file_name")
     names = [key for key in known if key in builder.info.features]

@@ -1,16 +1,45 @@
-"""What the configuration says of each stage."""
+"""The two-stage protocol: what each stage reads, and its part of the configuration."""
 
-import keras
-import numpy as np
+import pytest
+from made_runs import one_worker
 
-from conf.schema import LossConfig
-from data.inputs import MemoryInputs
-from experiments.two_stages import fine_tune_stage, head_stage
-from training.objectives import classification_objective
+from experiments import two_stages
+from experiments.classification import Classification
+from models.parts import StageInput
 
 
-def test_the_second_stage_counts_on_where_the_first_one_ends(make_config):
-    config = make_config(
+@pytest.fixture
+def stages(own_folder, tmp_path, make_config, monkeypatch):
+    """Takes the steps of a classification without training; returns its stages."""
+
+    def run(*overrides: str):
+        config = make_config(
+            "data=image_folder",
+            f"data.path={own_folder}",
+            "data.image_size=32",
+            "backbone.tap=block1_conv2",
+            f"trainer.feature_dir={tmp_path / 'features'}",
+            *overrides,
+        )
+        stages = []
+
+        def fit_stage(stage, *_):
+            stages.append((stage, experiment.start))
+            return {}
+
+        monkeypatch.setattr(two_stages, "fit_stage", fit_stage)
+        experiment = Classification(config, tmp_path, one_worker())
+        experiment.open_data()
+        experiment.build_model()
+        experiment.train_head()
+        experiment.fine_tune()
+        return stages
+
+    return run
+
+
+def test_each_stage_has_its_part_of_the_configuration(stages):
+    (head, _), (fine_tune, _) = stages(
         "trainer.epochs=5",
         "trainer.fine_tune_epochs=2",
         "trainer.batch_size=8",
@@ -18,13 +47,32 @@ def test_the_second_stage_counts_on_where_the_first_one_ends(make_config):
         "optimizer.learning_rate=3",
         "optimizer.fine_tune_learning_rate=0.1",
     )
-    sample = keras.Input((2,))
-    model = keras.Model(sample, keras.layers.Dense(3)(sample))
-    inputs = MemoryInputs(np.arange(1), np.zeros((1, 1, 2), np.float32))
-    objective = classification_objective(LossConfig(), 3)
-    first = head_stage(config, model, inputs, objective)
-    second = fine_tune_stage(config, model, inputs, objective, model.trainable_variables)
-    assert (first.name, first.first_epoch, first.epochs) == ("head", 0, 5)
-    assert (second.name, second.first_epoch, second.epochs) == ("fine_tune", 5, 2)
-    assert (first.batch_size, first.learning_rate, first.fast_variables) == (8, 3, ())
-    assert (second.batch_size, second.learning_rate, len(second.fast_variables)) == (4, 0.1, 2)
+    assert (head.name, head.first_epoch, head.epochs) == ("head", 0, 5)
+    assert (head.batch_size, head.learning_rate, head.fast_variables) == (8, 3, ())
+    assert (fine_tune.name, fine_tune.first_epoch, fine_tune.epochs) == ("fine_tune", 5, 2)
+    assert (fine_tune.batch_size, fine_tune.learning_rate) == (4, 0.1)
+    assert len(fine_tune.fast_variables) == 2  # kernel and bias of the classifier
+
+
+def test_without_epochs_there_is_no_second_stage(stages):
+    assert [stage.name for stage, _ in stages()] == ["head"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        ((), StageInput.descriptors),
+        (("trainer.descriptor_gib=0",), StageInput.features),
+        (("head.reduction=4",), StageInput.features),
+        (("trainer.feature_store=false",), StageInput.images),
+    ],
+)
+def test_stage_1_reads_what_is_frozen_and_fits_in_memory(stages, overrides, start):
+    [(_, read)] = stages(*overrides)
+    assert read is start
+
+
+def test_stage_2_reads_images_and_trains_the_backbone(stages):
+    _, (stage, read) = stages("trainer.fine_tune_epochs=1")
+    assert read is StageInput.images
+    assert len(stage.model.trainable_weights) == 6  # two convolutions and the classifier

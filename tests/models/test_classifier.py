@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from models.backbones import weights_digest
-from models.classifier import build_classifier, with_probabilities
+from models.classifier import build_classifier, complete, with_probabilities
+from models.parts import StageInput
 
 CLASSES = 3
 SMALL = ("data.image_size=32", "backbone.tap=block1_conv1")
@@ -46,9 +47,9 @@ def test_the_parts_fit_together(classifier):
 def test_the_whole_is_its_parts_one_after_the_other(classifier):
     maps = classifier.backbone(images())
     logits = classifier.linear(classifier.descriptor(maps)).numpy()
-    np.testing.assert_allclose(classifier.head(maps), logits, atol=1e-5)
-    np.testing.assert_allclose(classifier.from_images(images()), logits, atol=1e-5)
-    np.testing.assert_allclose(classifier.complete(images()), softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(classifier.network(StageInput.features)(maps), logits, atol=1e-5)
+    np.testing.assert_allclose(classifier.network(StageInput.images)(images()), logits, atol=1e-5)
+    np.testing.assert_allclose(complete(classifier)(images()), softmax(logits), atol=1e-5)
 
 
 def test_probabilities_sum_to_one_and_share_the_weights(classifier):
@@ -62,27 +63,27 @@ def test_probabilities_sum_to_one_and_share_the_weights(classifier):
 
 def test_training_one_part_changes_the_whole(build):
     classifier = build("head=average")
-    before = classifier.complete(images()).numpy()
+    before = complete(classifier)(images()).numpy()
     layer = classifier.linear.get_layer("classifier")
     layer.set_weights([layer.get_weights()[0], np.array([99.0, 0, 0])])
-    after = classifier.complete(images()).numpy()
+    after = complete(classifier)(images()).numpy()
     assert (after[:, 0] > before[:, 0]).all() and (after[:, 0] > 0.9).all()
 
 
 def test_only_the_linear_classifier_is_trained_until_the_backbone_is_unfrozen(build):
     classifier = build("head=average")
-    assert len(classifier.from_images.trainable_weights) == 2
+    assert len(classifier.network(StageInput.images).trainable_weights) == 2
     classifier.backbone.trainable = True
-    assert len(classifier.from_images.trainable_weights) == 4
+    assert len(classifier.network(StageInput.images).trainable_weights) == 4
 
 
 @pytest.mark.parametrize("head", ["average", "improved_bilinear", "isqrt_cov", "compact_bilinear"])
 def test_a_saved_classifier_gives_the_same_probabilities(build, tmp_path, head):
     classifier = build(f"head={head}")
-    classifier.complete.save(tmp_path / "model.keras")
+    complete(classifier).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(
-        loaded.predict(images(), verbose=0), classifier.complete(images()), atol=1e-5
+        loaded.predict(images(), verbose=0), complete(classifier)(images()), atol=1e-5
     )
 
 
@@ -108,8 +109,11 @@ def test_only_the_backbone_runs_at_half_precision(build, half_precision):
     assert keras.backend.standardize_dtype(classifier.backbone.output.dtype) == "bfloat16"
     assert keras.backend.standardize_dtype(classifier.descriptor.output.dtype) == "float32"
     assert keras.config.dtype_policy().name == "mixed_bfloat16"  # as it was
-    assert keras.backend.standardize_dtype(classifier.from_images.output.dtype) == "float32"
-    found = classifier.complete(images()).numpy()
+    assert (
+        keras.backend.standardize_dtype(classifier.network(StageInput.images).output.dtype)
+        == "float32"
+    )
+    found = complete(classifier)(images()).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 

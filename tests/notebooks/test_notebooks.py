@@ -16,7 +16,7 @@ def test_a_notebook_runs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_shows_what_it_found(path):
+def test_a_notebook_shows_its_results(path):
     outputs = [
         output
         for cell in nbformat.read(path, as_version=4).cells

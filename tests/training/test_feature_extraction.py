@@ -22,7 +22,6 @@ from training.feature_extraction import (
     descriptors,
     fits_in_memory,
     stored_features,
-    warn_of_unused_crops,
 )
 
 
@@ -127,7 +126,7 @@ WORKER = """
 
     from hydra import compose, initialize_config_dir
 
-    from conf.schema import checked
+    from conf.validation import checked
     from data import feature_store
 
     feature_store.SHARD_BYTES, feature_store.EXTRACTION_BATCH = 1, 2  # one batch a shard
@@ -185,31 +184,6 @@ def test_two_workers_make_the_store_of_one(image_folder_path, make_config, tmp_p
     assert len(list(alone[0].iterdir())) == 12 + 2
     for path in alone[0].iterdir():
         assert (shared[0] / path.name).read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["data.train_crop=random"], "data.train_crop=random: no effect on stage 1"),
-        (["++data.train_crop=random"], "data.train_crop=random: no effect on stage 1"),
-        (["data.train_crop=center"], ""),
-        (["data.train_crop=random", "trainer.feature_store=false"], ""),
-        (
-            ["data.train_crop=center", "data@reference=drawn_birds", "reference.train_crop=random"],
-            "reference.train_crop=random: no effect on stage 1",
-        ),
-    ],
-)
-def test_crops_that_stored_features_do_not_know_are_reported(configured, capsys, overrides, said):
-    warn_of_unused_crops(configured(*overrides), overrides)
-    reported = capsys.readouterr().out
-    assert reported.startswith(said) and bool(reported) == bool(said)
-    assert ("trainer.feature_store=false" in reported) == bool(said)
-
-
-def test_crops_that_nobody_asked_for_are_not_reported(configured, capsys):
-    warn_of_unused_crops(configured("data.train_crop=random_resized"), ["seed=1"])
-    assert not capsys.readouterr().out
 
 
 def test_an_undecodable_image_is_named(configured, tmp_path, draw_images):

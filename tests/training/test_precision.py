@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from made_runs import one_worker
 
 from conf.schema import Precision
 from data.datasets import open_dataset
@@ -21,16 +22,16 @@ def float32_again():
 
 
 @pytest.fixture
-def settle(folder_config, image_folder_path, tmp_path):
-    """The precision that a run in `tmp_path` settles on."""
+def resolve(folder_config, image_folder_path, tmp_path):
+    """Returns the precision of a run in `tmp_path`."""
 
     def run(*overrides: str) -> Precision:
         config = folder_config(image_folder_path, "data.image_size=32", *overrides)
         dataset = open_dataset(config.data, config.seed)
-        settled = resolve_precision(config, dataset, tmp_path)
-        trainer = dataclasses.replace(settled.trainer, precision=config.trainer.precision)
-        assert dataclasses.replace(settled, trainer=trainer) == config  # nothing else changes
-        return settled.trainer.precision
+        resolved = resolve_precision(config, dataset, tmp_path, one_worker())
+        trainer = dataclasses.replace(resolved.trainer, precision=config.trainer.precision)
+        assert dataclasses.replace(resolved, trainer=trainer) == config  # nothing else changes
+        return resolved.trainer.precision
 
     return run
 
@@ -47,41 +48,43 @@ def timed(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["float32", "mixed_bfloat16"])
-def test_a_given_precision_is_not_measured(settle, monkeypatch, name):
-    monkeypatch.setattr(precision, "_measured", None)
-    assert settle(f"trainer.precision={name}").value == name
+def test_a_given_precision_is_not_measured(resolve, monkeypatch, name):
+    monkeypatch.setattr(precision, "_measure", None)
+    assert resolve(f"trainer.precision={name}").value == name
 
 
-def test_the_faster_one_is_taken_and_reported(settle, timed, capsys):
+def test_the_faster_one_is_chosen_and_reported(resolve, timed, caplog):
     timed(0.25)
-    assert settle("trainer.precision=auto") is Precision.mixed_bfloat16
-    reported = capsys.readouterr().out
-    assert "trainer.precision=auto: mixed_bfloat16" in reported and "4.0 times as fast" in reported
+    with caplog.at_level("INFO"):
+        assert resolve("trainer.precision=auto") is Precision.mixed_bfloat16
+    assert "trainer.precision=auto: mixed_bfloat16" in caplog.text
+    assert "4.0 times as fast" in caplog.text
 
 
 @pytest.mark.parametrize("bfloat16", [2.0, 0.95])
-def test_bfloat16_must_be_clearly_faster(settle, timed, bfloat16):
+def test_bfloat16_must_be_clearly_faster(resolve, timed, bfloat16):
     timed(bfloat16)
-    assert settle("trainer.precision=auto") is Precision.float32
+    assert resolve("trainer.precision=auto") is Precision.float32
 
 
-def test_the_features_must_agree(settle, timed, monkeypatch):
+def test_the_features_must_agree(resolve, timed, monkeypatch):
     timed(0.25)
     monkeypatch.setattr(precision, "TOLERANCE", 1e-6)
-    assert settle("trainer.precision=auto") is Precision.float32
+    assert resolve("trainer.precision=auto") is Precision.float32
 
 
-def test_both_are_really_measured(settle, capsys):
-    assert settle("trainer.precision=auto") in (Precision.float32, Precision.mixed_bfloat16)
-    difference = float(capsys.readouterr().out.split("differ by ")[1].split("%")[0])
+def test_both_are_really_measured(resolve, caplog):
+    with caplog.at_level("INFO"):
+        assert resolve("trainer.precision=auto") in (Precision.float32, Precision.mixed_bfloat16)
+    difference = float(caplog.text.split("differ by ")[1].split("%")[0])
     assert 0 < difference < 2  # a few roundings to eight bits
 
 
-def test_a_run_that_goes_on_keeps_its_choice(settle, timed):
+def test_a_run_that_goes_on_keeps_its_choice(resolve, timed):
     timed(0.25)
-    first = settle("trainer.precision=auto")
+    first = resolve("trainer.precision=auto")
     timed(4.0)
-    assert settle("trainer.precision=auto") is first
+    assert resolve("trainer.precision=auto") is first
 
 
 def test_the_choice_is_part_of_the_store_s_key_and_the_head_stays_in_float32(
@@ -104,4 +107,4 @@ def test_the_choice_is_part_of_the_store_s_key_and_the_head_stays_in_float32(
 
 def _flat(layer) -> list:
     inner = getattr(layer, "layers", []) or [getattr(layer, "model", None)]
-    return [layer, *(found for child in inner if child is not None for found in _flat(child))]
+    return [layer, *(chosen for child in inner if child is not None for chosen in _flat(child))]

@@ -61,10 +61,10 @@ def test_the_loss_is_the_weighted_sum_and_both_terms_have_curves():
 def test_the_terms_are_those_of_the_embeddings_and_logits():
     model, _ = training_model()
     logits, embeddings = model.network.predict(X, verbose=0)
-    found = model.evaluate(X, ONE_HOT, verbose=0, return_dict=True)
+    logs = model.evaluate(X, ONE_HOT, verbose=0, return_dict=True)
     distances = np.sum((embeddings - model.center_loss.centers.numpy()[LABELS]) ** 2, axis=1)
-    assert found["center_loss"] == pytest.approx(distances.mean() / 2, rel=1e-4)
-    assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == LABELS))
+    assert logs["center_loss"] == pytest.approx(distances.mean() / 2, rel=1e-4)
+    assert logs["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == LABELS))
 
 
 def test_evaluation_leaves_the_centers_alone():

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from made_runs import one_worker
 
 from conf.schema import LossConfig
 from data.datasets import Dataset
@@ -20,7 +21,7 @@ LABELS = INDICES % 3
 
 
 class Labelled:
-    """All that a stage asks of pictures."""
+    """All that a stage asks of images."""
 
     labels = LABELS
 
@@ -101,7 +102,7 @@ def misled_stage(epochs: int = 6) -> Stage:
 
 def test_a_stage_learns(config, tmp_path):
     model = linear()
-    record = fit_stage(stage_of(model), dataset(), config, tmp_path)
+    record = fit_stage(stage_of(model), dataset(), config, tmp_path, one_worker())
     assert accuracy(model, vectors(), INDICES) > 0.95
     assert record["val_accuracy"] == accuracy(model, vectors(), dataset().splits["val"])
     assert record["epochs"] == 6
@@ -109,7 +110,7 @@ def test_a_stage_learns(config, tmp_path):
 
 def test_the_epoch_of_the_best_val_accuracy_stays(config, tmp_path):
     stage = misled_stage()
-    record = fit_stage(stage, dataset(), config, tmp_path)
+    record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
     curve = [line["val_accuracy"] for line in lines_of(tmp_path)]
     assert curve[-1] < max(curve), "or the last epoch would be the best one"
     assert record["chosen_epoch"] == 1 + int(np.argmax(curve))
@@ -120,7 +121,7 @@ def test_the_epoch_of_the_best_val_accuracy_stays(config, tmp_path):
 
 def test_without_validation_the_last_epoch_stays(config, tmp_path):
     stage = misled_stage(epochs=12)
-    record = fit_stage(stage, dataset(val=0), config, tmp_path)
+    record = fit_stage(stage, dataset(val=0), config, tmp_path, one_worker())
     assert record["chosen_epoch"] == record["epochs"] == 12
     assert record["chosen_by"] == "last epoch (no validation split)"
     assert accuracy(stage.model, misled(), dataset().splits["train"]) > 0.95
@@ -129,7 +130,7 @@ def test_without_validation_the_last_epoch_stays(config, tmp_path):
 
 def test_early_stopping_ends_a_stage_that_no_longer_gets_better(make_config, tmp_path):
     config = make_config("optimizer.schedule=constant", "trainer.early_stopping=2")
-    record = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path)
+    record = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path, one_worker())
     assert record["epochs"] == record["chosen_epoch"] + 2 < 30
 
 
@@ -141,15 +142,15 @@ def test_a_stage_that_was_killed_after_it_stopped_early_trains_no_further(
     )
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    whole = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "whole")
+    whole = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "whole", one_worker())
 
     def killed(checkpoints, model):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Checkpoints, "choose", killed)
-        fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
-    again = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed")
+        fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed", one_worker())
+    again = fit_stage(misled_stage(epochs=30), dataset(), config, tmp_path / "killed", one_worker())
     assert again | {"seconds": 0} == whole | {"seconds": 0}
 
 
@@ -158,7 +159,13 @@ def test_the_same_seed_trains_the_same_weights(make_config, tmp_path):
     for number, seed in enumerate((1, 1, 2)):
         model, folder = linear(), tmp_path / str(number)
         folder.mkdir()
-        fit_stage(stage_of(model, epochs=2), dataset(val=0), make_config(f"seed={seed}"), folder)
+        fit_stage(
+            stage_of(model, epochs=2),
+            dataset(val=0),
+            make_config(f"seed={seed}"),
+            folder,
+            one_worker(),
+        )
         ends.append(model.get_weights()[0])
     np.testing.assert_array_equal(ends[0], ends[1])
     assert (ends[0] != ends[2]).any()
@@ -169,7 +176,9 @@ def test_variables_that_are_to_learn_faster_do(make_config, tmp_path):
     model = linear()
     before = [weight.numpy() for weight in model.weights]
     kernel = model.trainable_variables[0]
-    fit_stage(stage_of(model, fast_variables=(kernel,)), dataset(val=0), config, tmp_path)
+    fit_stage(
+        stage_of(model, fast_variables=(kernel,)), dataset(val=0), config, tmp_path, one_worker()
+    )
     np.testing.assert_array_equal(model.get_weights()[0], before[0])
     assert (model.get_weights()[1] != before[1]).any()
 
@@ -179,7 +188,7 @@ def test_variables_that_are_to_learn_faster_do(make_config, tmp_path):
 
 def test_each_epoch_leaves_a_line_of_metrics(make_config, tmp_path):
     config = make_config("optimizer.schedule=step", "optimizer.step_epochs=1")
-    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path)
+    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path, one_worker())
     first, second = lines_of(tmp_path)
     assert first.keys() >= {"loss", "accuracy", "top5_accuracy", "val_loss", "val_accuracy"}
     assert (first["stage"], first["epoch"], second["epoch"]) == ("head", 1, 2)
@@ -188,9 +197,9 @@ def test_each_epoch_leaves_a_line_of_metrics(make_config, tmp_path):
 
 
 def test_a_later_stage_counts_its_epochs_on(config, tmp_path):
-    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path)
+    fit_stage(stage_of(linear(), epochs=2), dataset(), config, tmp_path, one_worker())
     later = stage_of(linear(), epochs=2, name="fine_tune", first_epoch=2)
-    record = fit_stage(later, dataset(), config, tmp_path)
+    record = fit_stage(later, dataset(), config, tmp_path, one_worker())
     assert [(line["stage"], line["epoch"]) for line in lines_of(tmp_path)] == [
         ("head", 1),
         ("head", 2),
@@ -215,19 +224,21 @@ def test_a_later_stage_s_random_orders_go_on_too(config, tmp_path):
             return super().training(indices, seed, epoch)
 
     inputs = Watched(INDICES, lambda indices, views: vectors()[indices], (3,), np.float32, 1)
-    fit_stage(stage_of(linear(), inputs=inputs, first_epoch=4), dataset(), config, tmp_path)
+    fit_stage(
+        stage_of(linear(), inputs=inputs, first_epoch=4), dataset(), config, tmp_path, one_worker()
+    )
     assert min(epochs) == 4
 
 
 def test_tensorboard_gets_curves_of_training_and_validation(config, tmp_path):
-    fit_stage(stage_of(linear(), epochs=1), dataset(), config, tmp_path)
+    fit_stage(stage_of(linear(), epochs=1), dataset(), config, tmp_path, one_worker())
     for part in ("train", "validation"):
         assert list((tmp_path / "tensorboard" / part).glob("events*"))
 
 
 def test_the_model_itself_stays_uncompiled(config, tmp_path):
     model = linear()
-    fit_stage(stage_of(model, epochs=1), dataset(), config, tmp_path)
+    fit_stage(stage_of(model, epochs=1), dataset(), config, tmp_path, one_worker())
     assert not model.compiled
 
 
@@ -238,7 +249,7 @@ def test_a_loss_that_diverges_stops_with_advice(config, tmp_path):
     array = vectors()
     array[7] = np.nan
     with pytest.raises(UserError, match=r"loss became nan in epoch 1.*optimizer\.learning_rate"):
-        fit_stage(stage_of(linear(), array), dataset(), config, tmp_path)
+        fit_stage(stage_of(linear(), array), dataset(), config, tmp_path, one_worker())
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
@@ -248,4 +259,4 @@ def test_a_sample_that_cannot_be_read_is_named(config, tmp_path):
 
     broken = ArrayInputs(INDICES, take, (3,), np.float32, 1)
     with pytest.raises(UserError, match=r"^oak/1\.png cannot be decoded"):
-        fit_stage(stage_of(linear(), inputs=broken), dataset(), config, tmp_path)
+        fit_stage(stage_of(linear(), inputs=broken), dataset(), config, tmp_path, one_worker())

@@ -1,44 +1,50 @@
-"""One run on several devices or machines: who takes part, and what they tell one another.
+"""Training on several devices or machines with `tf.distribute`.
 
-Every replica trains on its part of each batch, with `tf.distribute`. Every worker, a process, goes
-through the same run; the first of them, the chief, is the one that reads and writes its folder. All
-that depends on the folder it tells the others.
+Every replica (device) trains on its part of each batch. Every worker (process) executes the whole
+run. Only the first worker, the chief, reads and writes the run's folder, and broadcasts what it
+reads.
 """
 
 import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from conf.schema import Config, Strategy, Task
+from conf.schema import Strategy, Task
 from data.pipeline import WHOLE, Share
-from errors import TRY_AGAIN, UserError
+from errors import UserError
 from models.parts import Parts
 from training.distributed.cluster import cluster_of
 
-TOGETHER = (Task.classification, Task.metric_learning)  # tasks whose models are made in the scope
+DISTRIBUTED_TASKS = (Task.classification, Task.metric_learning)
+
+PartsType = TypeVar("PartsType", bound=Parts)
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerLost(UserError):
-    """Another worker of the run has ended or cannot be reached, which is nobody's mistake."""
+    """Another worker of the run has ended or cannot be reached."""
 
-    status = TRY_AGAIN
+    status = os.EX_TEMPFAIL
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """Those who train together.
+    """The processes and devices that train together.
 
     Attributes:
-        strategy: TensorFlow's; its default one where one device trains.
-        index: which worker this is; 0 is the chief.
-        count: of workers, each a process.
+        strategy: TensorFlow's strategy; its default strategy if one device trains.
+        index: index of this worker; 0 is the chief.
+        count: number of workers.
     """
 
     strategy: tf.distribute.Strategy
@@ -51,29 +57,31 @@ class Workers:
 
     @property
     def replicas(self) -> int:
-        """Devices that train, of all workers."""
+        """Number of devices of all workers."""
         return self.strategy.num_replicas_in_sync
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """Where to make what is trained, and what trains it. All workers have to make the same, in
-        the same order."""
+        """Returns the scope in which models, optimizers and metrics must be created.
+
+        All workers must create the same objects in the same order.
+        """
         return self.strategy.scope() if self.replicas > 1 else contextlib.nullcontext()
 
-    def build(self, builder: Callable[..., Parts], *arguments) -> Parts:
-        """`builder(*arguments)`, with variables that all replicas share.
+    def build(self, builder: Callable[..., PartsType], *arguments) -> PartsType:
+        """Returns `builder(*arguments)`, with variables that all replicas share.
 
-        The parts themselves are models like any other: they predict here, on one device.
+        The parts themselves are ordinary models, which predict on one device of this worker.
         """
         with self.scope():
             parts = builder(*arguments)
         if self.replicas == 1:
             return parts
         models = {field.name: getattr(parts, field.name) for field in dataclasses.fields(parts)}
-        local = {name: _outside(model) for name, model in models.items()}
+        local = {name: _outside_scope(model) for name, model in models.items()}
         return dataclasses.replace(parts, **local)
 
     def batches(self, make: Callable[[Share], tf.data.Dataset]):
-        """What `fit` reads: each replica its share of the batches that `make` makes."""
+        """Returns the batches for `fit`: each replica reads its share of those from `make`."""
         if self.replicas == 1:
             return make(WHOLE)
         here = self.replicas // self.count
@@ -84,7 +92,7 @@ class Workers:
         return self.strategy.distribute_datasets_from_function(shares)
 
     def broadcast_object(self, value):
-        """The chief's `value`, of what JSON can say, on every worker."""
+        """Returns the chief's `value`, which must be JSON-serialisable, on every worker."""
         if self.count == 1:
             return value
         text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -93,14 +101,17 @@ class Workers:
         return json.loads(text.tobytes())
 
     def broadcast(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """The chief's `arrays` on every worker; the others' must have their shapes and types."""
+        """Returns the chief's `arrays` on every worker.
+
+        The arrays of the other workers must have the same shapes and dtypes.
+        """
         if self.count == 1:
             return arrays
         shared = list(arrays)
         floats = [i for i, array in enumerate(arrays) if array.dtype == np.float32]
         others = [i for i in range(len(arrays)) if i not in floats]
         for chosen, dtype in ((floats, np.float32), (others, np.float64)):
-            if chosen:  # all in one: a message each would take longer
+            if chosen:  # one message for all of them
                 flat = self._sum(np.concatenate([np.ravel(arrays[i]) for i in chosen], dtype=dtype))
                 ends = np.cumsum([arrays[i].size for i in chosen])
                 for i, part in zip(chosen, np.split(flat, ends[:-1]), strict=True):
@@ -108,7 +119,7 @@ class Workers:
         return shared
 
     def _sum(self, vector: np.ndarray) -> np.ndarray:
-        """The first replica's `vector`: the sum of it and the others' zeros."""
+        """Returns the first replica's `vector`, as its sum with the zeros of the others."""
         if not self.is_chief:
             vector = np.zeros_like(vector)
 
@@ -121,55 +132,54 @@ class Workers:
         return self.strategy.experimental_local_results(self.strategy.run(add))[0].numpy()
 
 
-def _outside(model: keras.Model) -> keras.Model:
-    """The same layers under a model that was not made in the scope."""
+def _outside_scope(model: keras.Model) -> keras.Model:
+    """Returns a model of the same layers that was not created in the scope."""
     twin = keras.Model(model.input, model.output, name=model.name)
-    twin.trainable = model.trainable  # as its layers are; or Keras would ignore a later True
+    twin.trainable = model.trainable  # otherwise Keras ignores a later `trainable = True`
     return twin
 
 
-def workers_of(config: Config) -> Workers:
-    """Who trains together by `trainer.strategy`.
+def connect(task: Task, strategy: Strategy) -> Workers:
+    """Returns the workers and devices that `trainer.strategy` selects.
 
-    In a cluster the first call waits for all its workers; it must come before anything that
-    TensorFlow computes. With several jobs in one process all take part in the first one's.
+    In a cluster the call waits for all workers. It must come before TensorFlow computes anything.
 
     Raises:
-        UserError: there are not as many devices or workers as it takes, or the task takes one.
+        UserError: there are too few devices or workers, or the task supports one device only.
     """
-    if config.task in TOGETHER:
-        return _workers_of(config.trainer.strategy)
-    alone = config.trainer.strategy in (Strategy.auto, Strategy.none)
-    if not alone or cluster_of(config.trainer.strategy, os.environ):
-        raise UserError(f"task={config.task.value}: takes trainer.strategy=none, and one worker")
-    return _workers_of(Strategy.none)
+    if task in DISTRIBUTED_TASKS:
+        return _connect(strategy)
+    if strategy not in (Strategy.auto, Strategy.none) or cluster_of(strategy, os.environ):
+        raise UserError(f"task={task.value}: requires trainer.strategy=none, and one worker")
+    return _connect(Strategy.none)
 
 
-@functools.cache
-def _workers_of(strategy: Strategy) -> Workers:
+@functools.cache  # TensorFlow joins a cluster once in a process; the jobs of a sweep share it
+def _connect(strategy: Strategy) -> Workers:
     cluster = cluster_of(strategy, os.environ)
     if cluster is not None:
-        print(
-            f"worker {cluster.index + 1} of {len(cluster.addresses)}; waiting for the others at "
-            f"{', '.join(cluster.addresses)}",
-            flush=True,
+        logger.info(
+            "worker %d of %d; waiting for the others at %s",
+            cluster.index + 1,
+            len(cluster.addresses),
+            ", ".join(cluster.addresses),
         )
         os.environ["TF_CONFIG"] = cluster.tf_config
         try:
-            together = tf.distribute.MultiWorkerMirroredStrategy()
+            multi_worker = tf.distribute.MultiWorkerMirroredStrategy()
         except RuntimeError as error:
             raise UserError(
-                "trainer.strategy: TensorFlow had begun to compute on its own, and joins no "
-                f"cluster any more ({error}); start the run as a process of its own"
+                "trainer.strategy: TensorFlow has computed something before, and cannot join a "
+                f"cluster any more ({error}); start the run in a process of its own"
             ) from error
-        return Workers(together, cluster.index, len(cluster.addresses))
+        return Workers(multi_worker, cluster.index, len(cluster.addresses))
     gpus = tf.config.list_logical_devices("GPU")
     if strategy is Strategy.mirrored or (strategy is Strategy.auto and len(gpus) > 1):
         devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
         if len(devices) == 1:
             raise UserError(
-                f"trainer.strategy=mirrored: takes several devices, and {devices[0]} is the only "
-                "one; set it to auto"
+                f"trainer.strategy=mirrored: requires several devices, and {devices[0]} is the "
+                "only one; set it to auto"
             )
         return Workers(tf.distribute.MirroredStrategy(devices))
     return Workers(tf.distribute.get_strategy())
@@ -177,10 +187,10 @@ def _workers_of(strategy: Strategy) -> Workers:
 
 @contextlib.contextmanager
 def lost_workers() -> Iterator[None]:
-    """Says in one line that another worker is gone, where TensorFlow says it in fifty.
+    """Turns TensorFlow's error about a lost worker into a `WorkerLost` of one line.
 
     Raises:
-        WorkerLost: the others cannot be waited for any more.
+        WorkerLost: another worker has ended or cannot be reached.
     """
     try:
         yield
@@ -189,5 +199,5 @@ def lost_workers() -> Iterator[None]:
             raise
         raise WorkerLost(
             "another worker has ended or cannot be reached (its own output may tell why); start "
-            "all workers again as before, and the run goes on from its last checkpoint"
+            "all workers again with the same command, and the run resumes from its last checkpoint"
         ) from error

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import COLOURS, SMALL
+from made_runs import run_steps
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-import run_folder
 from errors import UserError
-from experiments.one_class import experiment
-from experiments.one_class.targets import open_reference, targets
+from experiments.one_class.targets import targets
+from models.saved_model import load_model
 
 TASK = (
     "task=one_class",
@@ -109,10 +109,10 @@ def metrics(folder) -> dict:
 
 
 def timeless(folder) -> dict:
-    def without_seconds(found):
-        if isinstance(found, dict):
-            return {k: without_seconds(v) for k, v in found.items() if k != "seconds"}
-        return found
+    def without_seconds(record):
+        if isinstance(record, dict):
+            return {k: without_seconds(v) for k, v in record.items() if k != "seconds"}
+        return record
 
     return without_seconds(metrics(folder))
 
@@ -123,21 +123,21 @@ def timeless(folder) -> dict:
 def test_one_target_fills_the_run_s_folder(learn_once):
     outcome, folder = learn_once(*ALONE)
     assert outcome.status == 0, outcome.errors
-    found = metrics(folder)
-    assert found["test"]["auroc"] == found["learned"]["k_nn"] == 1.0  # colours are easy
-    assert found["val"]["auroc"] == 1.0
+    record = metrics(folder)
+    assert record["test"]["auroc"] == record["learned"]["k_nn"] == 1.0  # colours are easy
+    assert record["val"]["auroc"] == 1.0
     assert (
-        list(found["frozen"])
-        == list(found["learned"])
+        list(record["frozen"])
+        == list(record["learned"])
         == ["k_nn", "one_class_svm", "isolation_forest", "gaussian_mixture"]
     )
-    assert list(found["classes"]) == ["blue"] and "std" not in found
-    assert found["classes"]["blue"]["stages"]["head"]["chosen_by"] == "last epoch"
+    assert list(record["classes"]) == ["blue"] and "std" not in record
+    assert record["classes"]["blue"]["stages"]["head"]["chosen_by"] == "last epoch"
     header = next(line for line in outcome.output.splitlines() if line.startswith("AUROC"))
     assert "frozen k-NN" in header and "learned k-NN" in header
 
 
-def test_the_curves_are_a_image_in_the_folder_and_in_tensorboard(learn_once):
+def test_the_curves_are_a_plot_in_the_folder_and_in_tensorboard(learn_once):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, folder = learn_once(*ALONE)
@@ -166,8 +166,7 @@ def test_training_compacts_the_target_and_tells_the_reference_apart(make, tmp_pa
         "optimizer.learning_rate=0.01",
         "loss.compactness_weight=1000",
     )
-    run_folder.enter(tmp_path, config)
-    assert experiment.run(config, tmp_path)["test"]["auroc"] == 1.0
+    assert run_steps(config, tmp_path).record["test"]["auroc"] == 1.0
     first, *_, last = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert last["features_loss"] < 0.5 * first["features_loss"]
     assert last["classifier_accuracy"] == 1.0
@@ -175,7 +174,7 @@ def test_training_compacts_the_target_and_tells_the_reference_apart(make, tmp_pa
 
 def test_the_saved_model_gives_features(learn_once):
     _, folder = learn_once(*ALONE)
-    model = run_folder.load_model(folder)
+    model = load_model(folder)
     assert model(np.zeros((2, 32, 32, 3))).shape == (2, metrics(folder)["descriptor_size"])
     assert isinstance(model, keras.Model)
 
@@ -183,12 +182,12 @@ def test_the_saved_model_gives_features(learn_once):
 def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn_once):
     outcome, folder = learn_once(*PAIR)
     assert outcome.status == 0, outcome.errors
-    found = metrics(folder)
-    assert list(found["classes"]) == ["red", "blue"]
+    record = metrics(folder)
+    assert list(record["classes"]) == ["red", "blue"]
     for kind in ("frozen", "learned"):
-        values = [record[kind]["one_class_svm"] for record in found["classes"].values()]
-        assert found[kind]["one_class_svm"] == pytest.approx(np.mean(values))
-        assert found["std"][kind]["one_class_svm"] == pytest.approx(np.std(values, ddof=1))
+        values = [each[kind]["one_class_svm"] for each in record["classes"].values()]
+        assert record[kind]["one_class_svm"] == pytest.approx(np.mean(values))
+        assert record["std"][kind]["one_class_svm"] == pytest.approx(np.std(values, ddof=1))
     assert {path.name for path in (folder / "targets").iterdir()} == {"000-blue", "002-red"}
     assert all((path / "model.keras").exists() for path in (folder / "targets").iterdir())
     lines = list(csv.DictReader((folder / "predictions.csv").open()))
@@ -271,7 +270,7 @@ def test_a_run_does_not_go_on_with_other_images_in_either_stream(learn, learn_on
     (tmp_path / "run" / kept).write_text(json.dumps(splits))
     outcome, _ = learn(*ALONE)
     assert outcome.status == 2
-    assert "the pictures changed since this run began (1 came to a split" in outcome.error
+    assert "the images changed since this run began (1 were added to a split" in outcome.error
 
 
 def test_predict_and_evaluate_say_that_there_are_no_classes(learn_once, command, own_folder):
@@ -280,13 +279,14 @@ def test_predict_and_evaluate_say_that_there_are_no_classes(learn_once, command,
     assert "task=one_class" in command("predict.py", folder, own_folder).error
 
 
-# ---------------------------------------------------------------- which pictures are what
+# ---------------------------------------------------------------- which images are what
 
 
 def chosen(config):
     from data.datasets import open_dataset
 
-    dataset, reference = open_dataset(config.data, config.seed), open_reference(config)
+    dataset = open_dataset(config.data, config.seed)
+    reference = open_dataset(config.reference, config.seed)
     return dataset, reference, targets(config, dataset, reference)
 
 
@@ -354,7 +354,7 @@ def test_a_mistake_is_one_line(learn, overrides, words):
 
 def test_no_reference(make_config):
     with pytest.raises(UserError, match="data@reference=NAME"):
-        open_reference(make_config("task=one_class", "loss=compactness"))
+        make_config("task=one_class", "loss=compactness")
 
 
 def test_a_reference_that_leaves_no_alien(learn, own_folder):

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from made_runs import run_steps
 
 import run_folder
 from commands.evaluate import evaluate_run
-from experiments import classification
+from conf.schema import Task
 from experiments.post_mortem import experiment
 from experiments.post_mortem.faulty_head import VARIANTS
 from reporting.tables import final_table
@@ -35,14 +36,13 @@ def few_heads():
 def run_in(folder_config, image_folder_path, tmp_path_factory):
     """Runs a task on `picture_folder` in a folder, new or to go on in; returns the folder."""
 
-    def run(experiment, folder: Path, *overrides: str) -> Path:
+    def run(folder: Path, *overrides: str) -> Path:
         folder.mkdir(exist_ok=True)
         features = tmp_path_factory.getbasetemp() / "features"
         config = folder_config(
             image_folder_path, *OPTIONS, f"trainer.feature_dir={features}", *overrides
         )
-        run_folder.enter(folder, config)
-        experiment.run(config, folder)
+        run_steps(config, folder)
         return folder
 
     return run
@@ -51,16 +51,16 @@ def run_in(folder_config, image_folder_path, tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(run_in, tmp_path_factory) -> Path:
     """The folder of a finished run; not to be changed."""
-    return run_in(experiment, tmp_path_factory.mktemp("run"), "task=post_mortem")
+    return run_in(tmp_path_factory.mktemp("run"), "task=post_mortem")
 
 
 def test_every_head_is_trained_timed_and_shown(finished):
-    found = metrics(finished)
-    assert tuple(found["variants"]) == FEW
-    for record in found["variants"].values():
+    results = metrics(finished)
+    assert tuple(results["variants"]) == FEW
+    for record in results["variants"].values():
         assert 0 <= record["test"]["accuracy"] <= 1 and record["step_seconds"] > 0
-        assert record["stages"]["head"]["epochs"] == 2  # 490 steps are the most, and no target
-    lines = final_table(found, finished).splitlines()
+        assert record["stages"]["head"]["epochs"] == 2  # fewer than 490 steps stay as they are
+    lines = final_table(Task.post_mortem, results, finished).splitlines()
     assert [name for name in FEW if any(line.startswith(f"{name}  ") for line in lines)] == [*FEW]
 
 
@@ -71,7 +71,7 @@ def test_loops_take_time_and_change_no_metric(finished):
 
 
 def test_the_head_without_a_fault_is_what_task_classification_trains(finished, run_in, tmp_path):
-    plain = metrics(run_in(classification, tmp_path / "plain"))
+    plain = metrics(run_in(tmp_path / "plain"))
     assert metrics(finished)["test"] == pytest.approx(plain["test"], abs=2e-3)
     assert evaluate_run(finished, [], "test") == pytest.approx(plain["test"], abs=2e-3)
 
@@ -89,8 +89,8 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
 
     monkeypatch.setattr(run_folder, "write_json", killed)
     with pytest.raises(SystemExit):
-        run_in(experiment, tmp_path / "run", "task=post_mortem")
-    folder = run_in(experiment, tmp_path / "run", "task=post_mortem")
+        run_in(tmp_path / "run", "task=post_mortem")
+    folder = run_in(tmp_path / "run", "task=post_mortem")
     assert saved.count("record.json") == 3 and saved[-1] == "metrics.json"
     assert accuracies(folder) == accuracies(finished)
 
@@ -98,15 +98,18 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("solver=svm", "solver=svm: task=post_mortem trains every head by steps; set it to sgd"),
+        (
+            "solver=svm",
+            "solver=svm: task=post_mortem trains every head by gradient steps; set it to sgd",
+        ),
         ("head=average", "rebuilds this head; set it to improved_bilinear"),
-        ("head.reduction=4", "pools each map once; set it to null"),
-        ("head.embedding=8", "classifies descriptors themselves; set it to null"),
-        ("trainer.classes_per_batch=2", "shuffles all pictures; set it to null"),
+        ("head.reduction=4", "pools each feature map once; set it to null"),
+        ("head.embedding=8", "classifies the descriptors themselves; set it to null"),
+        ("trainer.classes_per_batch=2", "shuffles all images; set it to null"),
         ("trainer.feature_store=false", "pools stored features; set it to true"),
         ("trainer.fine_tune_epochs=1", "has no second stage; set it to 0"),
         ("trainer.descriptor_gib=0", "raise it, or set data.mirror=false or data.limit"),
-        ("loss=triplet_hard", "task=post_mortem takes softmax"),
+        ("loss=triplet_hard", "task=post_mortem accepts softmax"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_would_be_right(train, override, said):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from made_runs import one_worker
 
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
@@ -62,7 +63,7 @@ def test_it_ends_where_a_stage_ends(make_config, tmp_path, options):
         config.optimizer.learning_rate,
         classification_objective(config.loss, 3),
     )
-    expected = fit_stage(stage, made, config, tmp_path)
+    expected = fit_stage(stage, made, config, tmp_path, one_worker())
     for found, wanted in zip(quick.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     for key in ("epochs", "chosen_epoch", "chosen_by"):

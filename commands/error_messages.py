@@ -1,0 +1,54 @@
+"""Turns errors of Hydra and OmegaConf into one line that says what to correct."""
+
+import dataclasses
+import difflib
+import re
+
+from conf.schema import Config
+from errors import UserError
+
+
+def format_error(error: BaseException) -> str:
+    """Returns the message of an error in one line.
+
+    For an error of Hydra or OmegaConf it includes the messages of the causes, and the known keys or
+    choices that are closest to an unknown one.
+    """
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    message = "; ".join(text.rstrip(". ") for text in dict.fromkeys(_messages(error)))
+    if re.search(r"Could not (find|load) 'hydra/(launcher|sweeper)/", message):
+        message += "; it may need pip install -r requirements-launchers.txt"
+    if unknown := re.search(r"Key '(\w+)' (?:is )?not in", message):
+        return message + (_suggestion(unknown[1], _known_keys()) or "; see conf/schema.py")
+    if unknown := re.search(r"find '(\w+)/(\w+)'.*Available options in .*: (.*)", message):
+        group, choice, choices = unknown[1], unknown[2], unknown[3].split()
+        suggestion = _suggestion(choice, {name: [f"{group}={name}"] for name in choices})
+        return f"{group}={choice}: unknown; the choices are {', '.join(choices)}{suggestion}"
+    return message
+
+
+def _messages(error: BaseException | None) -> list[str]:
+    """The messages of an error and its causes, without Hydra's advice."""
+    if error is None:
+        return []
+    text = re.sub(r"\n\s*full_key: (.*)", r" (\1)", str(error))
+    text = re.sub(r"\n\s*(object_type|reference_type)=.*", "", text)
+    text = re.sub(r"\n(To append|Config search path)[^\0]*", "", text)
+    return [" ".join(text.split()), *_messages(error.__cause__)]
+
+
+def _suggestion(name: str, known: dict[str, list[str]]) -> str:
+    matches = [key for each in difflib.get_close_matches(name, known, n=2) for key in known[each]]
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def _known_keys() -> dict[str, list[str]]:
+    """The full keys of each key name: `{"epochs": ["trainer.epochs"], ...}`."""
+    keys: dict[str, list[str]] = {}
+    for field in dataclasses.fields(Config):
+        keys.setdefault(field.name, []).append(field.name)
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            for key in dataclasses.fields(field.type):
+                keys.setdefault(key.name, []).append(f"{field.name}.{key.name}")
+    return keys

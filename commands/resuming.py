@@ -1,0 +1,100 @@
+"""Enters a run's folder: a new one, one to resume, or one that holds a finished run."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+import files
+import run_folder
+from conf.schema import Config, dotted
+from conf.validation import checked
+from errors import UserError
+
+# The files that a run leaves which has trained nothing yet, and those which show that it has.
+UNTRAINED = ("config.yaml", *run_folder.SPLITS, "checkpoints/precision.json")
+TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
+
+logger = logging.getLogger(__name__)
+
+
+def configuration(folder: Path, composed: DictConfig, overrides: list[str]) -> Config:
+    """Returns the configuration to run.
+
+    If the command line names nothing but a folder that holds a run, this is that run's own
+    configuration, otherwise `composed`.
+
+    Args:
+        folder: the run's folder.
+        composed: the configuration that Hydra composed.
+        overrides: `key=value` texts of the command line, without Hydra's own.
+    """
+    resumes = (folder / "config.yaml").is_file()
+    if resumes and all(text.startswith("force=") for text in overrides):
+        return run_folder.read_config(folder, overrides)
+    return checked(composed)
+
+
+def enter(folder: Path, config: Config) -> run_folder.Results | None:
+    """Prepares a run's folder; `config.force` empties it first.
+
+    A run that failed before it trained anything leaves nothing to resume: a new configuration and
+    other images replace its own.
+
+    Returns:
+        The results, if the folder holds the finished run.
+
+    Raises:
+        UserError: the folder holds a run of another configuration.
+    """
+    path = folder / "config.yaml"
+    if config.force:
+        _empty(folder)
+    elif path.exists():
+        _compare(folder, config)
+    (folder / "error.txt").unlink(missing_ok=True)
+    if not path.exists():
+        files.write_text(path, run_folder.as_yaml(config))
+    results = run_folder.read_results(folder)
+    if results is not None:
+        logger.info("%s is finished; force=true repeats it", folder)
+    return results
+
+
+def _compare(folder: Path, config: Config) -> None:
+    """Refuses `config` if the folder holds a trained run of another configuration."""
+    changes = _changes(run_folder.stored_config(folder), config)
+    trained = any(any(folder.rglob(name)) for name in TRAINED)
+    if changes and trained:
+        raise UserError(
+            f"{folder}: holds a run of another configuration ({changes}); give the same one, "
+            "another hydra.run.dir, or force=true to overwrite it"
+        )
+    if changes:
+        logger.info("%s: nothing was trained there; changed keys: %s", folder, changes)
+    if not trained:
+        for name in UNTRAINED:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _changes(stored: DictConfig, config: Config) -> str:
+    """Describes the differences of two configurations: "data.path: a -> b, seed: 0 -> 1"."""
+    composed = OmegaConf.create(run_folder.as_yaml(config))
+    old, new = (
+        dotted(OmegaConf.to_container(each, enum_to_str=True)) for each in (stored, composed)
+    )
+    return ", ".join(
+        f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
+        for key in {**old, **new}
+        if old.get(key, "unset") != new.get(key, "unset") and key != "force"
+    )
+
+
+def _empty(folder: Path) -> None:
+    """Deletes everything that a run in this folder would resume from."""
+    for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    names = ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json")
+    for name in (*names, *run_folder.SPLITS):
+        (folder / name).unlink(missing_ok=True)

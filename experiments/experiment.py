@@ -1,0 +1,68 @@
+"""The steps of a run, which `train.py` takes in order and every task defines."""
+
+import abc
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import run_folder
+from conf.schema import Config
+from reporting.hparams import log_hparams
+from run_folder import Results
+from training.distributed.workers import Workers
+
+
+class Trial(abc.ABC):
+    """One model that is built, trained and evaluated."""
+
+    @abc.abstractmethod
+    def build_model(self) -> None:
+        """Builds the backbone, the descriptor and the linear part."""
+
+    @abc.abstractmethod
+    def train_head(self) -> None:
+        """Stage 1: trains the head on the frozen backbone."""
+
+    @abc.abstractmethod
+    def fine_tune(self) -> None:
+        """Stage 2: trains all weights from images, if `trainer.fine_tune_epochs` is set."""
+
+    @abc.abstractmethod
+    def evaluate(self) -> None:
+        """Computes the test metrics."""
+
+
+class Experiment(abc.ABC):
+    """A run of one task.
+
+    Args:
+        config: the configuration.
+        folder: the run's folder; for workers other than the chief, a temporary one.
+        workers: the devices that train together.
+    """
+
+    def __init__(self, config: Config, folder: Path, workers: Workers):
+        self.started = time.perf_counter()
+        self.config, self.folder, self.workers = config, folder, workers
+
+    @abc.abstractmethod
+    def open_data(self) -> None:
+        """Opens the images, labels and splits, and seeds all random generators."""
+
+    @abc.abstractmethod
+    def trials(self) -> Iterator[Trial]:
+        """Yields the models to train, one after the other."""
+
+    @abc.abstractmethod
+    def report(self) -> Results:
+        """Writes predictions, TensorBoard's logs and `metrics.json`; returns the results."""
+
+    def seconds(self) -> float:
+        """Returns the seconds since the experiment began."""
+        return round(time.perf_counter() - self.started, 3)
+
+    def finish(self, record: dict) -> Results:
+        """Writes the row of HParams, and then `metrics.json`, which marks a finished run."""
+        log_hparams(self.folder, self.config, record)
+        run_folder.write_json(self.folder / "metrics.json", record)
+        return Results(record["val"], record)

@@ -1,0 +1,98 @@
+"""Entering a run's folder: a new run, a resumed one, another configuration, a finished run."""
+
+import dataclasses
+
+import pytest
+
+import run_folder
+from commands import resuming
+from data.datasets import open_dataset
+from errors import UserError
+
+
+def test_a_new_folder_holds_the_configuration(tmp_path, make_config):
+    assert resuming.enter(tmp_path, make_config("seed=5")) is None
+    assert run_folder.read_config(tmp_path, []) == make_config("seed=5")
+
+
+def test_a_finished_run_returns_its_results(tmp_path, make_config):
+    resuming.enter(tmp_path, make_config())
+    run_folder.write_json(tmp_path / "metrics.json", {"val": None, "test": {"accuracy": 0.5}})
+    results = resuming.enter(tmp_path, make_config())
+    assert results.val is None and results.record["test"] == {"accuracy": 0.5}
+    assert resuming.enter(tmp_path, dataclasses.replace(make_config(), force=True)) is None
+
+
+def test_a_run_does_not_resume_on_other_images_unless_forced(tmp_path, own_folder, folder_config):
+    config = folder_config(own_folder, "seed=2")
+    for _ in range(2):
+        resuming.enter(tmp_path, config)
+        run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
+        (tmp_path / "metrics.jsonl").write_text("{}\n")  # an epoch was trained
+    kept = run_folder.read_splits(tmp_path)
+    assert {name: len(keys) for name, keys in kept.items()} == {"train": 18, "val": 6, "test": 6}
+    (own_folder / kept["test"][0]).unlink()
+    changed = open_dataset(config.data, config.seed)
+    with pytest.raises(UserError, match="the images changed since this run began"):
+        run_folder.write_data(tmp_path, changed)
+    resuming.enter(tmp_path, dataclasses.replace(config, force=True))
+    run_folder.write_data(tmp_path, changed)
+    assert run_folder.read_splits(tmp_path) != kept
+
+
+def test_before_training_a_run_accepts_another_configuration_and_other_images(
+    tmp_path, own_folder, folder_config, caplog
+):
+    config = folder_config(own_folder, "trainer.precision=auto")
+    resuming.enter(tmp_path, config)
+    run_folder.write_data(tmp_path, open_dataset(config.data, config.seed))
+    precision = tmp_path / "checkpoints" / "precision.json"  # of another backbone
+    precision.parent.mkdir()
+    precision.touch()
+    next((own_folder / "red").iterdir()).unlink()
+    corrected = dataclasses.replace(config, seed=1)
+    with caplog.at_level("INFO"):
+        resuming.enter(tmp_path, corrected)
+    run_folder.write_data(tmp_path, open_dataset(corrected.data, corrected.seed))
+    assert "nothing was trained there; changed keys: seed: 0 -> 1" in caplog.text
+    assert run_folder.read_config(tmp_path, []) == corrected and not precision.exists()
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        "metrics.jsonl",
+        "checkpoints/head.weights.h5",
+        "variants/correct/record.json",
+        "targets/003-red/metrics.jsonl",
+    ],
+)
+def test_a_trained_run_is_not_lost_to_another_configuration(tmp_path, make_config, trained):
+    resuming.enter(tmp_path, make_config())
+    (tmp_path / trained).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / trained).touch()
+    changed = r"\(seed: 0 -> 1, head\.epsilon: 1e-05 -> 0\.5\)"
+    with pytest.raises(UserError, match=rf"another configuration {changed}"):
+        resuming.enter(tmp_path, make_config("seed=1", "head.epsilon=0.5"))
+    assert (tmp_path / trained).exists()
+
+
+def test_a_run_of_an_earlier_version_without_a_key_is_resumed(tmp_path, make_config):
+    resuming.enter(tmp_path, make_config())
+    (tmp_path / "metrics.jsonl").touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("  early_stopping: null\n", ""))
+    assert resuming.enter(tmp_path, make_config()) is None
+    with pytest.raises(UserError, match=r"\(trainer\.early_stopping: None -> 3\)"):
+        resuming.enter(tmp_path, make_config("trainer.early_stopping=3"))
+
+
+@pytest.mark.parametrize("text", ["lr: 0.1\n", "[]\n", "", "task: classification\n"])
+def test_another_program_s_folder_is_not_changed(tmp_path, make_config, text):
+    theirs = {"config.yaml": text, "splits.json": "[]", "checkpoints/last.pt": "weights"}
+    (tmp_path / "checkpoints").mkdir()
+    for name, content in theirs.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=r"config\.yaml: belongs to another program"):
+        resuming.enter(tmp_path, make_config())
+    assert {name: (tmp_path / name).read_text() for name in theirs} == theirs

@@ -1,0 +1,149 @@
+"""Ranges of numbers, rules between keys, and options that nothing reads."""
+
+import pytest
+
+from conf.schema import Config, dotted
+from conf.validation import RANGES, USED_WITH, unused_options
+from errors import UserError
+
+EMBEDDED = ("task=metric_learning", "loss=triplet_hard", "head.embedding=8")
+ONE_CLASS = ("task=one_class", "loss=compactness", "data@reference=drawn_birds")
+
+
+def known_keys() -> set[str]:
+    from omegaconf import OmegaConf
+
+    return set(dotted(OmegaConf.to_container(OmegaConf.structured(Config))))
+
+
+def test_every_checked_key_exists():
+    groups = {key.partition(".")[0] for key in known_keys()}
+    assert set(RANGES) <= known_keys()
+    assert set(USED_WITH) <= known_keys() | groups
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("seed=-1", "at least 0 and at most 4.29497e+09"),
+        ("data.image_size=7", "at least 8"),
+        ("data.crop_ratio=0", "above 0 and at most 1"),
+        ("data.crop_ratio=1.5", "above 0 and at most 1"),
+        ("data.val_fraction=1", "at least 0 and below 1"),
+        ("data.test_fraction=-0.1", "at least 0 and below 1"),
+        ("data.limit=0", "at least 1"),
+        ("data.limit_classes=1", "at least 2"),
+        ("head.iterations=0", "at least 1"),
+        ("head.epsilon=-1.0", "at least 0"),
+        ("head.output_dim=0", "at least 1"),
+        ("head.reduction=0", "at least 1"),
+        ("head.dropout=1", "at least 0 and below 1"),
+        ("head.embedding=0", "at least 1"),
+        ("loss.label_smoothing=1.1", "at least 0 and at most 1"),
+        ("optimizer.learning_rate=0", "above 0"),
+        ("optimizer.learning_rate=nan", "above 0"),
+        ("optimizer.momentum=1", "at least 0 and below 1"),
+        ("optimizer.weight_decay=-1", "at least 0"),
+        ("optimizer.clip_norm=0", "above 0"),
+        ("optimizer.accumulation_steps=1", "at least 2"),
+        ("optimizer.step_epochs=0", "at least 1"),
+        ("optimizer.factor=0", "above 0 and at most 1"),
+        ("optimizer.fine_tune_learning_rate=0", "above 0"),
+        ("trainer.epochs=0", "at least 1"),
+        ("trainer.early_stopping=0", "at least 1"),
+        ("one_class.templates=1", "at least 2"),
+    ],
+)
+def test_a_number_outside_its_range_is_named_with_the_range(make_config, override, allowed):
+    key, value = override.split("=")
+    with pytest.raises(UserError) as error:
+        make_config(override)
+    assert str(error.value).startswith(f"{key}={float(value) if '.' in value else value}"[:-1])
+    assert str(error.value).endswith(f": must be {allowed}")
+
+
+def test_the_second_data_set_has_the_ranges_of_the_first(make_config):
+    with pytest.raises(UserError, match=r"^reference\.limit=0: must be at least 1"):
+        make_config(*ONE_CLASS, "reference.limit=0")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("head=average", "head.root=exact"),
+            "head.root=exact: requires head.pooling=second_order",
+        ),
+        (("head=average", "head.centered=true"), "head.centered=True: requires head.pooling="),
+        (("head.reduction=4", "head.embedding=4", "head.embedding_init=pca"), "set it to random"),
+        (("loss=softmax_center",), "loss=softmax_center: requires head.embedding"),
+        (("loss=triplet_hard",), "task=classification accepts softmax or softmax_center"),
+        (("task=metric_learning", "loss=triplet_hard"), "head.embedding=null"),
+        ((*EMBEDDED, "solver=svm"), "solver=svm: task=metric_learning"),
+        (("task=one_class", "loss=compactness"), "reference=null"),
+        ((*ONE_CLASS, "reference.image_size=32"), "reference.image_size=32"),
+        ((*ONE_CLASS, "solver=svm"), "solver=svm: task=one_class"),
+        ((*ONE_CLASS, "head.embedding=8"), "head.embedding=8"),
+        ((*ONE_CLASS, "trainer.batch_size=1"), "trainer.batch_size=1"),
+        ((*ONE_CLASS, "trainer.classes_per_batch=2"), "trainer.classes_per_batch=2"),
+        (("task=post_mortem", "head=average"), "head=average: task=post_mortem"),
+        (("task=post_mortem", "trainer.fine_tune_epochs=1"), "set it to 0"),
+        (("task=post_mortem", "trainer.feature_store=false"), "set it to true"),
+        (("solver=svm", "loss=softmax_center", "head.embedding=4"), "requires solver=sgd"),
+        (("solver=svm", "trainer.feature_store=false"), "requires trainer.feature_store=true"),
+        (("solver=svm", "head.embedding=4"), "cannot train head.embedding=4"),
+        (("solver=svm", "head.reduction=4"), "cannot train head.reduction=4"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, message):
+    with pytest.raises(UserError) as error:
+        make_config(*overrides)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "unused"),
+    [
+        (("head.output_dim=64",), "head.output_dim=64"),
+        (("head=average", "head.epsilon=1e-3"), "head.epsilon=1e-3"),
+        (("head=isqrt_cov", "head.epsilon=1e-3"), "head.epsilon=1e-3"),
+        (("head=mpn_cov", "head.iterations=3"), "head.iterations=3"),
+        (("head.embedding_l2=false",), "head.embedding_l2=false"),
+        (("loss.margin=0.5",), "loss.margin=0.5"),
+        ((*EMBEDDED, "loss.soft=true", "loss.margin=0.5"), "loss.margin=0.5"),
+        (("loss.center_weight=1",), "loss.center_weight=1"),
+        (("one_class.rank=3",), "one_class.rank=3"),
+        (("data@reference=drawn_birds",), "data@reference=drawn_birds"),
+        (("optimizer=adamw", "optimizer.momentum=0.5"), "optimizer.momentum=0.5"),
+        (("optimizer.step_epochs=3",), "optimizer.step_epochs=3"),
+        (("optimizer.fine_tune_learning_rate=1",), "optimizer.fine_tune_learning_rate=1"),
+        (("solver=svm", "optimizer.learning_rate=1"), "optimizer.learning_rate=1"),
+        (("trainer.pictures_per_class=3",), "trainer.pictures_per_class=3"),
+        (("data.train_crop=random",), "data.train_crop=random"),
+        (("++data.train_crop=random",), "++data.train_crop=random"),
+        ((*ONE_CLASS, "reference.train_crop=random"), "reference.train_crop=random"),
+        (("backbone.weights=imagenet", "backbone.seed=3"), "backbone.seed=3"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_reported(make_config, overrides, unused):
+    [message] = unused_options(make_config(*overrides), overrides)
+    assert message.startswith(f"{unused}: has no effect without ")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("head.epsilon=1e-3", "optimizer.momentum=0.5", "backbone.seed=3"),
+        ("head=compact_bilinear", "head.output_dim=64", "head.method=random_maclaurin"),
+        (*EMBEDDED, "loss.margin=0.5", "head.embedding_l2=false"),
+        (*ONE_CLASS, "one_class.rank=3", "reference.limit=2"),
+        ("optimizer.schedule=step", "optimizer.step_epochs=3", "optimizer.factor=0.5"),
+        ("trainer.fine_tune_epochs=1", "optimizer.fine_tune_learning_rate=1"),
+        ("solver=svm", "trainer.fine_tune_epochs=1", "optimizer.momentum=0.5"),
+        ("trainer.classes_per_batch=2", "trainer.pictures_per_class=3"),
+        ("trainer.feature_store=false", "data.train_crop=random"),
+        ("data.train_crop=center", "seed=3", "hydra.job.chdir=false"),
+    ],
+)
+def test_an_option_that_is_read_is_not_reported(make_config, overrides):
+    assert not unused_options(make_config(*overrides), overrides)
