@@ -26,7 +26,7 @@ from training.precision import resolve_precision
 from training.reproducibility import seed_everything
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
 from training.stage import Stage, fit_stage
-from training.svm import check_svm, fit_svm
+from training.svm import check_memory, check_svm, fit_svm
 
 
 def run(config: Config, folder: Path) -> dict:
@@ -50,7 +50,8 @@ def run(config: Config, folder: Path) -> dict:
     workers = workers_of(config)
     classifier = workers.build(build_classifier, config, classes)
     if config.solver is Solver.svm:
-        check_svm(config, dataset, classifier.descriptor)
+        check_svm(config)
+        check_memory(config, dataset, classifier.descriptor)
     with workers.scope():
         center_loss = build_center_loss(config, classifier)
     run_folder.write_data(folder, dataset)

@@ -10,7 +10,7 @@ def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> ke
 
     Args:
         config: `standardize` (its statistics are set from training descriptors, later: see
-            `training/standardization.py`), `dropout` and `embedding`.
+            `training/initialization.py`), `dropout` and `embedding`.
         shape: a descriptor's, (D,).
         seed: draws the weights.
 

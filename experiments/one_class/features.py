@@ -17,10 +17,9 @@ from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
 from models.parts import Parts, in_float32
 from training.feature_extraction import head_inputs
-from training.initialization import set_directions
+from training.initialization import initialize_adapter, standardize
 from training.objectives import compactness_objective
 from training.stage import Stage, fit_stage
-from training.standardization import standardize
 from training.two_streams import Stream
 
 
@@ -101,7 +100,7 @@ def first_features(config: Config, target: Target, sources: Sources, parts: Part
             config.trainer.batch_size,
             variance=float(shape[0]),
         )
-    set_directions(features.get_layer("adapter"), vectors)
+    initialize_adapter(features.get_layer("adapter"), vectors)
     return features
 
 

@@ -35,10 +35,10 @@ from models.backbones import build_backbone
 from models.classifier import build_linear, with_probabilities
 from models.parts import Parts
 from training.feature_extraction import descriptors, fits_in_memory, stored_features
+from training.initialization import standardize
 from training.optimizers import build_optimizer
 from training.precision import resolve_precision
 from training.reproducibility import seed_everything
-from training.standardization import standardize
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3
