@@ -17,7 +17,7 @@ from errors import UserError
 from training.callbacks import MetricsLog, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
-from training.distributed.keras_20585 import MendedFit
+from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers, workers_of
 from training.epoch_scalars import EpochScalars
 from training.epoch_selection import selection_record
@@ -130,7 +130,7 @@ def _trained_model(stage: Stage, workers: Workers) -> keras.Model:
     """The same layers under another model: what is compiled stays out of the saved one."""
     kind = keras.Model
     if workers.replicas > 1:
-        kind = GlobalBatchModel if stage.objective.global_batch else MendedFit
+        kind = GlobalBatchModel if stage.objective.global_batch else PatchedFit
     return kind(stage.model.inputs, stage.model.outputs)
 
 
@@ -178,7 +178,7 @@ def _fit(
         )
     )
     if stage.second_stream is not None:
-        batches = stage.second_stream.beside(
+        batches = stage.second_stream.paired_with(
             batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
         )
     logs = []
