@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 
 import files
 from errors import UserError
@@ -86,20 +85,19 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        self._check(float(logs["loss"]), f"step {batch + 1}")
+        self._check("loss", float(logs["loss"]), f", step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._check(float(logs.get("val_loss", 0.0)), "validation")
+        self._check("validation loss", float(logs.get("val_loss", 0.0)))
         for weight in self.model.trainable_weights:  # the last step's loss does not show its update
-            if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(weight))):
-                self._check(math.nan, f"weights {weight.path}")
+            self._check(f"sum of weights {weight.path}", float(keras.ops.sum(weight)))
 
-    def _check(self, loss: float, where: str) -> None:
-        if math.isfinite(loss):
+    def _check(self, name: str, value: float, step: str = "") -> None:
+        if math.isfinite(value):
             return
         saved = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
         raise UserError(
-            f"the loss became {loss} in epoch {self.epoch}, {where} of stage "
-            f"{self.stage!r}{saved}; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
+            f"the {name} became {value} in epoch {self.epoch}{step} of stage {self.stage!r}{saved}"
+            "; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
             "optimizer.warmup_epochs=1 or trainer.precision=float32"
         )

@@ -58,7 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.monitor = f"val_{monitor}"
         self.workers = workers
         self.history: list[dict[str, float]] = []
-        self._snapshot: dict[str, Any] | None = None
+        self._snapshot: dict[str, Any] = {}
         self._saved_at = time.monotonic()
 
     def finished(self) -> dict | None:
@@ -103,7 +103,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        if self.monitor in logs and self._epochs_since_best() == 0:
+        if self.monitor in logs and self._waited() == 0:
             self._write(self.weights, self.model.save_weights)
         if self.stopped_early():
             self.model.stop_training = True
@@ -118,17 +118,16 @@ class Checkpoints(keras.callbacks.Callback):
     def stopped_early(self) -> bool:
         """Whether the last `early_stopping` epochs were no better than one before them."""
         patience = self.config.early_stopping
-        return patience is not None and bool(self.history) and self._epochs_since_best() >= patience
+        return patience is not None and bool(self.history) and self._waited() >= patience
 
-    def _epochs_since_best(self) -> int:
+    def _waited(self) -> int:
         return len(self.history) - 1 - best_epoch(self.history, self.monitor)
 
     def save(self) -> None:
         """Writes the state of the last finished epoch, unless it is written already."""
-        if self._snapshot is not None:
-            snapshot = self._snapshot
-            self._write(self.state, lambda path: np.savez(path, **snapshot))
-            self._snapshot, self._saved_at = None, time.monotonic()
+        if self._snapshot:
+            self._write(self.state, lambda path: np.savez(path, **self._snapshot))
+            self._snapshot, self._saved_at = {}, time.monotonic()
 
     def _broadcast(self, variables: list[keras.Variable]) -> None:
         if self.workers.count > 1:

@@ -14,7 +14,7 @@ The descriptors of a training split, or an evenly spaced part of it, give
 - a `LowRankAdapter` its directions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -47,14 +47,11 @@ def initialize_from_data(
     """
     if parts.descriptor.trainable_weights:
         return
-    train, size = dataset.splits["train"], config.trainer.batch_size
+    train = dataset.splits["train"]
     if config.head.standardize:
-        standardize(parts.linear, describe, inputs, train, size)
+        standardize(parts.linear, describe, inputs, train, config.trainer.batch_size)
     if config.head.embedding is not None:
-        views = 2 if config.data.mirror else 1
-        initialize_embedding(
-            parts.linear, config.head.embedding_init, describe, inputs, train, views, size
-        )
+        initialize_embedding(config, parts.linear, describe, inputs, train)
 
 
 def standardize(
@@ -77,9 +74,8 @@ def standardize(
     """
     indices = indices[:: -(-len(indices) // MAX_SAMPLES)]
     total, squares = 0.0, 0.0
-    for start in range(0, len(indices), batch_size):
-        batch = inputs.evaluation(indices[start : start + batch_size])
-        vectors = np.asarray(describe(batch), np.float64)
+    for batch in _descriptors(describe, inputs, indices, batch_size):
+        vectors = batch.astype(np.float64)
         total, squares = total + vectors.sum(axis=0), squares + np.square(vectors).sum(axis=0)
     mean = total / len(indices)
     spread = np.sum(squares / len(indices) - mean**2)
@@ -100,47 +96,38 @@ def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def initialize_embedding(
-    linear: keras.Model,
-    init: EmbeddingInit,
-    describe: Callable,
-    inputs: Inputs,
-    indices: np.ndarray,
-    views: int,
-    batch_size: int,
+    config: Config, linear: keras.Model, describe: Callable, inputs: Inputs, indices: np.ndarray
 ) -> None:
     """Initialises the layer "embedding" of `linear` with the principal axes of the descriptors.
 
     If there are more units than samples or dimensions, the other units keep their random weights.
 
     Args:
+        config: reads `trainer.batch_size`; `data.mirror`, which adds the mirrored images; and
+            `head.embedding_init`: `random` changes nothing; `pca` projects on the principal axes of
+            the second moment (of the covariance, if `linear` standardises); `whitening` also
+            divides each axis by its standard deviation, so that the mean squared norm of the
+            samples is 1.
         linear: maps descriptors to embeddings; a layer "standardize" comes first, if there is one.
-        init: `random` changes nothing; `pca` projects on the principal axes of the second moment
-            (of the covariance, if `linear` standardises); `whitening` also divides each axis by its
-            standard deviation, so that the mean squared norm of the samples is 1.
         describe: maps a batch of `inputs` to descriptors of shape (b, D).
         inputs: see `data/inputs.py`.
         indices: training samples; at most twice as many as there are units, evenly spaced, are
             read.
-        views: 2 also reads the mirrored images.
-        batch_size: samples that are described at a time.
     """
-    if init is EmbeddingInit.random:
+    if config.head.embedding_init is EmbeddingInit.random:
         return
     kernel = linear.get_layer("embedding").kernel
     units = kernel.shape[-1]
     indices = indices[:: -(-len(indices) // (2 * units))]
-    samples = np.concatenate(
-        [
-            np.asarray(describe(inputs.evaluation(indices[start : start + batch_size], bool(view))))
-            for view in range(views)
-            for start in range(0, len(indices), batch_size)
-        ]
-    )
+    batches = list(_descriptors(describe, inputs, indices, config.trainer.batch_size))
+    if config.data.mirror:
+        batches += _descriptors(describe, inputs, indices, config.trainer.batch_size, mirrored=True)
+    samples = np.concatenate(batches)
     mean, deviation = mean_and_deviation(linear)
     samples -= mean
     samples /= deviation
     axes, variances = _principal_axes(samples, units)
-    if init is EmbeddingInit.whitening:
+    if config.head.embedding_init is EmbeddingInit.whitening:
         axes /= np.sqrt(variances * len(variances)).astype(np.float32)
     weights = keras.ops.convert_to_numpy(kernel).copy()
     weights[:, : len(variances)] = axes
@@ -157,6 +144,13 @@ def initialize_adapter(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
     down = np.zeros(adapter.down.shape, np.float32)
     down[:, : len(variances)] = axes
     adapter.down.assign(down)
+
+
+def _descriptors(
+    describe: Callable, inputs: Inputs, indices: np.ndarray, batch_size: int, mirrored: bool = False
+) -> Iterator[np.ndarray]:
+    for start in range(0, len(indices), batch_size):
+        yield np.asarray(describe(inputs.evaluation(indices[start : start + batch_size], mirrored)))
 
 
 def _principal_axes(samples: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

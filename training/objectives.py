@@ -71,10 +71,8 @@ def metric_objective(
         validate: computes retrieval metrics of the validation split.
     """
     options = {"margin": config.margin, "distance_metric": config.distance_metric.value}
-    if config.name is Loss.triplet_hard:
-        loss = TripletHardLoss(soft=config.soft, **options)
-    else:
-        loss = TripletSemiHardLoss(**options)
+    hard = config.name is Loss.triplet_hard
+    loss = TripletHardLoss(soft=config.soft, **options) if hard else TripletSemiHardLoss(**options)
     return Objective(
         loss,
         (),

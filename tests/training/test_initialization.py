@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from conf.schema import EmbeddingInit, HeadConfig
+from conf.schema import Config, DataConfig, EmbeddingInit, HeadConfig, TrainerConfig
 from data.inputs import MemoryInputs
 from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
@@ -20,16 +20,29 @@ def descriptors(count: int, size: int) -> np.ndarray:
     return (rng.normal(size=(2, count, size)) * scales + 0.5).astype(np.float32)
 
 
+def config_of(init: str, mirror: bool = False, standardized: bool = False) -> Config:
+    return Config(
+        data=DataConfig(mirror=mirror),
+        head=HeadConfig(
+            name="made",
+            standardize=standardized,
+            embedding=UNITS,
+            embedding_init=EmbeddingInit(init),
+        ),
+        trainer=TrainerConfig(batch_size=8),
+    )
+
+
 def initialized(
-    init: str, array: np.ndarray, views: int = 1, standardized: bool = False
+    init: str, array: np.ndarray, mirror: bool = False, standardized: bool = False
 ) -> keras.Model:
     count, size = array.shape[1:]
-    head = HeadConfig(name="made", standardize=standardized, embedding=UNITS)
-    model = build_embedding(head, (size,), seed=0)
+    config = config_of(init, mirror, standardized)
+    model = build_embedding(config.head, (size,), seed=0)
     inputs, indices = MemoryInputs(np.arange(count), array), np.arange(count)
     if standardized:
         standardize(model, np.asarray, inputs, indices, 8)
-    initialize_embedding(model, EmbeddingInit(init), np.asarray, inputs, indices, views, 8)
+    initialize_embedding(config, model, np.asarray, inputs, indices)
     return model
 
 
@@ -69,7 +82,7 @@ def test_whitened_samples_have_equal_variances_and_unit_norm_on_average(count, s
 @sizes
 def test_mirrored_views_are_samples_too(count, size):
     array = descriptors(count, size)
-    outputs = embedded(initialized("whitening", array, views=2), array.reshape(2 * count, size))
+    outputs = embedded(initialized("whitening", array, mirror=True), array.reshape(2 * count, size))
     np.testing.assert_allclose(outputs.T @ outputs / (2 * count), np.eye(UNITS) / UNITS, atol=2e-3)
 
 
@@ -111,7 +124,7 @@ def test_of_many_samples_an_evenly_spaced_part_is_read():
 
     model = build_embedding(HeadConfig(name="made", standardize=False, embedding=UNITS), (5,), 0)
     inputs = Watched(np.arange(30), descriptors(30, 5))
-    initialize_embedding(model, EmbeddingInit.pca, np.asarray, inputs, np.arange(30), 1, 8)
+    initialize_embedding(config_of("pca"), model, np.asarray, inputs, np.arange(30))
     assert asked == list(range(0, 30, 4))
 
 

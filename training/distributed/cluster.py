@@ -5,6 +5,7 @@ which an equivalent `TF_CONFIG` is made.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -96,15 +97,19 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
 
 def expand_hosts(text: str) -> list[str]:
     """Expands Slurm's list of hosts: "gpu[08-10,12],login1" gives a list of five hosts."""
-    hosts = []
+    hosts: list[str] = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
-        brackets = re.fullmatch(r"(.*?)\[([^\]]*)\](.*)", part)
-        if brackets is None:
-            hosts.append(part)
-            continue
-        before, ranges, after = brackets.groups()
-        for item in ranges.split(","):
-            first, _, last = item.partition("-")
-            for number in range(int(first), int(last or first) + 1):
-                hosts += expand_hosts(f"{before}{number:0{len(first)}}{after}")
+        pieces = re.split(r"\[(.*?)\]", part)  # every second piece was in brackets
+        options = [_numbers(piece) if i % 2 else [piece] for i, piece in enumerate(pieces)]
+        hosts += map("".join, itertools.product(*options))
     return hosts
+
+
+def _numbers(ranges: str) -> list[str]:
+    """Expands "08-10,12" to ["08", "09", "10", "12"]."""
+    bounds = [item.split("-") for item in ranges.split(",")]
+    return [
+        f"{number:0{len(first)}}"
+        for first, *last in bounds
+        for number in range(int(first), int(last[0] if last else first) + 1)
+    ]

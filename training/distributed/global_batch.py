@@ -32,12 +32,9 @@ def all_gather(values):
     context = tf.distribute.get_replica_context()
     if context is None or replicas() == 1:
         return values
-
-    def gather(value):  # one by one: TensorFlow would pack tensors of different types together
-        # tf.identity gives the tensor a device; a worker's only replica cannot gather without one.
-        return context.all_gather(tf.identity(value), axis=0)
-
-    return tf.nest.map_structure(gather, values)
+    # Gathered one by one, since TensorFlow would pack tensors of different types together. Identity
+    # gives each a device, without which a worker's only replica cannot gather.
+    return tf.nest.map_structure(lambda x: context.all_gather(tf.identity(x), axis=0), values)
 
 
 @contextlib.contextmanager
