@@ -114,9 +114,9 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     from data.datasets import Dataset
     from data.feature_store import FeatureStore
     from models.classifier import build_classifier
+    from training.initialization import standardize
     from training.objectives import classification_objective
     from training.stage import Stage, fit_stage
-    from training.standardization import standardize
 
     class Made:
         labels = np.arange(options.images) % CLASSES

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 
 import files
 from errors import UserError
@@ -14,12 +13,13 @@ from training.schedules import learning_rate
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Appends one line an epoch to `metrics.jsonl`, as JSON.
+    """Appends the metrics of each epoch to `metrics.jsonl`, one JSON object a line.
 
     Args:
         path: the file.
-        stage: written into each line.
-        first_epoch: where training goes on; lines of this stage from there on are dropped.
+        stage: name of the stage, written into each line.
+        first_epoch: epoch from which training starts or resumes. Lines of this stage for later
+            epochs are deleted: training stopped after them, but before the next saved state.
     """
 
     def __init__(self, path: Path, stage: str, first_epoch: int = 0):
@@ -34,7 +34,7 @@ class MetricsLog(keras.callbacks.Callback):
     def _keeps(self, text: str) -> bool:
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:  # the machine stopped while it was written
+        except json.JSONDecodeError:  # the machine stopped while the line was written
             return False
         return line["stage"] != self.stage or line["epoch"] <= self.first_epoch
 
@@ -47,11 +47,11 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class ValidationMetrics(keras.callbacks.Callback):
-    """Adds figures of the whole validation split to each epoch's curves, as `val_NAME`.
+    """Adds metrics of the whole validation split to each epoch's logs, as `val_NAME`.
 
     Args:
-        figures: from a model to names and values.
-        predictor: the model that predicts; it shares the weights of the one that is trained.
+        metrics: computes metrics, by name, from a model.
+        predictor: the model to evaluate; it shares the weights of the model that is trained.
     """
 
     def __init__(self, metrics: Callable[[keras.Model], dict[str, float]], predictor: keras.Model):
@@ -63,14 +63,17 @@ class ValidationMetrics(keras.callbacks.Callback):
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Stops with advice when the loss is NaN or infinite; checkpoints of good epochs stay.
+    """Stops training with advice if the loss or a weight becomes NaN or infinite.
+
+    `keras.callbacks.TerminateOnNaN` checks neither the weights nor the validation loss. Put this
+    callback before `Checkpoints`, which would save such weights.
 
     Args:
-        stage: named in the message.
-        checkpoint: the last good checkpoint, named in the message if it is there.
+        stage: name of the stage, for the message.
+        checkpoint: weights of the best epoch; the message names the file if it exists.
 
     Raises:
-        UserError: from `fit`, at the first such step.
+        UserError: from `fit`, after the first such step or epoch.
     """
 
     def __init__(self, stage: str, checkpoint: Path):
@@ -82,21 +85,19 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        self._check(float(logs["loss"]), f"step {batch + 1}")
+        self._check("loss", float(logs["loss"]), f", step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Before a checkpoint is written: the last step may have spoilt the weights."""
-        self._check(float(logs.get("val_loss", 0.0)), "validation")
-        for weight in self.model.trainable_weights:
-            if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(weight))):
-                self._check(math.nan, f"weights {weight.path}")
+        self._check("validation loss", float(logs.get("val_loss", 0.0)))
+        for weight in self.model.trainable_weights:  # the last step's loss does not show its update
+            self._check(f"sum of weights {weight.path}", float(keras.ops.sum(weight)))
 
-    def _check(self, loss: float, where: str) -> None:
-        if math.isfinite(loss):
+    def _check(self, name: str, value: float, step: str = "") -> None:
+        if math.isfinite(value):
             return
-        kept = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
+        saved = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
         raise UserError(
-            f"the loss became {loss} in epoch {self.epoch}, {where} of stage "
-            f"{self.stage!r}{kept}; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
+            f"the {name} became {value} in epoch {self.epoch}{step} of stage {self.stage!r}{saved}"
+            "; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
             "optimizer.warmup_epochs=1 or trainer.precision=float32"
         )

@@ -1,16 +1,18 @@
-"""What a stage keeps on disk, so that a run which was killed anywhere ends as if it had not been.
+"""Files from which an interrupted stage resumes, as if it had not been interrupted.
 
-    checkpoints/STAGE.weights.h5    the weights chosen so far
-    checkpoints/STAGE.state.npz     the last epoch's weights, optimizer, random state and history
-    checkpoints/STAGE.json          the record of a finished stage
+    checkpoints/STAGE.weights.h5    weights of the best epoch so far
+    checkpoints/STAGE.state.npz     weights, optimizer, random state and history of the last epoch
+    checkpoints/STAGE.json          record of a finished stage
 
-Each is written under another name and renamed: it is whole or absent, and the one before it stays
-until then. Order and augmentation depend on (seed, epoch, index) alone, so this is all there is.
+Every file is whole or absent, and the previous one stays until the new one is whole. Nothing else
+is needed, because the order and the augmentation of images depend on (seed, epoch, index) alone.
 """
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,20 +24,21 @@ from training.epoch_selection import best_epoch
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the weights with the best validation figure, and what resuming needs.
+    """Saves the weights of the best epoch, and the state from which the stage can resume.
 
-    Of several workers the chief alone writes and reads; the others are told what it read.
+    Only the chief reads and writes files. The other workers receive what it reads.
 
     Args:
-        folder: where the files go.
-        stage: the stage's name.
-        first_epoch: where the stage starts to count.
-        config: `checkpoint_seconds` between two saved states, and `early_stopping`.
-        monitor: the curve whose largest validation value is best.
-        workers: who trains together.
+        folder: folder of the files.
+        stage: name of the stage.
+        first_epoch: number of epochs of earlier stages.
+        config: reads `checkpoint_seconds`, the least time between two saved states, and
+            `early_stopping`.
+        monitor: name of the metric, without "val_", whose largest validation value is best.
+        workers: the workers that train together.
 
     Attributes:
-        history: the curves' values, a dictionary an epoch, those before a resumption included.
+        history: metrics of each epoch of the stage, those before an interruption included.
     """
 
     def __init__(
@@ -55,28 +58,28 @@ class Checkpoints(keras.callbacks.Callback):
         self.monitor = f"val_{monitor}"
         self.workers = workers
         self.history: list[dict[str, float]] = []
-        self._snapshot: dict[str, np.ndarray] | None = None
+        self._snapshot: dict[str, Any] = {}
         self._saved_at = time.monotonic()
 
     def finished(self) -> dict | None:
-        """The record of the stage, if it was finished earlier."""
+        """Returns the record of the stage if it is finished, else None."""
         return self.workers.broadcast_object(
             json.loads(self.record.read_text()) if self.record.exists() else None
         )
 
     def finish(self, record: dict) -> None:
-        """Writes the record, and drops the state, which is large and has no more use."""
+        """Writes the record, and deletes the state, which is large and no longer needed."""
         self._write(self.record, lambda path: path.write_text(json.dumps(record)))
         self.state.unlink(missing_ok=True)
 
     def load(self, model: keras.Model) -> None:
-        """Gives the model the weights that were kept."""
+        """Loads the saved weights of the best epoch into the model."""
         if self.workers.is_chief:
             model.load_weights(self.weights)
         self._broadcast(model.variables)
 
     def restore(self, model: keras.Model) -> int:
-        """Brings a compiled model to where it was; returns the epoch to go on from."""
+        """Restores the last saved state of a compiled model; returns the epoch to resume from."""
         if not self.workers.broadcast_object(self.state.exists()):
             return self.first_epoch
         with self.workers.scope():
@@ -91,7 +94,7 @@ class Checkpoints(keras.callbacks.Callback):
         return self.first_epoch + len(self.history)
 
     def choose(self, model: keras.Model) -> int:
-        """Gives the model the chosen weights; returns their epoch's place in `history`."""
+        """Loads the weights of the best epoch; returns its index in `history`."""
         if self.monitor in self.history[0]:
             self.load(model)
         else:
@@ -100,7 +103,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        if self.monitor in logs and self._since_best() == 0:
+        if self.monitor in logs and self._waited() == 0:
             self._write(self.weights, self.model.save_weights)
         if self.stopped_early():
             self.model.stop_training = True
@@ -113,18 +116,18 @@ class Checkpoints(keras.callbacks.Callback):
             self.save()
 
     def stopped_early(self) -> bool:
-        """Whether `early_stopping` epochs have passed without a better one."""
+        """Whether the last `early_stopping` epochs were no better than one before them."""
         patience = self.config.early_stopping
-        return patience is not None and bool(self.history) and self._since_best() >= patience
+        return patience is not None and bool(self.history) and self._waited() >= patience
 
-    def _since_best(self) -> int:
+    def _waited(self) -> int:
         return len(self.history) - 1 - best_epoch(self.history, self.monitor)
 
     def save(self) -> None:
-        """Writes the state of the last finished epoch, unless that is done already."""
-        if self._snapshot is not None:
+        """Writes the state of the last finished epoch, unless it is written already."""
+        if self._snapshot:
             self._write(self.state, lambda path: np.savez(path, **self._snapshot))
-            self._snapshot, self._saved_at = None, time.monotonic()
+            self._snapshot, self._saved_at = {}, time.monotonic()
 
     def _broadcast(self, variables: list[keras.Variable]) -> None:
         if self.workers.count > 1:
@@ -132,15 +135,14 @@ class Checkpoints(keras.callbacks.Callback):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
-    def _write(self, path: Path, write) -> None:
-        if not self.workers.is_chief:
-            return
-        with files.explain_write_errors(path):
-            path.parent.mkdir(exist_ok=True)
-            with files.atomic_path(path) as unfinished:
-                write(unfinished)
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
+        if self.workers.is_chief:
+            with files.explain_write_errors(path):
+                path.parent.mkdir(exist_ok=True)
+                with files.atomic_path(path) as unfinished:
+                    write(unfinished)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Weights, random state of dropout, and all that the optimizer remembers."""
+    """Weights, random state of dropout, and variables of the optimizer."""
     return [*model.variables, *model.optimizer.variables]

@@ -1,36 +1,43 @@
-"""Which epoch's weights stay, by the curves of a training."""
+"""Selects the epoch whose weights a training keeps."""
 
 import math
 
 
 def best_epoch(history: list[dict], monitor: str) -> int:
-    """The epoch with the largest value of `monitor`, or the last one where there is none, as
-    without a validation split; from 0.
+    """Returns the epoch, from 0, with the largest value of `monitor`.
 
-    Of epochs that are equal the one with the smallest "val_loss" is chosen, and then the first:
-    among a few pictures the first epoch may be as accurate as the last, and far less sure.
+    Of several such epochs the one with the smallest "val_loss" is best, and then the first one:
+    with few images the first epoch can be as accurate as the last one, and far less certain. NaN is
+    worse than any number. Without `monitor`, as without a validation split, the last epoch is best.
 
     Args:
-        history: the curves' values, a dictionary an epoch; at least one.
-        monitor: the name of a curve.
+        history: metrics of each epoch; at least one epoch.
+        monitor: name of a metric.
     """
     if monitor not in history[0]:
         return len(history) - 1
-    metrics = [(_rank(logs[monitor]), _rank(-logs.get("val_loss", 0.0))) for logs in history]
-    return metrics.index(max(metrics))
 
+    def score(epoch: int) -> list[float]:
+        values = history[epoch][monitor], -history[epoch].get("val_loss", 0.0)
+        return [-math.inf if math.isnan(value) else value for value in values]
 
-def _rank(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+    return max(range(len(history)), key=score)
 
 
 def selection_record(
     history: list[dict], monitor: str, seconds: float, first_epoch: int = 0
 ) -> dict:
-    """What a record says of it: epochs run, the epoch chosen (from 1) and how, seconds.
+    """Returns what a stage's record says of its length and its selected epoch.
 
     Args:
-        first_epoch: epochs of earlier stages.
+        history: see `best_epoch`.
+        monitor: see `best_epoch`.
+        seconds: duration of the training.
+        first_epoch: number of epochs of earlier stages.
+
+    Returns:
+        "epochs": number of epochs; "chosen_epoch": the selected one, from 1, earlier stages
+        included; "chosen_by": the reason; "seconds", rounded to milliseconds.
     """
     validated = monitor in history[0]
     return {

@@ -1,11 +1,20 @@
-"""Where what is learned of descriptors begins: their principal axes, instead of chance.
+"""Sets weights from training descriptors, before gradient descent starts.
 
-A random projection of 10^5 dimensions to some hundred blurs every inner product, and a few hundred
-pictures do not teach it better. Principal axes keep the training pictures' geometry; whitening
-keeps from it what tells them apart, not what they all share: that is most of a descriptor's norm.
+The descriptors of a training split, or an evenly spaced part of it, give
+
+- the layer "standardize" its mean and its scale. Descriptors of unit norm share a large common
+  part, along which a softmax classifier learns fast and uselessly, and differ by little, along
+  which it learns slowly. Subtracting the mean and dividing by one number changes nothing that a
+  linear classifier can express, and gradient descent gets there sooner. All dimensions share one
+  scale, since a scale for each dimension would amplify noise.
+- the layer "embedding" its principal axes. A random projection of 10^5 dimensions to a few hundred
+  blurs every inner product, and a few hundred images do not teach it better. Principal axes keep
+  the geometry of the training images; whitening gives the differences between images the same
+  weight as the part that all images share, which is most of a descriptor's norm.
+- a `LowRankAdapter` its directions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -15,88 +24,120 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from models.adapter import LowRankAdapter
 from models.parts import Parts
-from training.standardization import mean_and_deviation, standardize
+from training.gram_matrix import column_blocks, gram_matrix
 
-SMALLEST = 1e-6  # of a principal variance, relative to the largest: below it is rounding
-PIECE = 4096  # dimensions whose inner products are taken at a time
+MAX_SAMPLES = 1024  # enough for a mean
+MIN_VARIANCE = 1e-6  # of a principal axis, relative to the largest; smaller ones are rounding
 
 
 def initialize_from_data(
     config: Config, dataset: Dataset, parts: Parts, inputs: Inputs, describe: Callable
 ) -> None:
-    """Sets from training descriptors what `parts.linear` does not leave to chance: "standardize"
-    and "embedding". Descriptors that are trained too have no statistics yet, and set nothing.
+    """Initialises the layers "standardize" and "embedding" of `parts.linear`, where it has them.
+
+    Does nothing if the descriptors are trained too: their statistics will change.
 
     Args:
-        config: `head.standardize`, `head.embedding_init`, `data.mirror`.
-        dataset: whose training split is read.
-        parts: the model's.
-        inputs: stage 1's.
-        describe: from a batch of `inputs` to descriptors.
+        config: reads `head.standardize`, `head.embedding`, `head.embedding_init`, `data.mirror` and
+            `trainer.batch_size`.
+        dataset: its training split is read.
+        parts: the parts of the model.
+        inputs: the inputs of stage 1.
+        describe: maps a batch of `inputs` to descriptors of shape (b, D).
     """
     if parts.descriptor.trainable_weights:
         return
-    train, size = dataset.splits["train"], config.trainer.batch_size
+    train = dataset.splits["train"]
     if config.head.standardize:
-        standardize(parts.linear, describe, inputs, train, size)
+        standardize(parts.linear, describe, inputs, train, config.trainer.batch_size)
     if config.head.embedding is not None:
-        views = 2 if config.data.mirror else 1
-        initialize_embedding(
-            parts.linear, config.head.embedding_init, describe, inputs, train, views, size
-        )
+        initialize_embedding(config, parts.linear, describe, inputs, train)
 
 
-def initialize_embedding(
+def standardize(
     linear: keras.Model,
-    how: EmbeddingInit,
     describe: Callable,
     inputs: Inputs,
     indices: np.ndarray,
-    views: int,
     batch_size: int,
+    variance: float = 1.0,
 ) -> None:
-    """Sets the layer "embedding" of `linear` from descriptors of training samples.
-
-    Units beyond the number of samples, or of dimensions, stay as they are drawn.
+    """Sets the layer "standardize" of `linear`, a `keras.layers.Normalization`.
 
     Args:
-        linear: from descriptors to embeddings; what stands before that layer counts.
-        how: `random` leaves everything as it is drawn; `pca` projects on the principal axes of the
-            second moment (of the covariance, where `linear` standardises); `whitening` divides
-            each by its standard deviation too, so that on average the samples have unit norm.
-        describe: from a batch of `inputs` to descriptors of shape (b, D).
+        linear: maps descriptors to logits or embeddings.
+        describe: maps a batch of `inputs` to descriptors of shape (b, D).
         inputs: see `data/inputs.py`.
-        rows: training samples; at most twice as many as there are units, evenly spaced, are read.
-        views: 2 adds the mirrored ones.
+        indices: training samples; at most `MAX_SAMPLES` of them, evenly spaced, are read.
         batch_size: samples that are described at a time.
+        variance: sum of the variances of all dimensions afterwards. Default: 1.
     """
-    if how is EmbeddingInit.random:
+    indices = indices[:: -(-len(indices) // MAX_SAMPLES)]
+    total, squares = 0.0, 0.0
+    for batch in _descriptors(describe, inputs, indices, batch_size):
+        vectors = batch.astype(np.float64)
+        total, squares = total + vectors.sum(axis=0), squares + np.square(vectors).sum(axis=0)
+    mean = total / len(indices)
+    spread = np.sum(squares / len(indices) - mean**2)
+    layer = linear.get_layer("standardize")
+    layer.adapt_mean.assign(mean)
+    layer.adapt_variance.assign(np.full_like(mean, max(spread / variance, 1e-12)))
+    layer.finalize_state()
+
+
+def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers that "standardize" subtracts and divides by, (D,); 0 and 1 if `linear`
+    has no such layer."""
+    for layer in linear.layers:
+        if layer.name == "standardize":
+            return np.ravel(layer.mean), np.ravel(np.sqrt(layer.variance))
+    shape = linear.input.shape[1:]
+    return np.zeros(shape, np.float32), np.ones(shape, np.float32)
+
+
+def initialize_embedding(
+    config: Config, linear: keras.Model, describe: Callable, inputs: Inputs, indices: np.ndarray
+) -> None:
+    """Initialises the layer "embedding" of `linear` with the principal axes of the descriptors.
+
+    If there are more units than samples or dimensions, the other units keep their random weights.
+
+    Args:
+        config: reads `trainer.batch_size`; `data.mirror`, which adds the mirrored images; and
+            `head.embedding_init`: `random` changes nothing; `pca` projects on the principal axes of
+            the second moment (of the covariance, if `linear` standardises); `whitening` also
+            divides each axis by its standard deviation, so that the mean squared norm of the
+            samples is 1.
+        linear: maps descriptors to embeddings; a layer "standardize" comes first, if there is one.
+        describe: maps a batch of `inputs` to descriptors of shape (b, D).
+        inputs: see `data/inputs.py`.
+        indices: training samples; at most twice as many as there are units, evenly spaced, are
+            read.
+    """
+    if config.head.embedding_init is EmbeddingInit.random:
         return
     kernel = linear.get_layer("embedding").kernel
     units = kernel.shape[-1]
     indices = indices[:: -(-len(indices) // (2 * units))]
-    samples = np.concatenate(
-        [
-            np.asarray(describe(inputs.evaluation(indices[start : start + batch_size], bool(view))))
-            for view in range(views)
-            for start in range(0, len(indices), batch_size)
-        ]
-    )
+    batches = list(_descriptors(describe, inputs, indices, config.trainer.batch_size))
+    if config.data.mirror:
+        batches += _descriptors(describe, inputs, indices, config.trainer.batch_size, mirrored=True)
+    samples = np.concatenate(batches)
     mean, deviation = mean_and_deviation(linear)
     samples -= mean
     samples /= deviation
     axes, variances = _principal_axes(samples, units)
-    if how is EmbeddingInit.whitening:
+    if config.head.embedding_init is EmbeddingInit.whitening:
         axes /= np.sqrt(variances * len(variances)).astype(np.float32)
-    drawn = keras.ops.convert_to_numpy(kernel).copy()
-    drawn[:, : len(variances)] = axes
-    kernel.assign(drawn)
+    weights = keras.ops.convert_to_numpy(kernel).copy()
+    weights[:, : len(variances)] = axes
+    kernel.assign(weights)
 
 
-def set_directions(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
-    """Has a built adapter change the directions in which `vectors`, (n, D), vary most.
+def initialize_adapter(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
+    """Lets a built adapter change the directions along which `vectors`, (n, D), vary most.
 
-    Where they vary in fewer than its rank it has no others.
+    If they vary along fewer directions than the adapter's rank, its other directions are 0.
     """
     centred = vectors - vectors.mean(axis=0, dtype=np.float64)
     axes, variances = _principal_axes(centred, adapter.rank)
@@ -105,19 +146,24 @@ def set_directions(adapter: LowRankAdapter, vectors: np.ndarray) -> None:
     adapter.down.assign(down)
 
 
+def _descriptors(
+    describe: Callable, inputs: Inputs, indices: np.ndarray, batch_size: int, mirrored: bool = False
+) -> Iterator[np.ndarray]:
+    for start in range(0, len(indices), batch_size):
+        yield np.asarray(describe(inputs.evaluation(indices[start : start + batch_size], mirrored)))
+
+
 def _principal_axes(samples: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The axes of largest second moment, (D, k), and these, (k,), largest first."""
+    """Returns at most `most` principal axes, (D, k), and their second moments, (k,), largest first.
+
+    The samples X, (n, D), have the second moment XᵀX/n. XXᵀ/n has the same eigenvalues except
+    zeros, and is used if it is smaller: an eigenvector u of it gives the axis Xᵀu, up to its norm.
+    """
     count, size = samples.shape
-    if size <= count:
-        exact = samples.astype(np.float64)
-        variances, axes = np.linalg.eigh(exact.T @ exact / count)
-    else:  # the same from the inner products of the samples, which are fewer
-        products = np.zeros((count, count))
-        for start in range(0, size, PIECE):
-            piece = samples[:, start : start + PIECE].astype(np.float64)
-            products += piece @ piece.T
-        variances, axes = np.linalg.eigh(products / count)
-    kept = np.flatnonzero(variances > SMALLEST * variances[-1])[::-1][:most]
+    matrix = samples if size > count else samples.T
+    blocks = (matrix[:, columns] for columns in column_blocks(matrix.shape[1]))
+    variances, axes = np.linalg.eigh(gram_matrix(blocks) / count)
+    kept = np.flatnonzero(variances > MIN_VARIANCE * variances[-1])[::-1][:most]
     variances, axes = variances[kept], axes[:, kept]
     if size > count:
         axes = samples.T @ (axes / np.sqrt(variances * count)).astype(np.float32)

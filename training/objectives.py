@@ -1,4 +1,4 @@
-"""What a stage minimises, and the figure that tells its best epoch."""
+"""What a stage minimises, which metrics it has, and which of them selects its best epoch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,17 +11,19 @@ from losses import CompactnessLoss, TripletHardLoss, TripletSemiHardLoss
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A loss, the curves beside it, and the one that matters.
+    """A loss and its metrics.
 
     Attributes:
-        loss: of (labels, outputs of the stage's model).
-        metrics: curves of both splits.
-        monitor: the curve, larger is better, whose best validation value tells the epoch to keep.
-        one_hot: labels as vectors; else as integers.
-        validate: validation's curves, from the stage's model, where they are no means over batches;
-            by default those of the loss and the metrics.
-        weights: of the losses, where there is one for each of several outputs.
-        global_batch: each replica compares all samples of a batch; else only those of its part.
+        loss: of labels and outputs of the stage's model; one for each output.
+        metrics: computed on the training and the validation split; one list for each output, if
+            there are several.
+        monitor: name of the metric whose largest validation value selects the epoch.
+        one_hot: whether labels are one-hot vectors instead of integers.
+        validate: computes the validation metrics from the stage's model, if they are not means over
+            batches. Default: they are those of `loss` and `metrics`.
+        weights: factors on the losses, if there are several.
+        global_batch: whether the loss compares the samples of the whole batch. If not, each replica
+            compares the samples of its own part.
     """
 
     loss: keras.losses.Loss | list[keras.losses.Loss]
@@ -34,7 +36,7 @@ class Objective:
 
 
 def classification_objective(config: LossConfig, classes: int) -> Objective:
-    """Cross-entropy of one-hot labels and logits; the best epoch is the most accurate one."""
+    """Cross-entropy of one-hot labels and logits; the most accurate epoch is selected."""
     return Objective(
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
@@ -48,8 +50,8 @@ def classification_objective(config: LossConfig, classes: int) -> Objective:
 
 
 def compactness_objective(config: LossConfig, classes: int) -> Objective:
-    """Cross-entropy of the first stream's one-hot labels and logits, plus weighted compactness of
-    the second's features."""
+    """Cross-entropy of the first stream's one-hot labels and logits, plus
+    `config.compactness_weight` times the compactness of the second stream's features."""
     descriptive = classification_objective(config, classes)
     return Objective(
         [descriptive.loss, CompactnessLoss()],
@@ -62,17 +64,15 @@ def compactness_objective(config: LossConfig, classes: int) -> Objective:
 def metric_objective(
     config: LossConfig, validate: Callable[[keras.Model], dict[str, float]]
 ) -> Objective:
-    """A triplet loss of integer labels and embeddings; the epoch that finds best is the best.
+    """A triplet loss of integer labels and embeddings; the epoch of the best retrieval is selected.
 
     Args:
-        config: `name`, `margin`, `soft`, `distance_metric` and `global_mining`.
-        validate: retrieval figures of the validation split.
+        config: reads `name`, `margin`, `soft`, `distance_metric` and `global_mining`.
+        validate: computes retrieval metrics of the validation split.
     """
     options = {"margin": config.margin, "distance_metric": config.distance_metric.value}
-    if config.name is Loss.triplet_hard:
-        loss = TripletHardLoss(soft=config.soft, **options)
-    else:
-        loss = TripletSemiHardLoss(**options)
+    hard = config.name is Loss.triplet_hard
+    loss = TripletHardLoss(soft=config.soft, **options) if hard else TripletSemiHardLoss(**options)
     return Objective(
         loss,
         (),

@@ -1,58 +1,55 @@
-"""Optimizers that can let one part of a model learn faster than the rest."""
+"""Optimizers that can train a part of a model at a higher learning rate than the rest."""
+
+from collections.abc import Iterable
 
 import keras
-import tensorflow as tf
 
 from conf.schema import Optimizer, OptimizerConfig
 
 
 def build_optimizer(
-    config: OptimizerConfig, learning_rate: float, fast_variables: list | None = None
+    config: OptimizerConfig, learning_rate: float, fast_variables: Iterable[keras.Variable] = ()
 ) -> keras.optimizers.Optimizer:
-    """SGD with momentum, or AdamW; weight decay is decoupled in both.
+    """Builds SGD with momentum, or AdamW. Weight decay is decoupled from the gradient in both.
 
     Args:
         config: see `conf/schema.py`.
-        learning_rate: the rate before any schedule.
-        faster: variables whose rate is `config.classifier_factor` times as high; their weight
-            decay is not. Default: none.
-
-    Raises:
-        UserError: a value out of its range.
+        learning_rate: learning rate before any schedule.
+        fast_variables: variables whose learning rate is `config.classifier_factor` times as high.
+            Their weight decay is not higher. Default: none.
     """
     kind = {Optimizer.sgd: keras.optimizers.SGD, Optimizer.adamw: keras.optimizers.AdamW}
     options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
-    optimizer = _with_rates(kind[config.name])(
+    paths = {variable.path for variable in fast_variables}
+    optimizer = _with_two_rates(kind[config.name], paths, config.classifier_factor)(
         learning_rate=learning_rate,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         gradient_accumulation_steps=config.accumulation_steps,
         **options,
     )
-    optimizer.fast_variables = {variable.path for variable in fast_variables or []}
-    optimizer.factor = config.classifier_factor
     optimizer.watching = keras.Variable(False, dtype="bool", trainable=False, name="watching")
     return optimizer
 
 
-def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
-    """`kind` with `factor` on the learning rate of each variable whose path is in `faster`.
+def _with_two_rates(
+    kind: type[keras.optimizers.Optimizer], fast_paths: set[str], factor: float
+) -> type[keras.optimizers.Optimizer]:
+    """Returns a subclass of `kind` that multiplies the learning rate of some variables by `factor`.
 
-    Scaling the gradients instead would do nothing under Adam, which divides by their size.
+    Multiplying their gradients instead would change nothing under Adam, which divides by them.
 
-    While `watching`, each step keeps the norms of its gradients, before clipping, in
+    While `watching` is true, each step stores the norms of its gradients, before clipping, in
     `gradient_norms`.
 
-    Where several replicas train, their gradients are added up first, and not after clipping, as
-    Keras does: what is clipped and watched is the gradient of the whole batch.
+    With several replicas, the gradients are summed before they are clipped, so that the gradient of
+    the whole batch is clipped and watched. Keras clips first.
     """
 
-    class WithRates(kind):
+    class WithTwoRates(kind):
         def build(self, variables):
             super().build(variables)
-            self.factors = [
-                self.factor if v.path in self.fast_variables else 1.0 for v in variables
-            ]
+            self.factors = [factor if v.path in fast_paths else 1.0 for v in variables]
             self.gradient_norms = keras.Variable(
                 [0.0] * len(variables),
                 trainable=False,
@@ -62,33 +59,24 @@ def _with_rates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers
             )
 
         def apply(self, grads, trainable_variables=None):
-            grads = _summed(grads)
+            grads = [g for g, _ in super()._all_reduce_sum_gradients([(g, None) for g in grads])]
             super().apply(grads, trainable_variables)
-            kept = self.gradient_norms
-            kept.assign(
-                keras.ops.cond(self.watching.value, lambda: _norms(grads), lambda: kept.value)
+            norms = self.gradient_norms
+            norms.assign(
+                keras.ops.cond(self.watching.value, lambda: _norms(grads), lambda: norms.value)
             )
 
         def _all_reduce_sum_gradients(self, grads_and_vars):
-            return grads_and_vars  # they are summed already
+            return grads_and_vars  # `apply` has summed them
 
         def update_step(self, gradient, variable, learning_rate):
-            factor = self.factors[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * factor)
+            rate = learning_rate * self.factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, rate)
 
-    return WithRates
-
-
-def _summed(grads: list) -> list:
-    """The gradients of all replicas together."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return grads
-    known = [g for g in grads if g is not None]
-    totals = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, known))
-    return [None if g is None else next(totals) for g in grads]
+    return WithTwoRates
 
 
 def _norms(grads: list):
-    flat = [None if g is None else keras.ops.ravel(g) for g in grads]
-    return keras.ops.stack([0.0 if g is None else keras.ops.norm(g) for g in flat])
+    return keras.ops.stack(
+        [0.0 if g is None else keras.ops.norm(keras.ops.ravel(g)) for g in grads]
+    )

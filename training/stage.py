@@ -17,7 +17,7 @@ from errors import UserError
 from training.callbacks import MetricsLog, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
-from training.distributed.keras_20585 import MendedFit
+from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers
 from training.epoch_scalars import EpochScalars
 from training.epoch_selection import selection_record
@@ -138,7 +138,7 @@ def _training_model(stage: Stage, workers: Workers) -> keras.Model:
     """Returns another model of the same layers, so that the saved model has no compile options."""
     kind = keras.Model
     if workers.replicas > 1:
-        kind = GlobalBatchModel if stage.objective.global_batch else MendedFit
+        kind = GlobalBatchModel if stage.objective.global_batch else PatchedFit
     return kind(stage.model.inputs, stage.model.outputs)
 
 
@@ -179,7 +179,7 @@ def _fit(
         )
     )
     if stage.second_stream is not None:
-        batches = stage.second_stream.beside(
+        batches = stage.second_stream.paired_with(
             batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
         )
     callbacks += [

@@ -1,12 +1,12 @@
-"""The papers' classifier of frozen features: one linear SVM a class, against the rest, with C = 1.
+"""The papers' classifier of frozen features: linear support vector machines with C = 1.
 
-The classes are told apart one against the rest: scikit-learn's own `SVC` compares them in pairs,
-which is measurably worse here. Each machine is solved in its dual, which asks only for the inner
-products of the samples where these are fewer than their dimensions, as descriptors' mostly are.
+Each class has one machine, which separates it from all other classes. (scikit-learn's `SVC` would
+compare the classes in pairs, which is measurably worse here.) The dual problem is solved. It needs
+only the inner products of the samples, which are fewer numbers if there are more dimensions than
+samples, as there are for most descriptors.
 """
 
 import time
-from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -18,52 +18,60 @@ from data.inputs import MemoryInputs
 from data.progress import progress
 from errors import UserError
 from training.feature_extraction import fits_in_memory
-from training.standardization import mean_and_deviation
+from training.gram_matrix import column_blocks, gram_matrix
+from training.initialization import mean_and_deviation
 
 C = 1.0
-PIECE_BYTES = 32 * 2**20  # of descriptors that are copied at a time
 
 
 def check_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> None:
-    """Raises a UserError if the descriptors do not fit in `trainer.descriptor_gib`."""
+    """Refuses descriptors that do not fit in memory, before any is computed.
+
+    Raises:
+        UserError: they take more than `trainer.descriptor_gib`.
+    """
     if not fits_in_memory(config, dataset, descriptor):
         raise UserError(
-            f"solver=svm: the descriptors take more than trainer.descriptor_gib="
-            f"{config.trainer.descriptor_gib:g}; raise it if there is memory, pool less with "
-            "head=compact_bilinear, or set solver=sgd"
+            "solver=svm: the descriptors take more memory than trainer.descriptor_gib="
+            f"{config.trainer.descriptor_gib:g}; raise it if the machine has more, use smaller "
+            "descriptors (head=compact_bilinear), or set solver=sgd"
         )
 
 
 def fit_svm(linear: keras.Model, vectors: MemoryInputs, dataset: Dataset, mirror: bool) -> dict:
-    """Sets the last layer of `linear` to the support vector machines of the training split.
+    """Sets the layer "classifier" of `linear` to support vector machines of the training split.
 
-    They see what that layer sees: standardised descriptors, where `linear` standardises. Its logits
-    are their decision values: the largest tells the class, their softmax is no calibrated
-    probability.
+    The machines see the inputs of that layer: standardised descriptors, if `linear` standardises.
+    The logits of `linear` are then decision values. The largest one is the predicted class; their
+    softmax is no calibrated probability.
 
     Args:
-        linear: from descriptors to logits, with a dense layer "classifier".
+        linear: maps descriptors to logits, with a dense layer "classifier".
         vectors: the descriptors.
-        dataset: whose training split is learned.
-        mirror: learn the mirrored pictures too, as samples of their own.
+        dataset: its training split is learned.
+        mirror: also learn the mirrored images, as samples of their own.
 
     Returns:
-        The stage's record, as that of `fit_stage`.
+        The stage's record, with the keys of `training.epoch_selection.selection_record`.
     """
     started = time.perf_counter()
     indices = dataset.splits["train"]
+    positions = np.searchsorted(vectors.indices, indices)
     views = 2 if mirror else 1
     labels = np.tile(dataset.labels[indices], views)
+    mean, deviation = mean_and_deviation(linear)
 
-    def pieces():
-        return _pieces(vectors, indices, views, *mean_and_deviation(linear))
+    def blocks():
+        for columns in column_blocks(len(mean)):
+            block = vectors.array[:views, positions, columns].reshape(len(labels), -1)
+            yield (block - mean[columns]) / deviation[columns]
 
-    if len(labels) < vectors.shape[0]:
-        samples, kernel = _inner_products(pieces(), len(labels)), "precomputed"
+    if len(labels) < len(mean):
+        samples, kernel = gram_matrix(blocks()), "precomputed"
     else:
-        samples, kernel = np.concatenate(list(pieces()), axis=1), "linear"
+        samples, kernel = np.concatenate(list(blocks()), axis=1), "linear"
     duals, biases = _one_against_rest(samples, labels, len(dataset.class_names), kernel)
-    weights = np.concatenate([piece.T @ duals for piece in pieces()])
+    weights = np.concatenate([block.T @ duals for block in blocks()])
     linear.get_layer("classifier").set_weights([weights, biases])
     return {
         "epochs": 0,
@@ -73,31 +81,11 @@ def fit_svm(linear: keras.Model, vectors: MemoryInputs, dataset: Dataset, mirror
     }
 
 
-def _pieces(
-    vectors: MemoryInputs, indices: np.ndarray, views: int, mean: np.ndarray, deviation: np.ndarray
-) -> Iterator[np.ndarray]:
-    """The samples, (len(rows) * views, width), some dimensions at a time: never all in a copy."""
-    positions = np.searchsorted(vectors.indices, indices)
-    width = max(1, PIECE_BYTES // (4 * views * len(indices)))
-    for start in range(0, len(mean), width):
-        some = slice(start, start + width)
-        piece = vectors.array[:views, positions, some].reshape(views * len(indices), -1)
-        piece -= mean[some]
-        piece /= deviation[some]
-        yield piece
-
-
-def _inner_products(pieces: Iterator[np.ndarray], samples: int) -> np.ndarray:
-    total = np.zeros((samples, samples))
-    for piece in pieces:
-        total += piece @ piece.T
-    return total
-
-
 def _one_against_rest(
     samples: np.ndarray, labels: np.ndarray, classes: int, kernel: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dual coefficients times their labels' signs, (n, classes), and biases, (classes,)."""
+    """Returns the dual coefficients times the signs of the labels, (n, classes), and the biases,
+    (classes,)."""
     duals = np.zeros((len(labels), classes), np.float32)
     biases = np.zeros(classes, np.float32)
     with progress(classes, "support vector machines", "class") as bar:

@@ -1,4 +1,4 @@
-"""Two streams of samples through one network: a second one beside that which a stage reads."""
+"""A second stream of samples, which a stage trains together with its first one."""
 
 import dataclasses
 
@@ -12,29 +12,32 @@ from data.pipeline import training_batches
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Samples of one class, read in whole batches for as long as the other stream lasts.
+    """Samples of one class, repeated for as long as the other stream lasts.
 
     Attributes:
         inputs: see `data/inputs.py`.
-        labels: classes of all pictures.
-        rows: what to read.
+        labels: integer labels of all images, int64.
+        indices: the samples to read.
     """
 
     inputs: Inputs
     labels: np.ndarray
     indices: np.ndarray
 
-    def beside(
+    def paired_with(
         self, batches: tf.data.Dataset, steps: int, batch_size: int, seed: int, first_epoch: int
     ) -> tf.data.Dataset:
-        """Endless batches of ((sample, own sample), (label, own label)).
+        """Returns endless batches of ((sample, own sample), (label, own label)).
 
-        An own batch has `batch_size` different samples, or all of them where there are fewer. Its
-        order too depends on (seed, epoch) alone.
+        An own batch has `batch_size` different samples, or all samples if there are fewer. Their
+        order depends on (seed, epoch) alone.
 
         Args:
             batches: the other stream, from `first_epoch` on.
-            steps: its batches in an epoch.
+            steps: number of batches in an epoch of the other stream.
+            batch_size: samples in an own batch.
+            seed: seed of the order.
+            first_epoch: epoch of the other stream from which training starts or resumes.
         """
         balance = BalancedBatches(1, min(batch_size, len(self.indices)))
         epoch, skipped = divmod(first_epoch * steps, balance.steps(self.indices))
@@ -44,5 +47,5 @@ class Stream:
         both = tf.data.Dataset.zip(batches, own.skip(skipped)).map(
             lambda first, second: tuple(zip(first, second, strict=True))
         )
-        both.streams = batches, own  # live as long as their batches
+        both.streams = batches, own  # keeps both alive
         return both

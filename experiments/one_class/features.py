@@ -15,8 +15,7 @@ from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
 from models.parts import Parts, StageInput, dtype_policy
 from training.feature_extraction import stage_1_inputs
-from training.initialization import set_directions
-from training.standardization import standardize
+from training.initialization import initialize_adapter, standardize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,5 +108,5 @@ def initial_features(config: Config, target: Target, sources: Sources) -> keras.
             size,
             variance=float(shape[0]),  # 1 for each dimension: compactness is a mean over them
         )
-    set_directions(features.get_layer("adapter"), vectors)
+    initialize_adapter(features.get_layer("adapter"), vectors)
     return features

@@ -40,10 +40,10 @@ from models.parts import Parts
 from models.saved_model import save_model
 from run_folder import Results
 from training.feature_extraction import descriptors, fits_in_memory, stored_features
+from training.initialization import standardize
 from training.optimizers import build_optimizer
 from training.precision import resolve_precision
 from training.reproducibility import seed_everything
-from training.standardization import standardize
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3

@@ -1,7 +1,7 @@
-"""Training what reads descriptors in memory, without the curves and checkpoints of a stage.
+"""Trains small models on descriptors in memory, without the logs and checkpoints of a stage.
 
-A dozen such trainings take the time of one `fit_stage`, whose order, views, rates and choice of an
-epoch they share.
+A dozen such trainings take as long as one `fit_stage`. They use the same order of samples, views,
+learning rates and selection of an epoch.
 """
 
 import math
@@ -26,24 +26,24 @@ MONITOR = "val_accuracy"
 def fit_in_memory(
     model: keras.Model, inputs: MemoryInputs, dataset: Dataset, config: Config
 ) -> dict:
-    """Trains `model` by softmax cross-entropy and leaves it with the weights of the best epoch by
-    validation accuracy, or of the last one without a validation split.
+    """Trains `model` with softmax cross-entropy, and leaves it with the weights of the epoch of the
+    best validation accuracy, or of the last epoch without a validation split.
 
-    A loss that is not finite ends it early: it is a figure here, not a mistake.
+    A loss that is not finite ends the training early. It is a result here, not an error.
 
     Args:
-        model: from descriptors to logits.
+        model: maps descriptors to logits.
         inputs: the descriptors.
-        dataset: whose training and validation splits are read.
-        config: `optimizer`, `trainer.batch_size`, `trainer.epochs`, `trainer.early_stopping`,
+        dataset: its training and validation splits are read.
+        config: reads `optimizer`, `trainer.batch_size`, `trainer.epochs`, `trainer.early_stopping`,
             `loss.label_smoothing` and `seed`.
 
     Returns:
-        The record: epochs run, the epoch chosen and how, seconds, and "history", the mean loss and
-        the validation accuracy of each epoch.
+        The record, see `selection_record`, with "history": the mean training loss ("loss") of each
+        epoch and, with a validation split, its "val_loss" and "val_accuracy".
     """
     started, size, epochs = time.perf_counter(), config.trainer.batch_size, config.trainer.epochs
-    train = dataset.splits["train"]
+    train, patience = dataset.splits["train"], config.trainer.early_stopping
     optimizer = build_optimizer(config.optimizer, config.optimizer.learning_rate)
     step = tf.function(
         training_step(model, optimizer, config.loss.label_smoothing), reduce_retracing=True
@@ -53,24 +53,21 @@ def fit_in_memory(
     )
     schedule.set_model(keras.Model(model.inputs, model.outputs))
     schedule.model.compile(optimizer)
-    history = []
+    history: list[dict[str, float]] = []
     for epoch in range(epochs):
         schedule.on_epoch_begin(epoch)
         order = tf.random.experimental.stateless_shuffle(train, [config.seed, epoch]).numpy()
         losses = []
-        for number, start in enumerate(range(0, len(order), size)):
-            indices = order[start : start + size]
+        for number, indices in enumerate(_batches(order, size)):
             schedule.on_train_batch_begin(number)
-            losses.append(
-                step(inputs.training(indices, config.seed, epoch), dataset.labels[indices])
-            )
-        logs = {"loss": float(np.mean(losses)), **_validated(model, inputs, dataset, size)}
+            samples = inputs.training(indices, config.seed, epoch)
+            losses.append(step(samples, dataset.labels[indices]))
+        logs = {"loss": float(np.mean(losses)), **_validate(model, inputs, dataset, size)}
         schedule.on_epoch_end(epoch, logs)
         history.append(logs)
         best = best_epoch(history, MONITOR)
         if best == epoch:
             weights = model.get_weights()
-        patience = config.trainer.early_stopping
         if not math.isfinite(logs["loss"]) or (patience is not None and epoch - best >= patience):
             break
     model.set_weights(weights)
@@ -81,7 +78,7 @@ def fit_in_memory(
 def training_step(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float = 0.0
 ) -> Callable:
-    """One step as a function of (samples, integer labels) that returns the loss."""
+    """Returns a function that takes one step on (samples, integer labels) and returns the loss."""
     classes, variables = model.output.shape[-1], model.trainable_variables
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     optimizer.build(variables)
@@ -95,17 +92,19 @@ def training_step(
     return step
 
 
-def _validated(model: keras.Model, inputs: MemoryInputs, dataset: Dataset, size: int) -> dict:
+def _validate(
+    model: keras.Model, inputs: MemoryInputs, dataset: Dataset, size: int
+) -> dict[str, float]:
     indices = dataset.splits["val"]
     if not len(indices):
         return {}
-    logits = np.concatenate(
-        [
-            model.predict_on_batch(inputs.evaluation(indices[start : start + size]))
-            for start in range(0, len(indices), size)
-        ]
-    )
-    labels = dataset.labels[indices]
+    batches = [
+        model.predict_on_batch(inputs.evaluation(batch)) for batch in _batches(indices, size)
+    ]
+    logits, labels = np.concatenate(batches), dataset.labels[indices]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
-    right = logits.argmax(axis=1) == labels
-    return {"val_loss": float(loss), MONITOR: float(np.mean(right))}
+    return {"val_loss": float(loss), MONITOR: float(np.mean(logits.argmax(axis=1) == labels))}
+
+
+def _batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.split(indices, range(size, len(indices), size))

@@ -1,4 +1,4 @@
-"""Which epoch's weights stay, and what the record says of it."""
+"""Selection of the epoch whose weights a training keeps, and the record of it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from training.epoch_selection import best_epoch, selection_record
 NAN = float("nan")
 
 
-def curves(*accuracies: float) -> list[dict]:
+def history_of(*accuracies: float) -> list[dict]:
     return [{"loss": 1.0, "val_accuracy": accuracy} for accuracy in accuracies]
 
 
@@ -15,7 +15,7 @@ def curves(*accuracies: float) -> list[dict]:
     ("accuracies", "best"), [((0.2,), 0), ((0.2, 0.5, 0.4), 1), ((0.5, 0.2, 0.5), 0)], ids=str
 )
 def test_the_first_of_the_best_epochs_is_chosen(accuracies, best):
-    assert best_epoch(curves(*accuracies), "val_accuracy") == best
+    assert best_epoch(history_of(*accuracies), "val_accuracy") == best
 
 
 @pytest.mark.parametrize(
@@ -23,23 +23,23 @@ def test_the_first_of_the_best_epochs_is_chosen(accuracies, best):
     [((0.9, 0.3, 0.5, 0.1), 1), ((0.9, 0.3, 0.3, 0.1), 1), ((NAN, NAN, 0.5, 0.1), 2)],
     ids=str,
 )
-def test_of_equal_epochs_the_one_with_the_smallest_validation_loss(losses, best):
-    history = curves(0.8, 0.8, 0.8, 0.7)
+def test_among_equal_epochs_the_smallest_validation_loss_decides(losses, best):
+    history = history_of(0.8, 0.8, 0.8, 0.7)
     for logs, loss in zip(history, losses, strict=True):
         logs["val_loss"] = loss
     assert best_epoch(history, "val_accuracy") == best
 
 
-def test_a_metric_that_is_no_number_is_worse_than_any():
-    assert best_epoch(curves(NAN, 0.0, NAN), "val_accuracy") == 1
+def test_nan_is_worse_than_any_number():
+    assert best_epoch(history_of(NAN, 0.0, NAN), "val_accuracy") == 1
 
 
-def test_without_the_metric_it_is_the_last_one():
-    assert best_epoch(curves(0.9, 0.1, 0.2), "val_recall_at_1") == 2
+def test_without_the_metric_the_last_epoch_is_chosen():
+    assert best_epoch(history_of(0.9, 0.1, 0.2), "val_recall_at_1") == 2
 
 
-def test_a_record_counts_from_one_and_over_stages():
-    assert selection_record(curves(0.2, 0.5, 0.4), "val_accuracy", 1.23456, first_epoch=10) == {
+def test_a_record_counts_epochs_from_one_and_those_of_earlier_stages():
+    assert selection_record(history_of(0.2, 0.5, 0.4), "val_accuracy", 1.23456, first_epoch=10) == {
         "epochs": 3,
         "chosen_epoch": 12,
         "chosen_by": "best val_accuracy",

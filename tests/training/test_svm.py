@@ -1,4 +1,4 @@
-"""The linear SVM of frozen features, against the primal problem solved by other means."""
+"""The linear SVM of frozen features agrees with a direct solution of the primal problem."""
 
 import json
 
@@ -9,18 +9,18 @@ from scipy.optimize import minimize
 
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
-from training import svm
-from training.standardization import standardize
+from training import gram_matrix
+from training.initialization import standardize
 from training.svm import C, fit_svm
 
 CLASSES = ["ant", "bee", "cat"]
-INDICES = np.arange(3, 33)  # of which some are left out, as with a limit
+INDICES = np.arange(3, 33)  # some images are in no split, as with data.limit
 LABELS = np.arange(40) % 3
 TRAIN = INDICES[:18]
 
 
 class Labelled:
-    """All that is asked of pictures."""
+    """The only attribute of images that is read."""
 
     labels = LABELS
 
@@ -52,7 +52,7 @@ def primal_decisions(samples, labels, asked) -> np.ndarray:
     for label in range(3):
         signs = np.where(labels == label, 1.0, -1.0)
         margins = np.hstack([signs[:, None] * samples, signs[:, None], np.eye(count)])
-        found = minimize(
+        solution = minimize(
             lambda v: 0.5 * v[:dimensions] @ v[:dimensions] + C * v[dimensions + 1 :].sum(),
             np.r_[np.zeros(dimensions + 1), np.ones(count)],
             jac=lambda v: np.r_[v[:dimensions], 0.0, np.full(count, C)],
@@ -65,8 +65,8 @@ def primal_decisions(samples, labels, asked) -> np.ndarray:
             method="SLSQP",
             options={"maxiter": 500, "ftol": 1e-10},
         )
-        assert found.success, found.message
-        decisions.append(asked @ found.x[:dimensions] + found.x[dimensions])
+        assert solution.success, solution.message
+        decisions.append(asked @ solution.x[:dimensions] + solution.x[dimensions])
     return np.stack(decisions, axis=1)
 
 
@@ -85,7 +85,7 @@ def test_decision_values_are_those_of_the_primal_problem(dimensions, mirror):
     np.testing.assert_allclose(decisions, expected, rtol=2e-3, atol=5e-3)
 
 
-def test_it_learns_what_the_last_layer_sees():
+def test_it_learns_the_standardised_inputs_of_the_last_layer():
     inputs = vectors(40)
     model = linear(inputs, standardized=True)
     fit_svm(model, inputs, DATASET, mirror=False)
@@ -98,31 +98,31 @@ def test_it_learns_what_the_last_layer_sees():
     np.testing.assert_allclose(decisions, expected, rtol=2e-3, atol=5e-3)
 
 
-def test_descriptors_are_read_piece_by_piece(monkeypatch):
+def test_descriptors_are_read_block_by_block(monkeypatch):
     inputs = vectors(41)
-    whole, pieced = linear(inputs, True), linear(inputs, True)
+    whole, in_blocks = linear(inputs, True), linear(inputs, True)
     fit_svm(whole, inputs, DATASET, mirror=True)
-    monkeypatch.setattr(svm, "PIECE_BYTES", 4 * 2 * len(TRAIN) * 7)  # 7 dimensions, then 6
-    fit_svm(pieced, inputs, DATASET, mirror=True)
-    for one, other in zip(whole.get_weights(), pieced.get_weights(), strict=True):
+    monkeypatch.setattr(gram_matrix, "BLOCK", 7)  # the last block has 6 dimensions
+    fit_svm(in_blocks, inputs, DATASET, mirror=True)
+    for one, other in zip(whole.get_weights(), in_blocks.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
 
 
 # Runs
 
 
-def test_a_run_reports_and_its_saved_model_agrees(train, command):
+def test_a_run_reports_metrics_and_its_saved_model_agrees(train, command):
     outcome, folder = train("solver=svm", "data.average_mirror=true")
     assert outcome.status == 0, outcome.errors
-    found = json.loads((folder / "metrics.json").read_text())
-    assert found["stages"]["head"]["chosen_by"] == "svm, C=1"
-    assert found["stages"]["head"]["val"] == found["val"]
-    assert found["test"]["accuracy"] == 1.0  # colours are easy
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["stages"]["head"]["chosen_by"] == "svm, C=1"
+    assert metrics["stages"]["head"]["val"] == metrics["val"]
+    assert metrics["test"]["accuracy"] == 1.0  # colours are easy
     again = json.loads(command("evaluate.py", folder, "--json").output.splitlines()[-1])
-    assert again == pytest.approx(found["test"], rel=1e-4)
+    assert again == pytest.approx(metrics["test"], rel=1e-4)
 
 
-def test_fine_tuning_goes_on_from_it(train):
+def test_fine_tuning_starts_from_its_weights(train):
     outcome, folder = train("solver=svm", "trainer.fine_tune_epochs=1")
     assert outcome.status == 0, outcome.errors
     assert set(json.loads((folder / "metrics.json").read_text())["stages"]) == {"head", "fine_tune"}
@@ -134,10 +134,11 @@ def test_fine_tuning_goes_on_from_it(train):
         "trainer.feature_store=false",
         "head.reduction=8",
         "head.embedding=8",
+        "loss=softmax_center",
         "trainer.descriptor_gib=1e-6",
     ],
 )
-def test_what_it_cannot_work_with_is_reported(train, override):
+def test_an_unsuitable_configuration_is_refused(train, override):
     outcome, _ = train("solver=svm", override)
     assert outcome.status != 0
     assert "solver=svm" in outcome.error and override.split("=")[0] in outcome.error

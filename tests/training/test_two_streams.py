@@ -1,4 +1,4 @@
-"""A second stream of samples beside the first."""
+"""A second stream of samples, paired with the first one."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from training.two_streams import Stream
 
 
 def numbered(count: int) -> MemoryInputs:
-    """Samples that are their own numbers."""
+    """Samples whose only value is their index."""
     indices = np.arange(count)
     return MemoryInputs(indices, indices[None, :, None].astype(np.float32))
 
@@ -21,40 +21,28 @@ def streams(members: int, batch_size: int, first_epoch: int = 0, steps: int = 3)
     batches = training_batches(inputs, labels, np.arange(12), 4, 4, 0, first_epoch)
     indices = np.arange(100, 100 + members)
     own = MemoryInputs(indices, indices[None, :, None].astype(np.float32))
-    return Stream(own, np.zeros(100 + members, np.int64), indices).beside(
+    return Stream(own, np.zeros(100 + members, np.int64), indices).paired_with(
         batches, steps, batch_size, 0, first_epoch
     )
 
 
 @settings(max_examples=8)
 @given(st.integers(2, 9), st.integers(2, 6))
-def test_own_batches_are_whole_and_their_samples_differ(members, batch_size):
+def test_own_batches_are_full_and_their_samples_differ(members, batch_size):
     for (first, second_stream), (label, _) in streams(members, batch_size).take(5):
         assert first.shape[0] == label.shape[0] == 4
         own = second_stream.numpy().ravel()
         assert len(set(own)) == len(own) == min(batch_size, members) >= 2
 
 
-def test_all_of_the_second_stream_is_read():
+def test_every_sample_of_the_second_stream_is_read():
     read = [second_stream.numpy().ravel() for (_, second_stream), _ in streams(7, 3).take(12)]
     assert set(np.concatenate(read)) == set(range(100, 107))
 
 
 @pytest.mark.parametrize("steps", [3])
-def test_a_stream_begun_later_gives_what_an_earlier_one_would_have(steps):
+def test_a_stream_that_starts_later_continues_an_earlier_one(steps):
     def samples(batches):
         return [[part.numpy().tolist() for part in x] for x, _ in batches.take(steps)]
 
     assert samples(streams(7, 3).skip(2 * steps)) == samples(streams(7, 3, first_epoch=2))
-
-
-def test_compactness_and_cross_entropy_are_weighed():
-    from conf.schema import LossConfig
-    from training.objectives import compactness_objective
-
-    objective = compactness_objective(LossConfig(compactness_weight=0.5), 2)
-    features = np.array([[1.0, 2, 3, 4], [2, 4, 4, 3], [3, 2, 1, 4]])
-    cross_entropy, compactness = objective.loss
-    assert float(compactness(np.zeros(3), features)) == pytest.approx(1.875)
-    assert float(cross_entropy(np.eye(2), np.zeros((2, 2)))) == pytest.approx(np.log(2))
-    assert objective.weights == (1.0, 0.5)

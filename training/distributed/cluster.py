@@ -1,10 +1,11 @@
-"""Which processes train together, as the environment tells it: before TensorFlow is there.
+"""The cluster in which this process trains, read from the environment before TensorFlow starts.
 
-`TF_CONFIG` is TensorFlow's own way to say it; Slurm's variables, which `srun` sets for each task of
-a step with several, are turned into one.
+`TF_CONFIG` is TensorFlow's own variable. Slurm sets other variables for each task of a step, from
+which an equivalent `TF_CONFIG` is made.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -12,49 +13,55 @@ from collections.abc import Mapping
 from conf.schema import Strategy
 from errors import UserError
 
-FIRST_PORT = 12_000  # of Slurm's tasks; jobs that share a node take others, by their number
+FIRST_PORT = 12_000  # of Slurm's tasks; the job's number is added, as jobs may share a node
 PORTS = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The workers' addresses, the chief's first, and which of them this process is."""
+    """The workers of a run.
+
+    Attributes:
+        addresses: "HOST:PORT" of each worker, the chief first.
+        index: which of them this process is.
+    """
 
     addresses: tuple[str, ...]
     index: int
 
     @property
     def tf_config(self) -> str:
-        """What `tf.distribute` reads from the environment."""
+        """The value of `TF_CONFIG`, from which `tf.distribute` learns the cluster."""
         task = {"type": "worker", "index": self.index}
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
 
 def cluster_of(strategy: Strategy, environment: Mapping[str, str]) -> Cluster | None:
-    """The cluster that this process is to train in; None for a process on its own.
+    """Returns the cluster of this process, or None if it trains alone.
 
     Args:
-        strategy: `auto` takes the cluster that there is, `multi_worker` insists on one.
-        environment: the process's variables.
+        strategy: `auto` uses a cluster if there is one, `multi_worker` requires one; the others use
+            none.
+        environment: the environment variables of the process.
 
     Raises:
-        UserError: there is none, or what describes it cannot be read.
+        UserError: there is no cluster, but one is required; or its description is not valid.
     """
     if strategy not in (Strategy.auto, Strategy.multi_worker):
         return None
-    found = None
+    cluster = None
     if "TF_CONFIG" in environment:
-        found = _from_tf_config(environment["TF_CONFIG"])
+        cluster = _from_tf_config(environment["TF_CONFIG"])
     elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        found = _from_slurm(environment)
-    if found is None or len(found.addresses) == 1:
-        if strategy is Strategy.multi_worker:
-            raise UserError(
-                "trainer.strategy=multi_worker: neither TF_CONFIG nor Slurm describes several "
-                "workers; see docs/distributed.md, or set trainer.strategy=auto"
-            )
-        return None
-    return found
+        cluster = _from_slurm(environment)
+    if cluster is not None and len(cluster.addresses) > 1:
+        return cluster
+    if strategy is Strategy.multi_worker:
+        raise UserError(
+            "trainer.strategy=multi_worker: neither TF_CONFIG nor Slurm describes several "
+            "workers; see docs/distributed.md, or set trainer.strategy=auto"
+        )
+    return None
 
 
 def _from_tf_config(text: str) -> Cluster:
@@ -67,42 +74,42 @@ def _from_tf_config(text: str) -> Cluster:
         cluster.addresses[index]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(
-            'TF_CONFIG: is no {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": '
-            f'"worker", "index": NUMBER}}}} ({type(error).__name__}: {error})'
+            'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": '
+            f'"worker", "index": NUMBER}}}} ({type(error).__name__}: {error}); correct it, or '
+            "unset it to train in one process"
         ) from error
     return cluster
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Cluster:
-    """Slurm numbers tasks node by node, unless it is told `--distribution=cyclic`."""
+    """Reads the variables of a Slurm step whose tasks are numbered node by node, the default."""
     hosts = expand_hosts(environment["SLURM_STEP_NODELIST"])
-    tasks = [
-        int(number)
-        for number, times in re.findall(
-            r"(\d+)(?:\(x(\d+)\))?", environment["SLURM_STEP_TASKS_PER_NODE"]
-        )
-        for _ in range(int(times or 1))
-    ]
+    counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", environment["SLURM_STEP_TASKS_PER_NODE"])
+    tasks = [int(number) for number, times in counts for _ in range(int(times or 1))]
     port = FIRST_PORT + int(environment["SLURM_JOB_ID"]) % PORTS
     addresses = [
-        f"{host}:{port + place}"
+        f"{host}:{port + task}"
         for host, number in zip(hosts, tasks, strict=True)
-        for place in range(number)
+        for task in range(number)
     ]
     return Cluster(tuple(addresses), int(environment["SLURM_PROCID"]))
 
 
 def expand_hosts(text: str) -> list[str]:
-    """Slurm's "gpu[08-10,12],login1" as a list of five hosts."""
-    hosts = []
+    """Expands Slurm's list of hosts: "gpu[08-10,12],login1" gives a list of five hosts."""
+    hosts: list[str] = []
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
-        brackets = re.fullmatch(r"(.*?)\[([^\]]*)\](.*)", part)
-        if brackets is None:
-            hosts.append(part)
-            continue
-        before, ranges, after = brackets.groups()
-        for piece in ranges.split(","):
-            least, _, most = piece.partition("-")
-            for number in range(int(least), int(most or least) + 1):
-                hosts += expand_hosts(f"{before}{number:0{len(least)}}{after}")
+        pieces = re.split(r"\[(.*?)\]", part)  # every second piece was in brackets
+        options = [_numbers(piece) if i % 2 else [piece] for i, piece in enumerate(pieces)]
+        hosts += map("".join, itertools.product(*options))
     return hosts
+
+
+def _numbers(ranges: str) -> list[str]:
+    """Expands "08-10,12" to ["08", "09", "10", "12"]."""
+    bounds = [item.split("-") for item in ranges.split(",")]
+    return [
+        f"{number:0{len(first)}}"
+        for first, *last in bounds
+        for number in range(int(first), int(last[0] if last else first) + 1)
+    ]

@@ -1,16 +1,17 @@
-"""Works around keras#20585: `fit` fails under MultiWorkerMirroredStrategy.
+"""Works around keras#20585: `fit` fails under `MultiWorkerMirroredStrategy`.
 
-Keras 3.15 takes the mean over replicas of a batch whose parts need not have one shape, to learn its
-shape; and it takes the mean of each step's figures along an axis that a number has not. When
-tests/training/test_keras_20585.py fails, Keras has mended it, and this file can go.
+Keras 3.15 averages a batch over the replicas to learn its shape, although the parts of the replicas
+can have different shapes. It also averages each step's metrics along an axis, which scalars do not
+have. When tests/training/distributed/test_keras_20585.py fails because `keras.Model` no longer
+does, Keras has fixed both, and this file can be deleted.
 """
 
 import keras
 import tensorflow as tf
 
 
-class MendedFit(keras.Model):
-    """`keras.Model`; where one process trains, exactly that."""
+class PatchedFit(keras.Model):
+    """A `keras.Model` that can be trained by several workers."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if self.distribute_strategy.num_replicas_in_sync == 1:

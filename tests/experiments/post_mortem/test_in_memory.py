@@ -1,4 +1,4 @@
-"""Training on descriptors in memory ends where a stage ends, in less time."""
+"""Training on descriptors in memory gives the weights of a stage, in less time."""
 
 import keras
 import numpy as np
@@ -13,11 +13,11 @@ from training.stage import Stage, fit_stage
 
 LABELS = np.arange(48) % 3
 INDICES = {"train": np.arange(22), "val": np.arange(22, 34), "test": np.arange(34, 48)}
-NOT_ROUND = ("trainer.batch_size=8", "trainer.epochs=6")  # the last batch has six samples
+SHORT = ("trainer.batch_size=8", "trainer.epochs=6")  # the last batch has six samples
 
 
 class Labelled:
-    """All that is asked of pictures."""
+    """The only attribute of images that is read."""
 
     labels = LABELS
 
@@ -49,13 +49,13 @@ def linear() -> keras.Model:
     ],
     ids=" ".join,
 )
-def test_it_ends_where_a_stage_ends(make_config, tmp_path, options):
-    config, inputs, made = make_config(*NOT_ROUND, *options), vectors(), dataset()
-    quick, whole = linear(), linear()
+def test_it_gives_the_weights_and_the_record_of_a_stage(make_config, tmp_path, options):
+    config, inputs, made = make_config(*SHORT, *options), vectors(), dataset()
+    quick, slow = linear(), linear()
     record = fit_in_memory(quick, inputs, made, config)
     stage = Stage(
         "head",
-        whole,
+        slow,
         inputs,
         6,
         0,
@@ -64,24 +64,24 @@ def test_it_ends_where_a_stage_ends(make_config, tmp_path, options):
         classification_objective(config.loss, 3),
     )
     expected = fit_stage(stage, made, config, tmp_path, one_worker())
-    for found, wanted in zip(quick.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    for actual, desired in zip(quick.get_weights(), slow.get_weights(), strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=1e-4, atol=1e-5)
     for key in ("epochs", "chosen_epoch", "chosen_by"):
         assert record[key] == expected[key]
     chosen = record["history"][record["chosen_epoch"] - 1]
     assert chosen["val_accuracy"] == pytest.approx(expected["val_accuracy"])
 
 
-def test_without_validation_the_last_epoch_stays(make_config):
+def test_without_validation_the_last_epoch_is_kept(make_config):
     nothing = dataset(val=np.array([], np.int64))
-    record = fit_in_memory(linear(), vectors(1), nothing, make_config(*NOT_ROUND))
+    record = fit_in_memory(linear(), vectors(1), nothing, make_config(*SHORT))
     assert (record["epochs"], record["chosen_epoch"]) == (6, 6)
     assert record["chosen_by"] == "last epoch (no validation split)"
     assert set(record["history"][0]) == {"loss"}
 
 
-def test_a_loss_that_is_not_finite_ends_it_and_is_a_metric(make_config):
-    config = make_config(*NOT_ROUND, "optimizer.learning_rate=1e38")
+def test_a_loss_that_is_not_finite_ends_the_training_and_is_recorded(make_config):
+    config = make_config(*SHORT, "optimizer.learning_rate=1e38")
     record = fit_in_memory(linear(), vectors(), dataset(), config)
     assert record["epochs"] < 6
     assert not np.isfinite(record["history"][-1]["loss"])

@@ -1,4 +1,4 @@
-"""Who trains together, as TF_CONFIG or Slurm's variables tell it."""
+"""The cluster that TF_CONFIG or the variables of Slurm describe."""
 
 import json
 
@@ -22,12 +22,12 @@ def tf_config(content) -> dict[str, str]:
     return {"TF_CONFIG": content if isinstance(content, str) else json.dumps(content)}
 
 
-def test_tf_config_tells_the_workers_and_which_one_this_is():
+def test_tf_config_names_the_workers_and_this_process():
     assert cluster_of(Strategy.auto, tf_config(TWO)) == Cluster(("a:1", "b:1"), 1)
     assert cluster_of(Strategy.multi_worker, tf_config(TWO)) == Cluster(("a:1", "b:1"), 1)
 
 
-def test_a_chief_of_its_own_is_the_first_worker():
+def test_a_separate_chief_is_the_first_worker():
     content = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}
     for kind, index in (("chief", 0), ("worker", 1)):
         task = {"task": {"type": kind, "index": 0}}
@@ -36,16 +36,16 @@ def test_a_chief_of_its_own_is_the_first_worker():
         )
 
 
-def test_slurm_numbers_its_tasks_node_by_node():
-    found = cluster_of(Strategy.auto, SLURM)
-    assert found == Cluster(("gpu08:12007", "gpu08:12008", "gpu09:12007"), 2)
-    assert json.loads(found.tf_config) == {
-        "cluster": {"worker": list(found.addresses)},
+def test_slurm_s_tasks_are_numbered_node_by_node():
+    cluster = cluster_of(Strategy.auto, SLURM)
+    assert cluster == Cluster(("gpu08:12007", "gpu08:12008", "gpu09:12007"), 2)
+    assert json.loads(cluster.tf_config) == {
+        "cluster": {"worker": list(cluster.addresses)},
         "task": {"type": "worker", "index": 2},
     }
 
 
-def test_repeated_numbers_of_tasks_are_written_short():
+def test_abbreviated_numbers_of_tasks_are_expanded():
     environment = SLURM | {
         "SLURM_STEP_NUM_TASKS": "4",
         "SLURM_STEP_NODELIST": "a,b",
@@ -64,7 +64,7 @@ def test_repeated_numbers_of_tasks_are_written_short():
         ("r[1-2]n[3,5]", ["r1n3", "r1n5", "r2n3", "r2n5"]),
     ],
 )
-def test_slurm_s_lists_of_hosts(text, hosts):
+def test_slurm_s_lists_of_hosts_are_expanded(text, hosts):
     assert expand_hosts(text) == hosts
 
 
@@ -78,7 +78,7 @@ def test_slurm_s_lists_of_hosts(text, hosts):
     ],
     ids=["nothing", "one worker", "one task", "no step"],
 )
-def test_a_process_on_its_own_is_in_no_cluster(environment):
+def test_a_single_process_has_no_cluster(environment):
     assert cluster_of(Strategy.auto, environment) is None
     with pytest.raises(UserError, match="neither TF_CONFIG nor Slurm describes several"):
         cluster_of(Strategy.multi_worker, environment)
@@ -92,6 +92,6 @@ def test_a_cluster_can_be_ignored(strategy):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", TWO | {"task": {"type": "worker", "index": 2}}]
 )
-def test_a_tf_config_that_says_nothing_is_a_mistake(content):
-    with pytest.raises(UserError, match="TF_CONFIG: is no "):
+def test_an_invalid_tf_config_is_refused(content):
+    with pytest.raises(UserError, match="TF_CONFIG: must be "):
         cluster_of(Strategy.auto, tf_config(content))
