@@ -35,7 +35,8 @@ def decode(encoded: bytes, name: str, side: int | None = None) -> Image.Image:
     except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split("<")[0].split())
         raise UserError(
-            f"{name} cannot be decoded ({reason}); repair or remove it, or set data.skip_damaged=true"
+            f"{name} cannot be decoded ({reason}); repair or remove it, "
+            "or set data.skip_damaged=true"
         ) from error
 
 

@@ -14,7 +14,6 @@ from conf.schema import DataConfig
 from data import decoding
 from data.datasets import ImageSource
 
-
 Take = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

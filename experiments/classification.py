@@ -8,7 +8,7 @@ import numpy as np
 
 import run_folder
 from conf.schema import Config, Solver
-from data.balanced_batches import balance_of
+from data.balanced_batches import balanced_batches
 from data.datasets import Dataset, open_dataset
 from data.inputs import ImageInputs
 from evaluation.metrics import classification_metrics
@@ -46,7 +46,7 @@ def run(config: Config, folder: Path) -> dict:
     config = resolve_precision(config, dataset, folder)
     seed_everything(config)
     classes = len(dataset.class_names)
-    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
+    balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
     workers = workers_of(config)
     classifier = workers.build(build_classifier, config, classes)
     if config.solver is Solver.svm:

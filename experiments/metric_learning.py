@@ -10,7 +10,7 @@ from PIL import Image
 
 import run_folder
 from conf.schema import PRIMARY_METRIC, Config, Solver, Task
-from data.balanced_batches import balance_of
+from data.balanced_batches import balanced_batches
 from data.datasets import Dataset, open_dataset
 from data.inputs import ImageInputs, Inputs
 from errors import UserError
@@ -51,7 +51,7 @@ def run(config: Config, folder: Path) -> dict:
     print(dataset.summary(), flush=True)
     config = resolve_precision(config, dataset, folder)
     seed_everything(config)
-    balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
+    balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
     workers = workers_of(config)
     embedder = workers.build(build_embedder, config)
     run_folder.write_data(folder, dataset)
