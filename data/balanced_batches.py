@@ -1,4 +1,4 @@
-"""Batches of P classes times K pictures, for losses that compare the samples of a batch."""
+"""Batches of P classes times K images, for losses that compare the samples of a batch."""
 
 import dataclasses
 
@@ -10,27 +10,29 @@ from errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class BalancedBatches:
-    """How many classes a batch has, and how many pictures of each."""
+    """The number of classes in a batch, and the number of images of each."""
 
     classes: int
     images: int
 
     def steps(self, indices: np.ndarray) -> int:
-        """Batches in an epoch: as many as hold about as many samples as there are."""
+        """The number of batches in an epoch: together they have about `len(indices)` samples."""
         return max(1, round(len(indices) / (self.classes * self.images)))
 
     def batches(self, indices: np.ndarray, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The rows of each batch of an epoch; they depend on the arguments alone.
+        """The indices of each batch of an epoch, which depend only on the arguments.
 
-        Each batch takes the classes of which most is unread, so that an epoch reads the data about
-        once. The pictures of one class in one batch differ, unless it has fewer than `pictures`.
+        Each batch takes the classes with the most unread images, so an epoch reads the data about
+        once. The images of a class in one batch differ, unless the class has fewer than `images`.
 
         Args:
-            rows: what to read, int64 of shape (n,).
-            labels: classes of *all* pictures; `labels[rows]` are those to balance.
+            indices: the images to read, int64 of shape (n,).
+            labels: the labels of *all* images; `labels[indices]` are those to balance.
+            seed: of the random choices.
+            epoch: its number, from 0.
 
         Returns:
-            int64 of shape (`steps(rows)`, `classes` * `pictures`), a class's pictures together.
+            int64 of shape (`steps(indices)`, `classes` * `images`), grouped by class.
         """
         rng = np.random.default_rng([seed, epoch])
         members = [
@@ -40,7 +42,7 @@ class BalancedBatches:
         read = np.zeros(len(members), np.int64)
         batches = []
         for _ in range(self.steps(indices)):
-            urgency = sizes - read + rng.random(len(members))  # ties by chance
+            urgency = sizes - read + rng.random(len(members))  # random ties
             chosen = np.argsort(-urgency)[: self.classes]
             positions = (read[chosen, None] + np.arange(self.images)) % sizes[chosen, None]
             batches.append([members[c][place] for c, place in zip(chosen, positions, strict=True)])
@@ -48,17 +50,17 @@ class BalancedBatches:
         return rng.permutation(np.reshape(batches, (len(batches), -1)))
 
 
-def balance_of(
+def balanced_batches(
     config: TrainerConfig, indices: np.ndarray, labels: np.ndarray
 ) -> BalancedBatches | None:
-    """The balance that `config` asks for; `None` leaves batches to chance.
+    """The balanced batches that `config` asks for; `None` for random batches.
 
     Args:
-        rows: what is to be trained on.
-        labels: classes of all pictures.
+        indices: the training images.
+        labels: the labels of all images.
 
     Raises:
-        UserError: a batch would have more classes than there are.
+        UserError: a batch would have more classes than the training images.
     """
     if config.classes_per_batch is None:
         return None

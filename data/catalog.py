@@ -1,6 +1,6 @@
-"""The data sets that come through TFDS: what they are called, and their official splits.
+"""The data sets from TFDS: their names and official splits.
 
-TFDS is imported only when a data set is opened, so listing the catalog costs nothing.
+TFDS is imported only when a data set is opened, so listing the catalog is fast.
 """
 
 import contextlib
@@ -10,12 +10,14 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import filelock
 import numpy as np
 
+import files
+from data.locks import locked
 from errors import UserError
 
 
@@ -23,8 +25,8 @@ from errors import UserError
 class Entry:
     """One data set.
 
-    `train`, `validation` and `test` are the names that TFDS gives to the official splits. Where
-    `validation` is `None` there is none, and one has to be carved from training.
+    `train`, `validation` and `test` are TFDS's names of the official splits. If `validation` is
+    `None`, the validation split is a part of the training split.
     """
 
     name: str
@@ -33,35 +35,35 @@ class Entry:
     train: str = "train"
     validation: str | None = None
     test: str = "test"
-    module: str | None = None  # of this project, whose import makes the builder known to TFDS
-    needs: tuple[str, ...] = ()  # packages that TFDS wants while it prepares the data set
+    module: str | None = None  # of this project, which registers the builder with TFDS
+    needs: tuple[str, ...] = ()  # packages that TFDS imports to prepare the data set
 
 
 ENTRIES = {
     entry.name: entry
     for entry in (
-        # Generated on the spot, no download.
+        # Generated, without a download.
         Entry("drawn_birds", "drawn_birds", 9, validation="validation", module="data.drawn_birds"),
         # 5,994 to train, 5,794 to test.
         Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
-        # 8,144 to train, 8,041 to test. The authors' server, which TFDS downloads from, is often
-        # away; data that TFDS prepared elsewhere can be copied into data.path.
+        # 8,144 to train, 8,041 to test. The authors' server is often unreachable; data that TFDS
+        # prepared on another machine can be copied into data.path.
         Entry("stanford_cars", "cars196", 196, needs=("scipy",)),
-        # 12,000 to train, 8,580 to test. Its pictures are ImageNet's, so ImageNet weights have
-        # seen the test pictures.
+        # 12,000 to train, 8,580 to test. The images are from ImageNet, so ImageNet weights were
+        # trained on the test images.
         Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
-        # Ten a class to train, ten to validate, 6,149 to test; papers often train on both.
+        # Per class 10 to train and 10 to validate; 6,149 to test. Papers often train on both.
         Entry(
             "oxford_flowers102", "oxford_flowers102", 102, validation="validation", needs=("scipy",)
         ),
         # 3,680 to train (the authors' trainval), 3,669 to test.
         Entry("oxford_iiit_pet", "oxford_iiit_pet", 37),
-        # TFDS calls the authors' test split, 250 a class, "validation". 2.1.0 is the version that
-        # keeps the pictures' names.
+        # TFDS calls the authors' test split, 250 per class, "validation". Version 2.1.0 has the
+        # names of the images.
         Entry("food101", "food101:2.1.0", 101, test="validation"),
         # 3,059 to train, 6,085 to test. TFDS has no Caltech-256.
         Entry("caltech101", "caltech101", 102, needs=("scipy",)),
-        # The first of the authors' ten folds, the only one in TFDS: 40 a class in each split.
+        # The first of the authors' ten folds, the only one in TFDS: 40 per class in each split.
         Entry("dtd", "dtd", 47, validation="validation"),
         # 3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.
         Entry(
@@ -74,20 +76,22 @@ ENTRIES = {
     )
 }
 
+MAX_RETRIES = 4  # of a download
+
 _IMAGE, _LABEL = "image", "label"
-# Features that name a picture, as sets have them.
+# Features that hold the name of an image, in different data sets.
 _NAMES = ("id", "file_name", "image/filename", "image/file_name")
 
 
 class Records:
-    """The encoded pictures of one split at random access, safe to read from several threads.
+    """The encoded images of one split at random access; several threads may read at once.
 
     Args:
         builder: a prepared TFDS builder, as `builder_for` returns it.
-        split: a split of it, e.g. "train".
+        split: one of its splits, e.g. "train".
 
     Attributes:
-        labels: int64, one a picture. Read once; kept beside the prepared data.
+        labels: int64 of shape (len(self),). They are read once, and cached next to the data.
     """
 
     def __init__(self, builder, split: str):
@@ -101,11 +105,11 @@ class Records:
         return len(self._source)
 
     def encoded(self, index: int) -> bytes:
-        """The picture's file: JPEG or PNG."""
+        """The bytes of the image's file, JPEG or PNG."""
         return bytes(self._source[int(index)][_IMAGE])
 
     def name(self, index: int) -> str:
-        """The name that the data set gives to the picture, or else "split/index"."""
+        """The image's name in the data set, or "split/index" if it has none."""
         if self._name_key is None:
             return f"{self._split}/{index}"
         name = self._source[int(index)][self._name_key]
@@ -124,21 +128,22 @@ class Records:
         if file.exists():
             return np.load(file)
         labels = np.array([record[_LABEL] for record in self._source], np.int64)
-        if folder.exists():
-            _save(file, labels)
+        # The data may be read-only for this user.
+        with contextlib.suppress(OSError), files.atomic_path(file) as unfinished:
+            np.save(unfinished, labels)
         return labels
 
 
 def builder_for(entry: Entry, data_dir: str | None = None):
-    """Downloads or generates a data set, unless that is done already.
+    """Opens a data set; downloads or generates it first if necessary.
 
     Args:
         entry: one of `ENTRIES`.
-        data_dir: where TFDS keeps its data sets. Default: TFDS's own default, `TFDS_DATA_DIR` or
-            `~/tensorflow_datasets`.
+        data_dir: the folder of TFDS's data sets. Default: the environment variable
+            `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`, as in TFDS.
 
     Returns:
-        A TFDS builder whose splits `records` can read.
+        A TFDS builder whose splits `Records` can read.
 
     Raises:
         UserError: there is no network, the server does not have the files, the disk is full, a
@@ -150,27 +155,23 @@ def builder_for(entry: Entry, data_dir: str | None = None):
         importlib.import_module(entry.module)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    default_dir = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    folder = Path(data_dir or default_dir).expanduser()
     try:
         builder = tfds.builder(entry.tfds_name, data_dir=folder, file_format="array_record")
-    except ValueError as error:  # TFDS found it prepared, but as another format
+    except ValueError as error:  # it is prepared in another format
         raise UserError(
-            f"{folder}: {entry.name} lies there in a format without random access; "
+            f"{folder}: {entry.name} is stored in a format without random access; "
             "move it away, or set data.path to another folder"
         ) from error
-    # TFDS writes elsewhere and renames at the end: a folder that exists is complete.
+    # TFDS renames the folder when it is complete.
     if not Path(builder.data_dir).exists():
         _prepare(entry, builder, folder)
     return builder
 
 
-def records(builder, split: str) -> Records:
-    """Opens one split of a prepared builder."""
-    return Records(builder, split)
-
-
 def class_names(builder, entry: Entry) -> list[str]:
-    """The classes' names, in the order of their labels."""
+    """The names of the classes in the order of their labels."""
     names = list(builder.info.features[_LABEL].names)
     assert len(names) == entry.num_classes, (entry.name, len(names))
     return names
@@ -179,11 +180,12 @@ def class_names(builder, entry: Entry) -> list[str]:
 def _prepare(entry: Entry, builder, folder: Path) -> None:
     import requests
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+    from tensorflow_datasets.core.download.extractor import ExtractError
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        # Of several runs started together, one prepares and the others wait.
-        with filelock.FileLock(folder / f".{entry.name}.lock"), _little_patience():
+        with locked(folder / f".{entry.name}.lock"), _few_retries():
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
@@ -193,15 +195,16 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
             f"pip install {' '.join(entry.needs)}"
         ) from error
     except requests.ConnectionError as error:
+        server = urlsplit(str(error.request.url)).hostname if error.request else "the server"
         raise UserError(
-            f"{entry.name}: cannot be downloaded, {urlsplit(error.request.url).hostname} does not "
-            "answer; connect to the network, or set data.path to where TFDS has prepared it"
+            f"{entry.name}: cannot be downloaded, {server} does not answer; connect to the "
+            "network, or set data.path to a folder where TFDS has prepared it"
         ) from error
     except (
         OSError,
         tfds.download.DownloadError,
-        tfds.download.download_manager.NonMatchingChecksumError,
-        tfds.download.extractor.ExtractError,
+        NonMatchingChecksumError,
+        ExtractError,
     ) as error:
         raise UserError(
             f"{entry.name}: cannot be prepared in {folder}: {_first_line(error)}"
@@ -209,23 +212,23 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _little_patience():
-    """Gives up on a server after seconds; TFDS by itself tries, and warns, for minutes."""
+def _few_retries() -> Iterator[None]:
+    """Limits the retries of a download to seconds; TFDS's own, with warnings, take minutes."""
     from tensorflow_datasets.core.download import downloader
 
-    log, retries = logging.getLogger("urllib3.connectionpool"), downloader.MAX_RETRIES
-    level = log.level
-    log.setLevel(logging.ERROR)
-    downloader.MAX_RETRIES = 4
+    urllib3_logger = logging.getLogger("urllib3.connectionpool")
+    level = urllib3_logger.level
+    urllib3_logger.setLevel(logging.ERROR)
+    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, MAX_RETRIES
     try:
         yield
     finally:
         downloader.MAX_RETRIES = retries
-        log.setLevel(level)
+        urllib3_logger.setLevel(level)
 
 
 def _undecoded(features) -> dict:
-    """Keeps pictures, masks too, as they are stored."""
+    """TFDS's decoders that leave images, masks included, encoded."""
     import tensorflow_datasets as tfds
 
     return {
@@ -237,14 +240,6 @@ def _undecoded(features) -> dict:
 
 def _size(builder, split: str) -> int:
     return int(builder.info.splits[split].num_bytes) if split in builder.info.splits else 0
-
-
-def _save(file: Path, labels: np.ndarray) -> None:
-    """Writes the labels whole or not at all; a folder that may not be written to is left alone."""
-    part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
-    with contextlib.suppress(PermissionError):
-        np.save(part, labels)
-        part.replace(file)
 
 
 def _first_line(error: Exception) -> str:

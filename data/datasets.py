@@ -1,68 +1,78 @@
-"""From the configuration to a data set: its pictures, its classes and its splits."""
+"""Opens the data set of a configuration: its images, classes and splits."""
 
 import concurrent.futures
 import dataclasses
 import hashlib
-import itertools
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from conf.schema import DataConfig
-from data import catalog, decoding, image_folder, splits
+from data import catalog, decoding, image_folder
 from data.progress import progress
+from data.splits import split_by_class, stratified_split
 from errors import UserError
 
 
 class ImageSource(Protocol):
-    """Encoded pictures at random access; reading is safe from several threads at once."""
+    """Encoded images at random access; several threads may read at once.
 
-    labels: np.ndarray  # int64, one a picture
+    `name` is for people; `key` identifies an image among all images of the data set, and is known
+    without reading the image. `fingerprint` changes when an image changes.
+    """
+
+    labels: np.ndarray  # int64 of shape (len(self),)
 
     def __len__(self) -> int: ...
     def name(self, index: int) -> str: ...
-    def key(self, index: int) -> str: ...  # unlike all others', told without reading the picture
+    def key(self, index: int) -> str: ...
     def encoded(self, index: int) -> bytes: ...
     def fingerprint(self) -> str: ...
 
 
-class Concatenated:
-    """Several lots of pictures as one; each lot's names are kept."""
+class ConcatenatedImages:
+    """Several image sources as one; the names and keys stay the same."""
 
-    def __init__(self, parts: list[ImageSource]):
-        self.parts = parts
-        self.starts = np.cumsum([0] + [len(part) for part in parts])
-        self.labels = np.concatenate([part.labels for part in parts])
+    def __init__(self, sources: list[ImageSource]):
+        self.sources = sources
+        self.starts = np.cumsum([0] + [len(source) for source in sources])
+        self.labels = np.concatenate([source.labels for source in sources])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def name(self, index: int) -> str:
-        part, offset = self._find(index)
-        return part.name(offset)
+        source, offset = self._locate(index)
+        return source.name(offset)
 
     def key(self, index: int) -> str:
-        part, offset = self._find(index)
-        return part.key(offset)
+        source, offset = self._locate(index)
+        return source.key(offset)
 
     def encoded(self, index: int) -> bytes:
-        part, offset = self._find(index)
-        return part.encoded(offset)
+        source, offset = self._locate(index)
+        return source.encoded(offset)
 
     def fingerprint(self) -> str:
-        return repr([part.fingerprint() for part in self.parts])
+        return repr([source.fingerprint() for source in self.sources])
 
-    def _find(self, index: int) -> tuple[ImageSource, int]:
+    def _locate(self, index: int) -> tuple[ImageSource, int]:
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.parts[number], int(index - self.starts[number])
+        return self.sources[number], int(index - self.starts[number])
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Pictures with their classes, and the splits as sorted positions among them.
+    """Images with their labels and splits.
 
-    `splits` has "train" and "test"; "val" too, which is empty with `data.val_fraction=0`.
+    Attributes:
+        name: the configuration's `data.name`.
+        images: all images, of any split.
+        class_names: in the order of the labels.
+        splits: sorted indices of "train", "val" and "test"; "val" may be empty.
+        citation: BibTeX, or empty.
+        damaged: names of the images that cannot be decoded and are left out.
     """
 
     name: str
@@ -78,139 +88,139 @@ class Dataset:
 
     @property
     def indices(self) -> np.ndarray:
-        """Every picture that some split uses, sorted."""
+        """The indices of all splits, sorted."""
         return np.sort(np.concatenate(list(self.splits.values())))
 
     def summary(self) -> str:
-        """One line: the name, and how many classes and pictures."""
+        """One line: the name and the numbers of classes and images."""
         sizes = ", ".join(f"{len(indices)} {name}" for name, indices in self.splits.items())
         left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
-        return f"{self.name}: {len(self.class_names)} classes, pictures: {sizes}{left_out}"
+        return f"{self.name}: {len(self.class_names)} classes, images: {sizes}{left_out}"
 
     def keys(self) -> dict[str, list[str]]:
-        """The keys of each split's pictures, by which `with_split` finds them again."""
+        """The keys of each split's images, for `with_split`."""
         return {
             name: [self.images.key(index) for index in indices]
             for name, indices in self.splits.items()
         }
 
     def with_split(self, name: str, keys: list[str]) -> "Dataset":
-        """The same data set with one split, of the pictures that have these keys.
+        """The same data set with a single split, the images with these keys.
 
         Raises:
-            UserError: some are no longer there.
+            UserError: some of these images no longer exist.
         """
         indices = {self.images.key(index): index for index in range(len(self.images))}
         gone = [key for key in keys if key not in indices]
         if gone:
             raise UserError(
-                f"{self.name}: {len(gone)} of the {len(keys)} pictures of the run's {name} split "
-                f"are gone, {gone[0]} for one; restore them, or give other data, data.path=FOLDER"
+                f"{self.name}: {len(gone)} of the {len(keys)} images of the run's {name} split "
+                f"are gone, such as {gone[0]}; restore them, or choose other data, data.path=FOLDER"
             )
-        found = np.sort(np.array([indices[key] for key in keys], np.int64))
-        return dataclasses.replace(self, splits={name: found})
+        split = np.sort(np.array([indices[key] for key in keys], np.int64))
+        return dataclasses.replace(self, splits={name: split})
 
     def sizes(self) -> dict[str, int | list[str]]:
-        """Pictures of each split, classes, and the names of what is damaged."""
+        """The size of each split, the number of classes, and the names of the damaged images."""
         sizes = {name: len(indices) for name, indices in self.splits.items()}
-        return sizes | {"classes": len(self.class_names), "damaged": list(self.damaged)}
+        return {**sizes, "classes": len(self.class_names), "damaged": list(self.damaged)}
 
     def fingerprint(self) -> str:
-        """Identifies the pictures that are used; the same pictures split otherwise share it."""
+        """Identifies the images of all splits, however they are divided."""
         digest = hashlib.blake2b(self.images.fingerprint().encode(), digest_size=16)
         digest.update(self.indices.tobytes())
         return digest.hexdigest()
 
 
 def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) -> Dataset:
-    """Opens `config.name`, downloading or generating it first where that is needed.
+    """Opens `config.name`; downloads or generates it first if necessary.
 
-    A split that the data set does not define is carved from another, stratified and by `seed`:
-    the test split from everything, the validation split from training.
+    A split that the data set does not define is a stratified, random part of another split: the
+    test split is a part of all images, the validation split a part of the training split.
 
     Args:
-        config: which data, and how it is divided.
+        config: the data set and its division.
         seed: of the division.
-        disjoint_classes: divide by classes instead, see `data/splits.py`; official splits are then
-            passed over.
+        disjoint_classes: ignore the official splits and divide by class, see `split_by_class`.
 
     Raises:
         UserError: the folder or the data set cannot be read; a class is too small to be split;
-            there are fewer than two classes; a picture is damaged and `config.skip_damaged` is
-            set but leaves a class empty.
+            there are fewer than two classes; or a class has no images left without the damaged
+            ones.
     """
-    _check(config)
+    images: ImageSource
     if config.name == "image_folder":
-        source, class_names, parts = image_folder.read_folder(Path(config.path))
+        if config.path is None:
+            raise UserError("data.path=null: data=image_folder needs the folder of the images")
+        images, class_names, splits = image_folder.read_folder(Path(config.path))
         citation = ""
     else:
-        source, class_names, parts, citation = _open_catalog(config)
-    if config.limit_classes is not None:
-        class_names = class_names[: config.limit_classes]
-    parts = {
-        name: indices[source.labels[indices] < len(class_names)] for name, indices in parts.items()
-    }
+        images, class_names, splits, citation = _open_catalog(config)
+    labels = images.labels
+    class_names = class_names[: config.limit_classes]
+    splits = {name: indices[labels[indices] < len(class_names)] for name, indices in splits.items()}
     if len(class_names) < 2:
         raise UserError(
-            f"{config.path or config.name}: has one class only ({class_names[0]}); "
-            "telling classes apart takes at least two"
+            f"{config.path or config.name}: it has one class only ({class_names[0]}); "
+            "classification needs at least two"
         )
-    damaged = _damaged(source, parts) if config.skip_damaged else []
-    parts = {name: np.setdiff1d(indices, damaged) for name, indices in parts.items()}
+    damaged = _damaged(images, splits) if config.skip_damaged else []
+    splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
     if disjoint_classes:
-        indices = np.sort(np.concatenate(list(parts.values())))
-        parts = splits.disjoint_classes(
-            indices, source.labels, config.val_fraction, seed, class_names
-        )
+        indices = np.sort(np.concatenate(list(splits.values())))
+        splits = split_by_class(indices, labels, config.val_fraction, seed, class_names)
     else:
-        parts = _complete(parts, source.labels, class_names, config, seed)
+        splits = _complete(splits, labels, class_names, config, seed)
     if config.limit is not None:
-        parts = {
-            name: _limit(indices, source.labels, config.limit) for name, indices in parts.items()
-        }
-    names = tuple(source.name(index) for index in damaged)
-    return Dataset(config.name, source, class_names, parts, citation, names)
+        splits = {name: _limit(indices, labels, config.limit) for name, indices in splits.items()}
+    names = tuple(images.name(index) for index in damaged)
+    return Dataset(config.name, images, class_names, splits, citation, names)
 
 
-def _check(config: DataConfig) -> None:
-    if config.name != "image_folder" and config.name not in catalog.ENTRIES:
+def _open_catalog(
+    config: DataConfig,
+) -> tuple[ImageSource, list[str], dict[str, np.ndarray], str]:
+    if config.name not in catalog.ENTRIES:
         known = ", ".join(["image_folder", *catalog.ENTRIES])
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
-    if config.name == "image_folder" and config.path is None:
-        raise UserError("data.path=null: data=image_folder takes the folder of the pictures")
-
-
-def _open_catalog(config: DataConfig):
     entry = catalog.ENTRIES[config.name]
     builder = catalog.builder_for(entry, config.path)
     official = {"train": entry.train, "val": entry.validation, "test": entry.test}
-    sources = {part: catalog.records(builder, split) for part, split in official.items() if split}
-    ends = itertools.accumulate(len(source) for source in sources.values())
-    parts = {
-        name: np.arange(end - len(source), end)
-        for (name, source), end in zip(sources.items(), ends, strict=True)
-    }
+    sources: list[ImageSource] = []
+    splits, start = {}, 0
+    for name, official_name in official.items():
+        if official_name is not None:
+            source = catalog.Records(builder, official_name)
+            sources.append(source)
+            splits[name] = np.arange(start, start + len(source))
+            start += len(source)
     class_names = catalog.class_names(builder, entry)
-    return Concatenated(list(sources.values())), class_names, parts, builder.info.citation
+    return ConcatenatedImages(sources), class_names, splits, builder.info.citation
 
 
-def _complete(parts, labels, class_names, config: DataConfig, seed: int) -> dict[str, np.ndarray]:
-    """Adds the splits that are missing, and checks that training knows every class."""
-    for name, indices in parts.items():
+def _complete(
+    splits: dict[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: list[str],
+    config: DataConfig,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Adds the missing splits, and checks that the training split has images of every class."""
+    for name, indices in splits.items():
         if not len(indices):
-            raise UserError(f"the {name} split has no pictures; add some, or remove the split")
-    train, test, val = parts["train"], parts.get("test"), parts.get("val")
+            raise UserError(f"the {name} split has no images; add some, or remove the split")
+    train, test, val = splits["train"], splits.get("test"), splits.get("val")
     missing = np.setdiff1d(np.arange(len(class_names)), labels[train])
     if len(missing):
-        raise UserError(f"class {class_names[missing[0]]!r} has no pictures to train on")
+        raise UserError(f"class {class_names[missing[0]]!r} has no training images")
     if test is None:
-        train, test = splits.stratified_split(
+        train, test = stratified_split(
             train, labels, config.test_fraction, seed, class_names, "data.test_fraction"
         )
         if not len(test):
-            raise UserError("data.test_fraction=0: nothing would be left to test on")
+            raise UserError("data.test_fraction=0: the test split would be empty")
     if val is None:
-        train, val = splits.stratified_split(
+        train, val = stratified_split(
             train, labels, config.val_fraction, seed, class_names, "data.val_fraction"
         )
     return {"train": train, "val": val, "test": test}
@@ -221,23 +231,22 @@ def _limit(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate([indices[:0], *kept]))
 
 
-def _damaged(source: ImageSource, parts: dict[str, np.ndarray]) -> list[int]:
-    """The positions that cannot be decoded, found by decoding everything once."""
-    indices = np.concatenate(list(parts.values()))
-    sound = []
+def _damaged(images: ImageSource, splits: dict[str, np.ndarray]) -> list[int]:
+    """Decodes all images of all splits; returns the indices of those that cannot be decoded."""
+
+    def is_damaged(index: int) -> bool:
+        try:
+            decoding.decode(images.encoded(index), images.name(index))
+        except UserError:
+            return True
+        return False
+
+    indices, damaged = np.concatenate(list(splits.values())), []
     with (
         concurrent.futures.ThreadPoolExecutor() as pool,
-        progress(len(indices), "checking pictures") as bar,
+        progress(len(indices), "checking images") as bar,
     ):
-        for is_sound in pool.map(lambda index: _is_sound(source, index), indices):
-            sound.append(is_sound)
+        for index, fails in zip(indices, pool.map(is_damaged, indices), strict=True):
+            damaged += [int(index)] * fails
             bar.update()
-    return [int(index) for index, is_sound in zip(indices, sound, strict=True) if not is_sound]
-
-
-def _is_sound(source: ImageSource, index: int) -> bool:
-    try:
-        decoding.decode(source.encoded(index), source.name(index))
-    except UserError:
-        return False
-    return True
+    return damaged

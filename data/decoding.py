@@ -1,4 +1,4 @@
-"""One picture: from encoded bytes to the square of pixels that a backbone sees."""
+"""Decodes an image, and crops and scales it to the square that a backbone sees."""
 
 import io
 
@@ -8,34 +8,35 @@ from PIL import Image, ImageOps
 from conf.schema import Crop, DataConfig
 from errors import UserError
 
-SMALLEST_AREA = 0.25  # of a random-resized crop; below it, the telling part is often cut away
+SMALLEST_AREA = 0.25  # of a random-resized crop; smaller crops often miss the object
 WIDEST_ASPECT = 4 / 3  # of a random-resized crop
 
 
 def decode(encoded: bytes, name: str, side: int | None = None) -> Image.Image:
-    """Decodes a picture to upright RGB.
+    """Decodes an image to upright RGB.
 
     Args:
         encoded: the file's bytes, in any format that Pillow reads.
-        name: what an error calls the picture.
-        side: pixels that the short side must keep; a larger JPEG is decoded at a fraction of its
-            size, which is several times as fast. `None` decodes it whole.
+        name: of the image, for the error message.
+        side: the least length of the short side in pixels. A larger JPEG is decoded at a fraction
+            of its size, which is several times as fast. Default: `None`, the whole size.
 
     Raises:
-        UserError: the bytes are not a picture, or end early.
+        UserError: the bytes are not an image, or are truncated.
     """
     try:
-        image = Image.open(io.BytesIO(encoded))
+        image: Image.Image = Image.open(io.BytesIO(encoded))
         if side is not None:
             image.draft("RGB", (2 * side, 2 * side))
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scale
+        if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 8 bits, not scale
             image = Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
         return image.convert("RGB")
     except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split("<")[0].split())
         raise UserError(
-            f"{name} cannot be decoded ({reason}); mend or remove it, or set data.skip_damaged=true"
+            f"{name} cannot be decoded ({reason}); repair or remove it, "
+            "or set data.skip_damaged=true"
         ) from error
 
 
@@ -50,9 +51,10 @@ def evaluation_view(encoded: bytes, name: str, config: DataConfig) -> np.ndarray
 def training_view(
     encoded: bytes, name: str, config: DataConfig, rng: np.random.Generator
 ) -> np.ndarray:
-    """A crop drawn from `rng` as `config.train_crop` says, mirrored half of the time.
+    """A random crop as set by `config.train_crop`, mirrored half of the time if `config.mirror`.
 
-    Returns uint8 of shape (image_size, image_size, 3), RGB.
+    Returns:
+        uint8 of shape (image_size, image_size, 3), RGB.
     """
     image = decode(encoded, name, scaled_side(config))
     if config.train_crop is Crop.random_resized:
@@ -66,17 +68,17 @@ def training_view(
 
 
 def mirror(pixels: np.ndarray) -> np.ndarray:
-    """Left and right exchanged; the last three axes are height, width, channels."""
+    """Mirrors images of shape (..., height, width, channels) left to right."""
     return pixels[..., ::-1, :]
 
 
 def scaled_side(config: DataConfig) -> int:
-    """The side, in pixels, that a picture is scaled to before `image_size` is cut out of it."""
+    """The side, in pixels, to which an image is scaled before the crop of `image_size`."""
     return round(config.image_size / config.crop_ratio)
 
 
 def _crop_size(image: Image.Image, config: DataConfig) -> tuple[float, float]:
-    """Width and height, in the picture's own pixels, of a crop of `crop_ratio`."""
+    """Width and height of the crop of `crop_ratio`, in pixels of the image."""
     short = min(image.size)
     width, height = (short, short) if config.keep_aspect else image.size
     return width * config.crop_ratio, height * config.crop_ratio
@@ -89,6 +91,6 @@ def _random_size(image: Image.Image, rng: np.random.Generator) -> tuple[float, f
 
 
 def _cut(image: Image.Image, box: tuple, config: DataConfig) -> np.ndarray:
-    # Cropping and scaling in one pass reads only the pixels that are kept.
+    # Cropping and scaling in one pass reads only the pixels of the crop.
     size = (config.image_size, config.image_size)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))

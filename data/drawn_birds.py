@@ -1,9 +1,9 @@
-"""The drawn birds as a TFDS data set: made on the spot, no download.
+"""The drawn birds as a TFDS data set: generated, without a download.
 
     builder = DrawnBirds(data_dir="...", file_format="array_record")
     builder.download_and_prepare()
 
-Every picture depends on (seed, split, index) alone, so two machines make the same bytes.
+Every image depends only on (seed, split, index): all machines generate the same bytes.
 """
 
 import io
@@ -36,7 +36,7 @@ _CITATION = """
 
 
 def encoded_image(split: str, index: int, size: int = SIZE) -> bytes:
-    """One picture as PNG.
+    """One image as PNG.
 
     Args:
         split: "train", "validation" or "test".
@@ -44,7 +44,7 @@ def encoded_image(split: str, index: int, size: int = SIZE) -> bytes:
         size: side in pixels. Default: 96.
 
     Returns:
-        The bytes of the PNG file, the same each time.
+        The bytes of the PNG file, the same in every call.
     """
     seed = (SEED, tuple(IMAGES_PER_SPECIES).index(split), index)
     species = index % len(bird_drawing.SPECIES)
@@ -55,7 +55,7 @@ def encoded_image(split: str, index: int, size: int = SIZE) -> bytes:
 
 
 class DrawnBirds(tfds.core.GeneratorBasedBuilder):
-    """Nine species, balanced: 540 pictures to train on, 180 to validate, 360 to test."""
+    """Nine species, balanced: 540 training, 180 validation and 360 test images."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}

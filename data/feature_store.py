@@ -1,17 +1,18 @@
 """Frozen features, computed once and kept on disk.
 
-A store is a folder named by the digest of all that its features depend on. It holds
+A store is a folder. Its name is the digest of everything that its features depend on. It holds
 
-    key.json                what they depend on, to read
-    00000-1a2b3c4d.bin      shards: bare numbers of shape (pictures, views, *map), each named with
-                            the CRC-32 of all its bytes
-    00001.part              a shard that is being made, locked by the process that makes it
-    complete                written last: without it, the store is still being made
+    key.json                everything that the features depend on, for people to read
+    00000-1a2b3c4d.bin      shards: arrays of shape (images, views, *map) without a header; the name
+                            ends with the CRC-32 of all bytes
+    00001.lock              the claim of the process that computes this shard
+    complete                written last: without it, the store is unfinished
 
-A shard is renamed when it is whole, so that it is whole or absent. Any number of processes that
-share the file system fill one store together: each claims some of the missing shards, and none
-makes what another one has claimed. The claim of a process that ends, however it ends, ends with it,
-and the others take over. All who use a store hold the file KEY.lock beside it.
+A shard is written under a temporary name and renamed, so it is whole or absent. Any number of
+processes that share the file system fill one store together: each claims some of the missing
+shards, and no process computes a shard that another one has claimed. A claim ends with its process,
+even if that is killed, and the other processes take over. Each process that uses a store holds a
+lock file KEY.….lock next to it.
 
     python -m data.feature_store list
     python -m data.feature_store prune [KEY ...]
@@ -19,11 +20,10 @@ and the others take over. All who use a store hold the file KEY.lock beside it.
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
-import os
+import logging
 import shutil
 import sys
 import time
@@ -32,20 +32,27 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+import filelock
 import numpy as np
+from tqdm import tqdm
 
+import files
 from data.inputs import ArrayInputs
+from data.locks import locked
 from data.progress import progress
 from errors import UserError
 
-SHARD_BYTES = 64 * 2**20  # large enough to read at the disk's full rate, small enough to redo
+SHARD_BYTES = 64 * 2**20  # large enough to read at the disk's full rate, cheap enough to recompute
 SPARE_BYTES = 256 * 2**20  # left free on the disk
-PIECE_BYTES = 2**20  # read at a time to check a shard
-EXTRACTION_BATCH = 32  # pictures that a backbone sees at once
-MOST_CLAIMED = 16  # shards, by one process at a time
-WAIT_SECONDS = 0.5  # until a process that found nothing to claim looks again
+CHUNK_BYTES = 2**20  # read at a time to check a shard
+EXTRACTION_BATCH = 32  # images per call of the backbone
+MAX_CLAIMED = 16  # shards, by one process at a time
+WAIT_SECONDS = 0.5  # between two attempts to claim a shard
+
+logger = logging.getLogger(__name__)
+
+Extract = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
 class FeatureStore:
@@ -53,11 +60,11 @@ class FeatureStore:
 
     Args:
         root: the folder of all stores.
-        key: what the features depend on, JSON-serialisable.
-        rows: the pictures, sorted, int64 of shape (n,).
+        key: everything that the features depend on, JSON-serialisable.
+        indices: the images, sorted, int64 of shape (n,).
         shape: of one feature map, (H, W, C).
         dtype: of the features.
-        views: 1, or 2 to hold the mirrored pictures' features too.
+        views: 1, or 2 to store the features of the mirrored images too.
     """
 
     def __init__(
@@ -71,8 +78,8 @@ class FeatureStore:
     ):
         self.indices, self.shape, self.dtype, self.views = indices, shape, np.dtype(dtype), views
         self.sample_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
-        # Whole batches, so that a picture is computed among the same others whoever makes a shard:
-        # the last bits of a feature may depend on them.
+        # The last bits of a feature may depend on the other images of its batch. Shards of whole
+        # batches give an image the same batch, whichever process computes the shard.
         batches = max(1, SHARD_BYTES // (self.sample_bytes * EXTRACTION_BATCH))
         self.shard_size = batches * EXTRACTION_BATCH
         self.key = {
@@ -88,98 +95,84 @@ class FeatureStore:
 
     @property
     def complete(self) -> bool:
-        """Whether all shards were made; they may have been damaged since."""
+        """Whether all shards were written; they may have been damaged since."""
         return (self.folder / "complete").exists()
 
-    def open(self, features_of: Callable[[np.ndarray], Iterator[np.ndarray]]) -> ArrayInputs:
-        """Makes what is missing or damaged, and opens the store for reading.
+    def open(self, extract: Extract) -> ArrayInputs:
+        """Computes the shards that are missing or damaged, and opens the store for reading.
 
-        While others make some of it too, it is shared out, and each waits for all.
+        Processes that open the same store at the same time divide the missing shards among them;
+        each returns when all shards are there.
 
         Args:
-            features_of: computes features: from rows of shape (n,), the members of some shards,
-                arrays of shape (b, views, *shape) that together cover them in their order.
+            extract: computes features. It takes indices of shape (n,), and yields arrays of shape
+                (b, views, *shape) that together cover the indices in their order.
 
         Raises:
-            UserError: the folder cannot be written, or the disk has no room.
+            UserError: the folder cannot be written, or the disk is full.
         """
-        try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            in_use = _locked(self.folder.with_suffix(".lock"), fcntl.LOCK_SH)
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
-                f"locks ({error.strerror})"
-            ) from error
-        with contextlib.ExitStack() as held:
-            held.enter_context(in_use)
-            self._fill(features_of)
-            self._shards = self._found()
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_in_use(self.folder))
+            except OSError as error:
+                raise UserError(
+                    f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
+                    f"locks ({error.strerror})"
+                ) from error
+            self._fill(extract)
+            self._shards = self._stored()
             inputs = ArrayInputs(self.indices, self._take, self.shape, self.dtype, self.views)
-            weakref.finalize(inputs, held.pop_all().close)
+            weakref.finalize(inputs, stack.pop_all().close)
         return inputs
 
-    def _fill(self, features_of) -> None:
+    def _fill(self, extract: Extract) -> None:
         missing = self._missing(range(-(-len(self.indices) // self.shard_size)))
         if missing:
             (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(missing)
-            self._write_key()
-            self._extract(missing, features_of)
+            with self._explain_write_errors():
+                files.write_text(self.folder / "key.json", json.dumps(self.key, indent=2) + "\n")
+            self._extract(missing, extract)
         (self.folder / "complete").touch()
 
-    def _extract(self, missing: list[int], features_of) -> None:
-        """Makes the missing shards, each unless another process does; returns when all are made."""
-        waits = False
+    def _extract(self, missing: list[int], extract: Extract) -> None:
+        """Computes the missing shards that no other process claims; returns when all are stored."""
+        waiting = False
         with progress(self._count(missing), "extracting features") as bar:
             while missing:
-                with self._claim(missing) as claimed:
+                with contextlib.ExitStack() as claims:
+                    claimed = self._claim(missing, claims)
                     if claimed:
                         indices = np.concatenate([self._members(shard) for shard in claimed])
-                        images = itertools.chain.from_iterable(features_of(indices))
-                    for shard, file in claimed.items():
-                        self._write(shard, file, images, bar)
+                        features = itertools.chain.from_iterable(extract(indices))
+                    for shard in claimed:
+                        self._write(shard, features, bar)
                 if not claimed:
-                    if not waits:
-                        print(f"others are filling {self.folder}; waiting for them", flush=True)
-                    waits = True
+                    if not waiting:
+                        logger.info("other processes are filling %s; waiting", self.folder)
+                    waiting = True
                     time.sleep(WAIT_SECONDS)
                 others = [shard for shard in missing if shard not in claimed]
                 missing = self._missing(others)
                 bar.update(self._count(others) - self._count(missing))
 
-    @contextlib.contextmanager
-    def _claim(self, missing: list[int]) -> Iterator[dict[int, BinaryIO]]:
-        """The unfinished files of some missing shards, locked: a quarter of those, so that others
-        find some too. Empty where others have claimed them all."""
-        most = min(MOST_CLAIMED, -(-len(missing) // 4))
-        claimed = {}
-        try:
-            for shard in missing:
-                if len(claimed) == most:
-                    break
-                file = _locked(self._unfinished(shard), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if file is None:
-                    continue
-                claimed[shard] = file
-                if self._missing([shard]):
-                    self._remove_damaged(shard)
-                else:  # somebody made it just before
-                    self._leave(shard, claimed.pop(shard))
-            yield claimed
-        finally:
-            for shard, file in claimed.items():
-                self._leave(shard, file)
+    def _claim(self, missing: list[int], claims: contextlib.ExitStack) -> list[int]:
+        """Claims up to a quarter of the missing shards, which leaves some for other processes.
 
-    def _unfinished(self, shard: int) -> Path:
-        return self.folder / f"{shard:05d}.part"
-
-    def _leave(self, shard: int, file: BinaryIO) -> None:
-        """Ends the claim of a shard that was renamed, or that was not finished."""
-        if _names(self._unfinished(shard), file):
-            self._unfinished(shard).unlink()
-        file.close()
+        Returns:
+            The claimed shards; none if other processes hold all claims.
+        """
+        claimed: list[int] = []
+        for shard in missing:
+            if len(claimed) == min(MAX_CLAIMED, -(-len(missing) // 4)):
+                break
+            with contextlib.suppress(filelock.Timeout):
+                claims.enter_context(locked(self.folder / f"{shard:05d}.lock", blocking=False))
+                if self._missing([shard]):  # not stored meanwhile
+                    self._clear(shard)
+                    claimed.append(shard)
+        return claimed
 
     def _members(self, shard: int) -> np.ndarray:
         return self.indices[shard * self.shard_size : (shard + 1) * self.shard_size]
@@ -187,27 +180,29 @@ class FeatureStore:
     def _count(self, shards: Iterable[int]) -> int:
         return sum(len(self._members(shard)) for shard in shards)
 
-    def _found(self) -> dict[int, Path]:
-        return {int(path.name.split("-")[0]): path for path in self.folder.glob("*-*.bin")}
+    def _stored(self) -> dict[int, Path]:
+        return {int(path.name.split("-")[0]): path for path in self.folder.glob("[0-9]*-*.bin")}
 
     def _missing(self, shards: Iterable[int]) -> list[int]:
-        """Those which are not there, or whose bytes are not those that were written."""
-        found = self._found()
-        return [shard for shard in shards if shard not in found or not self._is_sound(found[shard])]
+        """The shards that are absent or damaged."""
+        stored = self._stored()
+        return [shard for shard in shards if shard not in stored or not self._intact(stored[shard])]
 
-    def _is_sound(self, path: Path) -> bool:
+    def _intact(self, path: Path) -> bool:
         shard, crc = path.stem.split("-")
         try:
             size = path.stat().st_size
             return size == self._count([int(shard)]) * self.sample_bytes and _crc(path) == crc
-        except FileNotFoundError:  # somebody else found it damaged, and removed it
+        except FileNotFoundError:  # another process deleted it, because it is damaged
             return False
 
-    def _remove_damaged(self, shard: int) -> None:
-        """Only who has claimed a shard may do this: else it might be the new one."""
+    def _clear(self, shard: int) -> None:
+        """Deletes a claimed shard's damaged file, and the unfinished file of a killed process."""
         for path in self.folder.glob(f"{shard:05d}-*.bin"):
-            print(f"{path} is damaged; its features are computed again", flush=True)
+            logger.warning("%s is damaged; its features are computed again", path)
             path.unlink()
+        for path in self.folder.glob(f"unfinished-{shard:05d}-*"):
+            shutil.rmtree(path)
 
     def _check_room(self, missing: list[int]) -> None:
         needed = self._count(missing) * self.sample_bytes
@@ -219,42 +214,31 @@ class FeatureStore:
                 "`python -m data.feature_store prune`, or set trainer.feature_store=false"
             )
 
-    def _write_key(self) -> None:
-        unfinished = self.folder / f"{uuid.uuid4().hex}.part"  # others may write it meanwhile
-        with self._writing():
-            unfinished.write_text(json.dumps(self.key, indent=2) + "\n")
-            unfinished.rename(self.folder / "key.json")
-
-    def _write(self, shard: int, file: BinaryIO, images: Iterator[np.ndarray], bar) -> None:
-        """Takes as many pictures as the shard holds, and leaves the rest to the next one."""
-        features, crc = np.empty((self.views, *self.shape), self.dtype), 0
-        file.truncate(0)  # of what a process wrote that was killed
-        for _ in self._members(shard):
-            features[...] = next(images)
-            crc = zlib.crc32(features.data, crc)
-            with self._writing():
-                file.write(features.data)
+    def _write(self, shard: int, features: Iterator[np.ndarray], bar: tqdm) -> None:
+        """Takes the shard's features from the iterator, and writes them."""
+        content = np.empty((len(self._members(shard)), self.views, *self.shape), self.dtype)
+        for sample in content:
+            sample[...] = next(features)
             bar.update()
-        with self._writing():
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
-            self._unfinished(shard).rename(self.folder / f"{shard:05d}-{crc:08x}.bin")
+        path = self.folder / f"{shard:05d}-{zlib.crc32(content.data):08x}.bin"
+        with self._explain_write_errors(), files.atomic_path(path) as unfinished:
+            unfinished.write_bytes(content.data)
 
     @contextlib.contextmanager
-    def _writing(self):
+    def _explain_write_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise UserError(
-                f"{self.folder}: writing features failed ({error.strerror}); what was finished is "
-                "kept, and the next run goes on from there"
+                f"{self.folder}: writing features failed ({error.strerror}); the next run resumes "
+                "after the last complete shard"
             ) from error
 
     def _take(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
         taken = np.empty((len(positions), *self.shape), self.dtype)
         for i, (position, view) in enumerate(zip(positions, views, strict=True)):
             shard, offset = divmod(int(position), self.shard_size)
-            # Read, not mapped: the pages of a mapped store would count as this process's memory.
+            # Not memory-mapped: the pages of a map would count as memory of this process.
             taken[i] = np.fromfile(
                 self._shards[shard],
                 self.dtype,
@@ -267,32 +251,32 @@ class FeatureStore:
 def _crc(path: Path) -> str:
     crc = 0
     with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            crc = zlib.crc32(piece, crc)
+        while chunk := file.read(CHUNK_BYTES):
+            crc = zlib.crc32(chunk, crc)
     return f"{crc:08x}"
 
 
-def _locked(path: Path, how: int) -> BinaryIO | None:
-    """Opens a file, which is made where there is none, and locks it as `fcntl.flock` does; None
-    where it would have to wait and `how` forbids that. The lock ends when the file is closed, or
-    with the process."""
-    while True:
-        file = path.open("a+b")
+@contextlib.contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Creates a store's folder, and protects it from `_remove`."""
+    with contextlib.ExitStack() as stack:
+        with locked(folder.with_suffix(".lock")):
+            stack.enter_context(locked(folder.with_suffix(f".{uuid.uuid4().hex}.lock")))
+            folder.mkdir(exist_ok=True)
+        yield
+
+
+def _remove(folder: Path) -> bool:
+    """Deletes a store unless a process uses it; returns whether it did."""
+    with locked(folder.with_suffix(".lock")):  # no process starts to use it meanwhile
         try:
-            fcntl.flock(file, how)
-        except BlockingIOError:
-            file.close()
-            return None
-        if _names(path, file):
-            return file
-        file.close()  # it was renamed or removed before the lock was there
-
-
-def _names(path: Path, file: BinaryIO) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
+            for path in folder.parent.glob(f"{folder.name}.*.lock"):
+                with locked(path, blocking=False):  # also deletes the file of a killed process
+                    pass
+        except filelock.Timeout:
+            return False
+        shutil.rmtree(folder)
+    return True
 
 
 def _gib(size: float) -> str:
@@ -300,7 +284,7 @@ def _gib(size: float) -> str:
 
 
 def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
-    """The stores below `root`: folder, key, size in bytes, and whether it is complete."""
+    """The stores in `root`: folder, key, size in bytes, and whether it is complete."""
     return [
         (
             path.parent,
@@ -314,20 +298,22 @@ def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m data.feature_store", description="Show or free stored features."
+        prog="python -m data.feature_store", description="Lists or deletes stored features."
     )
-    parser.add_argument("action", choices=["list", "prune"])
-    parser.add_argument("keys", nargs="*", help="prune: these only (default: all)")
+    parser.add_argument(
+        "action", choices=["list", "prune"], help="prune deletes every store that no run is using"
+    )
+    parser.add_argument("keys", nargs="*", help="only these stores (default: all)")
     parser.add_argument("--root", type=Path, default=Path("features"), help="default: features")
     options = parser.parse_args(arguments)
-    found = stores(options.root)
-    unknown = set(options.keys) - {folder.name for folder, *_ in found}
+    listed = stores(options.root)
+    unknown = set(options.keys) - {folder.name for folder, *_ in listed}
     if unknown:
         sys.exit(f"no such store in {options.root}: {', '.join(sorted(unknown))}")
-    if options.keys:
-        found = [store for store in found if store[0].name in options.keys]
     prune, total = options.action == "prune", 0
-    for folder, key, size, complete in found:
+    for folder, key, size, complete in listed:
+        if options.keys and folder.name not in options.keys:
+            continue
         state = "complete" if complete else "unfinished"
         if prune and not _remove(folder):
             state = "in use: kept"
@@ -335,17 +321,6 @@ def main(arguments: list[str] | None = None) -> None:
             total += size
         print(f"{folder.name}  {_gib(size):>11}  {state:12}  {key['data']}  {key['backbone']}")
     print(f"{_gib(total)} {'freed in' if prune else 'in'} {options.root}")
-
-
-def _remove(folder: Path) -> bool:
-    """Frees a store, unless a run reads or fills it."""
-    lock = _locked(folder.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    if lock is None:
-        return False
-    with lock:
-        shutil.rmtree(folder)
-        folder.with_suffix(".lock").unlink()
-    return True
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     builder = FgvcAircraft(config="family", data_dir="...", file_format="array_record")
     builder.download_and_prepare()
 
-The archive (2.75 GB) is taken from the authors' server over HTTPS. Its checksum is not recorded
+The archive (2.75 GB) comes from the authors' server over HTTPS. Its checksum is not recorded
 here, so TFDS does not verify the download; a damaged archive still fails to unpack.
 """
 
@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 from etils import epath
-from PIL import Image, JpegImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
-BANNER = 20  # pixels at the bottom of each picture that name the photographer
+BANNER = 20  # pixels at the bottom of each image; it names the photographer
 
 _DESCRIPTION = """
 10,000 photographs of aircraft, 100 of each of 100 variants (such as Boeing 737-700), which group
@@ -41,9 +41,9 @@ _CITATION = """
 
 @dataclasses.dataclass
 class LevelConfig(tfds.core.BuilderConfig):
-    """One level of the hierarchy of aircraft: what the file of its names is called, and how many.
+    """One level of the hierarchy of aircraft: the file with its class names, and their number.
 
-    The name of the configuration is the one that the annotation files have in theirs.
+    `name` is also part of the names of the annotation files.
     """
 
     names_file: str = ""
@@ -82,13 +82,13 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         names = (folder / self.builder_config.names_file).read_text().splitlines()
         self.info.features["label"].names = [name.strip() for name in names]
         official = {"train": "train", "validation": "val", "test": "test"}
-        return {split: self._generate_examples(folder, part) for split, part in official.items()}
+        return {split: self._generate_examples(folder, name) for split, name in official.items()}
 
-    def _generate_examples(self, folder: epath.Path, part: str) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, folder: epath.Path, official: str) -> Iterator[tuple[str, dict]]:
         boxes = dict(_annotations(folder / "images_box.txt"))
         level = self.builder_config.name
-        for name, label in _annotations(folder / f"images_{level}_{part}.txt"):
-            image = Image.open(io.BytesIO((folder / "images" / f"{name}.jpg").read_bytes()))
+        for name, label in _annotations(folder / f"images_{level}_{official}.txt"):
+            image = JpegImageFile(io.BytesIO((folder / "images" / f"{name}.jpg").read_bytes()))
             width, height = image.width, image.height - BANNER
             yield (
                 name,
@@ -102,25 +102,25 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
 
 
 def _annotations(file: epath.Path) -> list[tuple[str, str]]:
-    """Each line is a picture's name and, after a space, what there is to say of it."""
-    return [tuple(line.strip().split(" ", 1)) for line in file.read_text().splitlines()]
+    """The lines of an annotation file: the image's name, a space, and its annotation."""
+    lines = (line.strip().partition(" ") for line in file.read_text().splitlines())
+    return [(name, annotation) for name, _, annotation in lines]
 
 
-def _cropped(image: JpegImagePlugin.JpegImageFile, width: int, height: int) -> bytes:
-    """The picture's upper left part as JPEG.
+def _cropped(image: JpegImageFile, width: int, height: int) -> bytes:
+    """The upper left part of the image as JPEG.
 
-    It is coded with the picture's own tables on the picture's own blocks, which loses next to
-    nothing.
+    It keeps the quantization tables and the blocks of the image, so it loses almost no quality.
     """
     file = io.BytesIO()
     image.crop((0, 0, width, height)).save(
-        file, "JPEG", qtables=image.quantization, subsampling=JpegImagePlugin.get_sampling(image)
+        file, "JPEG", qtables=image.quantization, subsampling=get_sampling(image)
     )
     return file.getvalue()
 
 
 def _relative(box: str, width: int, height: int) -> tfds.features.BBox:
-    """From pixels, the first of which is (1, 1), to shares of the picture."""
+    """Converts a box in pixels, counted from (1, 1), to fractions of the image."""
     xmin, ymin, xmax, ymax = map(float, box.split())
     return tfds.features.BBox(
         ymin=min((ymin - 1) / height, 1.0),

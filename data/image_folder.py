@@ -1,4 +1,4 @@
-"""A folder of pictures, one sub-folder a class."""
+"""A folder of images with one sub-folder per class."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ SPLITS = ("train", "val", "test")
 
 
 class FolderImages:
-    """The pictures of a folder, at random access.
+    """The images of a folder, at random access.
 
     Args:
-        root: the folder that names are relative to.
-        paths: the pictures' files.
-        labels: their classes, int64 of shape (len(paths),).
+        root: the folder; the images' names are relative to it.
+        paths: the images' files.
+        labels: int64 of shape (len(paths),).
     """
 
     def __init__(self, root: Path, paths: list[Path], labels: np.ndarray):
@@ -38,23 +38,22 @@ class FolderImages:
             raise UserError(f"{self.paths[index]} cannot be read: {error.strerror}") from error
 
     def fingerprint(self) -> str:
-        """Changes when a picture is added, removed, renamed, or written again."""
+        """Changes when an image is added, removed, renamed or modified."""
         stats = [path.stat() for path in self.paths]
         return repr([(self.name(i), s.st_size, s.st_mtime_ns) for i, s in enumerate(stats)])
 
 
 def read_folder(root: Path) -> tuple[FolderImages, list[str], dict[str, np.ndarray]]:
-    """Lists `root/class/picture` or `root/{train,val,test}/class/picture`.
+    """Lists `root/class/image` or `root/{train,val,test}/class/image`.
 
-    Hidden files and files with other endings than a picture's are passed over.
+    Hidden files and files with a suffix that is not in `SUFFIXES` are ignored.
 
     Returns:
-        The pictures, the sorted class names, and the splits that the folder itself makes:
-        "train" alone for the flat layout, else each of "train", "val", "test" that is there,
-        as int64 arrays of positions.
+        The images, the sorted class names, and the splits of the folder as int64 arrays of indices:
+        only "train" for the flat layout, otherwise each of "train", "val" and "test" that exists.
 
     Raises:
-        UserError: the folder is missing, has no class folders, or a class has no pictures; a
+        UserError: the folder is missing or has no class folders, a class has no images, or a
             split has a class that "train" lacks.
     """
     if not root.is_dir():
@@ -62,29 +61,31 @@ def read_folder(root: Path) -> tuple[FolderImages, list[str], dict[str, np.ndarr
     split_roots = {split: root / split for split in SPLITS if (root / split).is_dir()}
     if "train" not in split_roots:
         if split_roots:
-            raise UserError(f"data.path={root}: has {_listed(split_roots)} but no train folder")
+            raise UserError(f"data.path={root}: has {', '.join(split_roots)} but no train folder")
         split_roots = {"train": root}
     class_names = _folders(split_roots["train"])
     if not class_names:
         raise UserError(
-            f"data.path={split_roots['train']}: no class folders in it; put the pictures into "
-            "class/picture or train|val|test/class/picture"
+            f"data.path={split_roots['train']}: it has no class folders; put the images into "
+            "class/image or train|val|test/class/image"
         )
-    paths, labels, splits = [], [], {}
+    paths: list[Path] = []
+    labels: list[int] = []
+    splits = {}
     for split, split_root in split_roots.items():
         start = len(paths)
         for folder in _folders(split_root):
             if folder not in class_names:
                 raise UserError(f"{split_root / folder}: train has no class of this name")
-            found = _images(split_root / folder)
-            paths += found
-            labels += [class_names.index(folder)] * len(found)
+            class_paths = _images(split_root / folder)
+            paths += class_paths
+            labels += [class_names.index(folder)] * len(class_paths)
         splits[split] = np.arange(start, len(paths))
     return FolderImages(root, paths, np.array(labels, np.int64)), class_names, splits
 
 
 def find_images(path: Path) -> list[Path]:
-    """A picture's own path, or the pictures anywhere below a folder, sorted."""
+    """The path itself if it is a file; the images anywhere below it, sorted, if it is a folder."""
     if path.is_dir():
         return sorted(filter(_is_image, path.rglob("*")))
     return [path]
@@ -95,15 +96,11 @@ def _folders(root: Path) -> list[str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(filter(_is_image, folder.iterdir()))
-    if not found:
-        raise UserError(f"{folder}: no pictures in it (endings read: {_listed(sorted(SUFFIXES))})")
-    return found
+    paths = sorted(filter(_is_image, folder.iterdir()))
+    if not paths:
+        raise UserError(f"{folder}: it has no images (supported: {', '.join(sorted(SUFFIXES))})")
+    return paths
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _listed(words) -> str:
-    return ", ".join(words)

@@ -1,10 +1,11 @@
-"""What a model can read, each as arrays at random access: pictures, stored features, descriptors.
+"""The inputs of a model as arrays at random access: images, stored features, descriptors.
 
-All three answer the same two questions, so that one pipeline (`data/pipeline.py`) feeds any stage:
-`evaluation(rows, mirrored)` gives the fixed views, `training(rows, seed, epoch)` random ones that
-depend on (seed, epoch, row) alone.
+All have the same interface, so one pipeline (`data/pipeline.py`) feeds every stage:
+`evaluation(indices, mirrored)` returns fixed views, `training(indices, seed, epoch)` random views
+that depend only on seed, epoch and index.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +14,12 @@ from conf.schema import DataConfig
 from data import decoding
 from data.datasets import ImageSource
 
+Take = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
 
 class Inputs(Protocol):
+    """Samples of one shape; both methods return an array of shape (len(indices), *shape)."""
+
     shape: tuple[int, ...]  # of one sample
     dtype: np.dtype
 
@@ -23,11 +28,11 @@ class Inputs(Protocol):
 
 
 class ImageInputs:
-    """Pictures, decoded and cropped as they are asked for: uint8, RGB."""
+    """Images, decoded and cropped on demand: uint8, RGB."""
 
     def __init__(self, source: ImageSource, config: DataConfig):
         self.source, self.config = source, config
-        self.shape = (config.image_size, config.image_size, 3)
+        self.shape: tuple[int, ...] = (config.image_size, config.image_size, 3)
         self.dtype = np.dtype(np.uint8)
 
     def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray:
@@ -54,18 +59,18 @@ class ImageInputs:
 
 
 class ArrayInputs:
-    """Stored views of each sample: one, or two where the mirrored picture was stored too.
+    """Stored views of each image: one, or two if the mirrored image is stored too.
 
     Args:
-        rows: which picture each entry belongs to, sorted, int64 of shape (n,).
-        take: reads entries: `take(positions, views)`, both int64 of shape (b,), gives an array of
-            shape (b, ...).
+        indices: the image of each entry, sorted, int64 of shape (n,).
+        take: reads entries: `take(positions, views)`, both int64 of shape (b,), returns an array
+            of shape (b, *shape).
         shape: of one sample.
-        dtype: of one sample.
-        views: 1, or 2 with mirrored ones; with 2, training takes either at random.
+        dtype: of the samples.
+        views: 1, or 2 with mirrored views, of which training then takes one at random.
     """
 
-    def __init__(self, indices: np.ndarray, take, shape: tuple[int, ...], dtype, views: int):
+    def __init__(self, indices: np.ndarray, take: Take, shape: tuple[int, ...], dtype, views: int):
         self.indices, self.take, self.views = indices, take, views
         self.shape, self.dtype = shape, np.dtype(dtype)
 
@@ -82,10 +87,10 @@ class ArrayInputs:
 
 
 class MemoryInputs(ArrayInputs):
-    """Views that are held in memory.
+    """Stored views in memory.
 
     Args:
-        rows: see `ArrayInputs`.
+        indices: see `ArrayInputs`.
         array: of shape (views, n, ...).
     """
 

@@ -1,8 +1,9 @@
-"""Batches for `fit` and `predict`, from anything that `data/inputs.py` describes."""
+"""Batches for `fit` and `predict` from any of the inputs in `data/inputs.py`."""
 
 import contextlib
 import re
 import weakref
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +15,15 @@ from errors import UserError
 
 
 class Share(NamedTuple):
-    """Of batches that are divided among `total` replicas: what `count` of them read, from `first`.
+    """The part of each batch that one worker reads: replicas `first` to `first + replicas - 1`.
 
-    A batch is cut into parts of the same size, or one sample more: none at all, where it has fewer
-    samples than there are replicas. The parts of one worker's replicas follow one another.
+    A batch is divided among `total` replicas. Their parts differ by one sample at most, and are
+    empty if the batch has fewer samples than there are replicas. The worker gets the parts of its
+    replicas one after the other.
     """
 
     first: int
-    count: int
+    replicas: int
     total: int
 
 
@@ -39,15 +41,21 @@ def training_batches(
     balance: BalancedBatches | None = None,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Endless batches of (sample, label); an epoch is `steps(rows, batch_size, balance)` of them.
+    """Endless batches of (sample, label); an epoch has `steps(indices, batch_size, balance)`.
 
-    Order and augmentation depend on (seed, epoch, row) alone, so that a stream begun at
-    `first_epoch` gives what an earlier one would have given from there on.
+    Order and augmentation depend only on seed, epoch and index, so a stream that starts at
+    `first_epoch` continues as an earlier one would have.
 
     Args:
-        classes: the length of one-hot labels; `None` gives the labels as they are.
-        balance: makes up each batch, instead of chance and `batch_size`.
-        share: what to read of each batch.
+        inputs: the samples.
+        labels: the labels of all images.
+        indices: the images to read.
+        classes: the length of one-hot labels; `None` for integer labels.
+        batch_size: images per batch; an epoch's last batch may be smaller.
+        seed: of order and augmentation.
+        first_epoch: the epoch to start with. Default: 0.
+        balance: chooses the images of each batch, instead of chance and `batch_size`.
+        share: the part of each batch to read. Default: all of it.
     """
 
     def balanced(epoch):
@@ -67,7 +75,7 @@ def training_batches(
 
     order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
     batches = _load(_shared(order, share), read, inputs, labels, classes)
-    if share != WHOLE:  # or workers would ask one another before each step whether it is the last
+    if share != WHOLE:  # else the workers would agree before each step whether it is the last
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return batches.apply(endless)
     return batches
@@ -82,7 +90,7 @@ def evaluation_batches(
     mirrored: bool = False,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Finite batches of (sample, label), in the order of `rows`; see `training_batches`."""
+    """Finite batches of (sample, label) in the order of `indices`; see `training_batches`."""
 
     def read(inputs, batch, _):
         return inputs.evaluation(batch, mirrored)
@@ -93,43 +101,43 @@ def evaluation_batches(
 
 
 def steps(indices: np.ndarray, batch_size: int, balance: BalancedBatches | None = None) -> int:
-    """Batches in an epoch; without balance the last may be smaller."""
+    """The number of batches in an epoch; without balance the last may be smaller."""
     if balance is not None:
         return balance.steps(indices)
     return -(-len(indices) // batch_size)
 
 
 @contextlib.contextmanager
-def user_errors():
-    """Hands on, as itself, a UserError that was raised inside a pipeline's thread."""
+def user_errors() -> Iterator[None]:
+    """Raises a UserError of a pipeline's thread as itself."""
     try:
         yield
     except tf.errors.OpError as error:
         # TensorFlow turns an exception of numpy_function into text: "UserError: message\n...".
-        found = re.search(r"UserError: (.*)", str(error))
-        if found is None:
+        match = re.search(r"UserError: (.*)", str(error))
+        if match is None:
             raise
-        raise UserError(found.group(1)) from error
+        raise UserError(match.group(1)) from error
 
 
 def _shared(order: tf.data.Dataset, share: Share) -> tf.data.Dataset:
     if share == WHOLE:
         return order
 
-    def parts(batch, epoch):
+    def divide(batch, epoch):
         def part(replica):
             ends = tf.shape(batch, tf.int64)[0] * tf.stack([replica, replica + 1]) // share.total
             return batch[ends[0] : ends[1]], epoch
 
-        return tf.data.Dataset.range(share.first, share.first + share.count).map(part)
+        return tf.data.Dataset.range(share.first, share.first + share.replicas).map(part)
 
-    return order.flat_map(parts)
+    return order.flat_map(divide)
 
 
 def _load(order, read, inputs: Inputs, labels, classes: int | None) -> tf.data.Dataset:
     dtype, shape = tf.as_dtype(inputs.dtype), (None, *inputs.shape)
-    # TensorFlow keeps each function of numpy_function for as long as the process lives. It may keep
-    # this one; all the descriptors of each run of a sweep it may not.
+    # TensorFlow keeps each function of numpy_function until the process ends. A weak reference
+    # prevents that it keeps the descriptors of all runs of a sweep too.
     alive = weakref.ref(inputs)
     nothing = np.empty((0, *inputs.shape), inputs.dtype)
 
@@ -137,12 +145,12 @@ def _load(order, read, inputs: Inputs, labels, classes: int | None) -> tf.data.D
         return read(alive(), batch, epoch) if len(batch) else nothing
 
     def load(batch, epoch):
-        # Not stateful: the same arguments give the same batch, so calls may run in parallel.
+        # Not stateful: the same arguments give the same batch, so calls can run in parallel.
         sample = tf.numpy_function(fetch, [batch, epoch], dtype, stateful=False)
         sample.set_shape(shape)
         label = tf.gather(labels, batch)
         return sample, label if classes is None else tf.one_hot(label, classes)
 
     batches = order.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    batches.inputs = inputs  # lives as long as its batches
+    batches.inputs = inputs  # keeps them alive
     return batches

@@ -1,11 +1,11 @@
-"""A progress bar for long work, with its rate and the time left."""
+"""A progress bar with the rate and the remaining time."""
 
 import sys
 
 from tqdm import tqdm
 
 
-def progress(total: int, description: str, unit: str = "picture") -> tqdm:
-    """A bar on a terminal; in a log file, a line now and then."""
+def progress(total: int, description: str, unit: str = "image") -> tqdm:
+    """A bar on a terminal; in a log file, a line at most every 20 seconds."""
     interval = 0.1 if sys.stderr.isatty() else 20
     return tqdm(total=total, desc=description, unit=unit, mininterval=interval, miniters=1)

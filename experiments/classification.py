@@ -7,7 +7,7 @@ import numpy as np
 
 import run_folder
 from conf.schema import Solver
-from data.balanced_batches import balance_of
+from data.balanced_batches import balanced_batches
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_split
 from experiments.two_stages import TwoStageExperiment
@@ -27,7 +27,7 @@ class Classification(TwoStageExperiment):
 
     def build_model(self) -> None:
         config, dataset, classes = self.config, self.dataset, len(self.dataset.class_names)
-        self.balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
+        self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
         self.parts = self.workers.build(build_classifier, config, classes)
         if config.solver is Solver.svm:
             check_memory(config, dataset, self.parts.descriptor)

@@ -8,7 +8,7 @@ from PIL import Image
 
 import run_folder
 from conf.schema import PRIMARY_METRIC, Task
-from data.balanced_batches import balance_of
+from data.balanced_batches import balanced_batches
 from evaluation.prediction import describing, predict_split
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 from experiments.two_stages import TwoStageExperiment
@@ -32,7 +32,7 @@ class MetricLearning(TwoStageExperiment):
 
     def build_model(self) -> None:
         config, dataset = self.config, self.dataset
-        self.balance = balance_of(config.trainer, dataset.splits["train"], dataset.labels)
+        self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
         self.parts = self.workers.build(build_embedder, config)
         logger.info(
             "%s, %s: %d dimensions, embedded in %d",

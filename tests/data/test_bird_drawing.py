@@ -1,4 +1,4 @@
-"""The drawing: the rule that tells the species apart, and what a picture looks like."""
+"""The drawings: the rule that distinguishes the species, and properties of the images."""
 
 import itertools
 import subprocess
@@ -27,20 +27,20 @@ def test_two_species_share_one_part_at_most():
         assert sum(one.dress[part] == other.dress[part] for part in PARTS) <= 1
 
 
-def test_no_single_part_tells_a_species():
+def test_no_single_part_identifies_a_species():
     for part in PARTS:
         worn = [species.dress[part] for species in SPECIES]
         assert all(2 <= worn.count(colour) <= 3 for colour in set(worn))
 
 
-def test_names_say_cap_and_breast():
+def test_names_contain_the_colours_of_cap_and_breast():
     assert len({species.name for species in SPECIES}) == 9
     for species in SPECIES:
         dress = species.dress
         assert species.name == f"{dress['cap']}_capped_{dress['breast']}breast"
 
 
-def test_same_state_same_image():
+def test_the_same_generator_state_gives_the_same_image():
     np.testing.assert_array_equal(pixels(4, seed=1), pixels(4, seed=1))
 
 
@@ -48,19 +48,19 @@ def test_everything_but_the_species_varies():
     assert np.abs(pixels(4, seed=1).astype(int) - pixels(4, seed=2)).mean() > 10
 
 
-def test_species_differ_in_the_plumage_only():
+def test_species_differ_only_in_the_plumage():
     one, other = pixels(0, seed=3).astype(int), pixels(5, seed=3)
     changed = (np.abs(one - other).max(-1) > 12).mean()
     assert 0.02 < changed < 0.4
 
 
 @pytest.mark.parametrize("size", [64, 96, 160])
-def test_any_size(size):
+def test_an_image_has_the_size_asked_for(size):
     assert pixels(0, seed=0, size=size).shape == (size, size, 3)
 
 
-def test_the_mean_colour_says_little():
-    """The nearest mean colour names few species more than chance would (one in nine)."""
+def test_the_mean_colour_hardly_identifies_the_species():
+    """The nearest mean colour is hardly better than chance, one in nine."""
     labels = np.arange(360) % 9
     means = np.stack([pixels(label, seed=i).mean((0, 1)) for i, label in enumerate(labels)])
     train, test = np.arange(360) < 180, np.arange(360) >= 180

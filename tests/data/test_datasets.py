@@ -1,4 +1,4 @@
-"""From the configuration to a data set: folders of pictures, and what all data sets share."""
+"""From the configuration to a data set: image folders, and behaviour common to all data sets."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema import DataConfig
-from data.datasets import Concatenated, open_dataset
+from data.datasets import ConcatenatedImages, open_dataset
 from errors import UserError
 
 
 class Source:
-    """Made pictures: each one's bytes say which it is."""
+    """Images whose bytes are their name."""
 
     def __init__(self, letter: str, count: int):
         self.letter, self.labels = letter, np.arange(count, dtype=np.int64)
@@ -38,34 +38,34 @@ def folder(path, **options) -> DataConfig:
 
 @pytest.fixture
 def own_images(tmp_path, draw_images):
-    """Two classes of ten pictures, for a test to change."""
+    """Two classes of ten images, which a test may change."""
     for name in ("ash", "oak"):
         draw_images(tmp_path / name, 10)
     return tmp_path
 
 
-# Several lots as one
+# Concatenated sources
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_concatenated_sources_keep_their_order_names_and_bytes(counts):
     sources = [Source(letter, count) for letter, count in zip("abcd", counts, strict=False)]
-    together = Concatenated(sources)
+    images = ConcatenatedImages(sources)
     names = [source.name(i) for source in sources for i in range(len(source))]
-    assert len(together) == sum(counts)
-    assert [together.name(i) for i in range(len(together))] == names
-    assert [together.key(i).replace("/", "") for i in range(len(together))] == names
-    assert [together.encoded(i).decode() for i in range(len(together))] == names
-    assert together.labels.tolist() == [i for count in counts for i in range(count)]
+    assert len(images) == sum(counts)
+    assert [images.name(i) for i in range(len(images))] == names
+    assert [images.key(i).replace("/", "") for i in range(len(images))] == names
+    assert [images.encoded(i).decode() for i in range(len(images))] == names
+    assert images.labels.tolist() == [i for count in counts for i in range(count)]
 
 
-def test_the_fingerprint_of_concatenated_sources_knows_each_source_and_their_order():
+def test_the_fingerprint_of_concatenated_sources_depends_on_each_source_and_their_order():
     a, b, longer = Source("a", 2), Source("b", 2), Source("b", 3)
     sources = ([a, b], [b, a], [a, longer])
-    assert len({Concatenated(source).fingerprint() for source in sources}) == 3
+    assert len({ConcatenatedImages(source).fingerprint() for source in sources}) == 3
 
 
-# A folder of pictures
+# An image folder
 
 
 def test_a_flat_folder_is_split_by_fractions_of_each_class(own_images):
@@ -75,19 +75,19 @@ def test_a_flat_folder_is_split_by_fractions_of_each_class(own_images):
     assert {name: size.tolist() for name, size in sizes.items()} == {
         "train": [6, 6],
         "val": [2, 2],
-        "test": [2, 2],  # val is carved from the other 16
+        "test": [2, 2],  # val is taken from the other 16
     }
     np.testing.assert_array_equal(dataset.indices, np.arange(20))
 
 
-def test_splits_depend_on_the_seed_alone(own_images):
+def test_splits_depend_only_on_the_seed(own_images):
     first, again, other = (open_dataset(folder(own_images), seed) for seed in (0, 0, 1))
     for split in ("train", "val", "test"):
         np.testing.assert_array_equal(first.splits[split], again.splits[split])
     assert first.splits["test"].tolist() != other.splits["test"].tolist()
 
 
-def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(tmp_path, draw_images):
+def test_the_splits_of_a_folder_are_kept_and_a_missing_one_is_added(tmp_path, draw_images):
     for split, count in (("train", 10), ("test", 3)):
         for name in ("ash", "oak"):
             draw_images(tmp_path / split / name, count)
@@ -101,7 +101,7 @@ def test_a_folder_s_own_splits_are_kept_and_only_the_missing_one_is_carved(tmp_p
     assert all(dataset.images.name(index).startswith("train/") for index in dataset.splits["val"])
 
 
-def test_a_split_is_found_again_by_its_keys_among_more_images(own_images, draw_images):
+def test_a_split_is_restored_by_its_keys_after_images_are_added(own_images, draw_images):
     before = open_dataset(folder(own_images), 0)
     keys = before.keys()["test"]
     draw_images(own_images / "0-elm", 3)
@@ -112,7 +112,7 @@ def test_a_split_is_found_again_by_its_keys_among_more_images(own_images, draw_i
     assert after.keys() == {"test": keys}
     assert list(after.labels[after.indices]) == list(before.labels[before.splits["test"]])
     (own_images / keys[0]).unlink()
-    with pytest.raises(UserError, match=f"1 of the 4 pictures .* are gone, {keys[0]} for one"):
+    with pytest.raises(UserError, match=f"1 of the 4 images .* are gone, such as {keys[0]}"):
         open_dataset(folder(own_images), 0).with_split("test", keys)
 
 
@@ -122,7 +122,7 @@ def test_without_a_validation_fraction_val_is_empty(own_images):
     assert len(dataset.splits["train"]) == 16
 
 
-def test_limit_keeps_so_many_images_of_each_class_and_split(own_images):
+def test_limit_is_the_number_of_images_of_each_class_and_split(own_images):
     dataset = open_dataset(folder(own_images, limit=1), seed=0)
     assert {name: dataset.labels[indices].tolist() for name, indices in dataset.splits.items()} == {
         "train": [0, 1],
@@ -131,23 +131,23 @@ def test_limit_keeps_so_many_images_of_each_class_and_split(own_images):
     }
 
 
-def test_the_same_images_split_otherwise_share_their_fingerprint(own_images):
+def test_the_fingerprint_does_not_depend_on_the_splits(own_images):
     config = folder(own_images)
     first, other = open_dataset(config, 0), open_dataset(config, 1)
     assert first.fingerprint() == other.fingerprint()
 
 
-def test_fewer_or_other_images_have_another_fingerprint(own_images):
+def test_fewer_or_different_images_have_a_different_fingerprint(own_images):
     whole = open_dataset(folder(own_images), 0).fingerprint()
     assert open_dataset(folder(own_images, limit=1), 0).fingerprint() != whole
-    (own_images / "oak" / "3.png").write_bytes(b"another picture")
+    (own_images / "oak" / "3.png").write_bytes(b"a different image")
     assert open_dataset(folder(own_images), 0).fingerprint() != whole
 
 
-# Damaged pictures
+# Damaged images
 
 
-def test_damaged_images_are_left_out_and_counted_if_asked(own_images):
+def test_skip_damaged_leaves_out_and_names_damaged_images(own_images):
     whole = (own_images / "oak" / "3.png").read_bytes()
     (own_images / "oak" / "3.png").write_bytes(whole[: len(whole) // 2])
     (own_images / "ash" / "7.png").write_bytes(b"")
@@ -158,19 +158,19 @@ def test_damaged_images_are_left_out_and_counted_if_asked(own_images):
     assert not set(used) & set(dataset.damaged)
 
 
-def test_damaged_images_are_no_concern_of_opening_unless_asked(own_images):
+def test_without_skip_damaged_images_are_not_decoded(own_images):
     (own_images / "oak" / "3.png").write_bytes(b"")
     assert open_dataset(folder(own_images), seed=0).damaged == ()
 
 
 def test_a_class_whose_images_are_all_damaged_is_named(own_images):
     for path in (own_images / "oak").iterdir():
-        path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="class 'oak' has no pictures to train on"):
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="class 'oak' has no training images"):
         open_dataset(folder(own_images, skip_damaged=True), seed=0)
 
 
-# Mistakes
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_class_whose_images_are_all_damaged_is_named(own_images):
         ({"crop_ratio": 0.0}, r"data\.crop_ratio=0\.0: must be above 0 and at most 1"),
         ({"crop_ratio": 1.1}, r"data\.crop_ratio=1\.1: must be above 0 and at most 1"),
         ({"limit": 0}, r"data\.limit=0: must be at least 1"),
-        ({"test_fraction": 0.0}, r"data\.test_fraction=0: nothing would be left to test on"),
+        ({"test_fraction": 0.0}, r"data\.test_fraction=0: the test split would be empty"),
         ({"test_fraction": 1.0}, r"data\.test_fraction=1\.0: must be at least 0 and below 1"),
         ({"val_fraction": -0.2}, r"data\.val_fraction=-0\.2: must be at least 0 and below 1"),
     ],
@@ -190,12 +190,12 @@ def test_a_value_out_of_range_names_its_key(own_images, options, message):
         open_dataset(folder(own_images, **options), seed=0)
 
 
-def test_an_unknown_data_set_lists_the_known():
+def test_an_unknown_data_set_lists_the_known_ones():
     with pytest.raises(UserError, match=r"data\.name=birds: unknown; known are image_folder"):
         open_dataset(DataConfig(name="birds"), seed=0)
 
 
-def test_one_class_alone_cannot_be_reported_apart(tmp_path, draw_images):
+def test_a_single_class_is_an_error(tmp_path, draw_images):
     draw_images(tmp_path / "ash", 5)
     with pytest.raises(UserError, match=r"has one class only \(ash\).*at least two"):
         open_dataset(folder(tmp_path), seed=0)

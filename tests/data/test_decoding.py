@@ -1,4 +1,4 @@
-"""One picture, from its bytes to what a backbone sees."""
+"""Decoding, and the views of an image that a backbone sees."""
 
 import io
 
@@ -22,18 +22,18 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
 
 
 def ramp(width: int, height: int) -> bytes:
-    """A picture whose red is the column and whose green is the row: it shows where a crop lies."""
+    """An image whose red is x and whose green is y, so a view shows the position of its crop."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     return encoded(Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)))
 
 
 def quadrants() -> np.ndarray:
-    """Four colours, each in its own corner of a picture that is wider than high."""
+    """An image with one colour per quadrant; it is wider than high."""
     corners = [[(250, 0, 0), (0, 250, 0)], [(0, 0, 250), (250, 250, 250)]]
     return np.array(corners, np.uint8).repeat(16, axis=0).repeat(24, axis=1)
 
 
-def an_image() -> Image.Image:
+def random_image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8))
 
 
@@ -107,20 +107,20 @@ def test_a_large_jpeg_gives_the_view_of_the_same_image_as_png():
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
-def test_a_image_that_ends_early_is_named_with_the_remedy(file_format, share):
-    whole = encoded(an_image(), file_format)
+def test_the_error_of_a_truncated_image_names_it_and_a_remedy(file_format, share):
+    whole = encoded(random_image(), file_format)
     with pytest.raises(UserError) as caught:
         decoding.decode(whole[: int(share * len(whole))], "tulip/3.jpg")
     message = str(caught.value)
     assert message.startswith("tulip/3.jpg cannot be decoded (")
-    assert message.endswith("mend or remove it, or set data.skip_damaged=true")
+    assert message.endswith("repair or remove it, or set data.skip_damaged=true")
     assert "\n" not in message
 
 
 @given(st.sampled_from(FORMATS), st.floats(0, 1, exclude_max=True), st.integers(0, 255))
 @example("TIFF", 0.014, 0)
-def test_damaged_bytes_give_a_image_or_a_user_error(file_format, place, value):
-    damaged = bytearray(encoded(an_image(), file_format))
+def test_damaged_bytes_give_an_image_or_a_user_error(file_format, place, value):
+    damaged = bytearray(encoded(random_image(), file_format))
     damaged[int(place * len(damaged))] = value
     try:
         assert decoding.decode(bytes(damaged), "it").mode == "RGB"
@@ -147,17 +147,17 @@ def test_the_evaluation_view_is_the_centre_crop(width, height, image_size, crop_
     across = centres(width, wide * crop_ratio, image_size)
     down = centres(height, high * crop_ratio, image_size)
     expected = np.stack(np.meshgrid(across, down), axis=-1)
-    # The filter of the outermost pixels is cut off by the picture's edge.
+    # The image's edge cuts off the filter of the outermost pixels.
     np.testing.assert_allclose(view[1:-1, 1:-1, :2], expected[1:-1, 1:-1], atol=1.1)
 
 
 def centres(length: int, crop: float, size: int) -> np.ndarray:
-    """Where the view's pixels lie in a picture of `length`, whose first pixel's centre is 0."""
+    """The positions of the view's pixels in an image whose first pixel has its centre at 0."""
     return (length - crop) / 2 + (np.arange(size) + 0.5) * crop / size - 0.5
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(Crop), st.booleans())
-def test_a_image_of_any_size_fills_the_view(width, height, crop, keep_aspect):
+def test_an_image_of_any_size_fills_the_view(width, height, crop, keep_aspect):
     options = config(train_crop=crop, keep_aspect=keep_aspect)
     decoded = encoded(Image.new("RGB", (width, height), (9, 8, 7)))
     rng = np.random.default_rng(0)
@@ -192,7 +192,7 @@ def test_a_centre_crop_for_training_is_the_evaluation_view():
     np.testing.assert_array_equal(view, decoding.evaluation_view(ramp(90, 70), "it", options))
 
 
-def test_a_random_crop_has_the_size_of_the_centre_crop_and_lies_anywhere():
+def test_a_random_crop_has_the_size_of_the_centre_crop_and_any_position():
     options = config(train_crop=Crop.random, mirror=False, crop_ratio=0.5)
     left, top, width, height = drawn_crops(options, size=(240, 160)).T
     np.testing.assert_allclose(width, 80, atol=2)
@@ -206,7 +206,7 @@ def test_a_random_resized_crop_keeps_a_quarter_of_the_area_and_a_moderate_aspect
     left, top, width, height = drawn_crops(options).T
     share = width * height / 240**2
     assert share.min() > 0.24 and share.max() < 1.02
-    assert share.min() < 0.4 and share.max() > 0.8, "all sizes between are drawn"
+    assert share.min() < 0.4 and share.max() > 0.8, "small and large crops occur"
     assert (width / height).min() > 0.74 and (width / height).max() < 1.35
     assert min(left.min(), top.min()) > -2
     assert max((left + width).max(), (top + height).max()) < 242
@@ -223,7 +223,7 @@ def test_without_mirror_no_training_view_is_mirrored():
 
 
 @pytest.mark.parametrize("crop", Crop)
-def test_the_same_draw_gives_the_same_training_view(crop):
+def test_the_same_seed_gives_the_same_training_view(crop):
     views = [
         decoding.training_view(
             ramp(90, 70), "it", config(train_crop=crop), np.random.default_rng(seed)
@@ -233,7 +233,7 @@ def test_the_same_draw_gives_the_same_training_view(crop):
     np.testing.assert_array_equal(*views)
 
 
-def test_mirror_exchanges_left_and_right_of_one_image_or_of_many():
+def test_mirror_exchanges_left_and_right_of_one_or_many_images():
     many = np.arange(2 * 3 * 4 * 3).reshape(2, 3, 4, 3)
     mirrored = decoding.mirror(many)
     np.testing.assert_array_equal(mirrored[1, 2, 0], many[1, 2, 3])

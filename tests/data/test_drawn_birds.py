@@ -1,4 +1,4 @@
-"""The generated data set through TFDS; its pictures are examined in test_bird_drawing.py."""
+"""The generated data set in TFDS; test_bird_drawing.py tests the drawings."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from data import drawn_birds
 from data.drawn_birds import DrawnBirds, encoded_image
 
 ROOT = Path(__file__).parents[2]
-FEW = {"train": 3, "validation": 1, "test": 2}  # pictures a species
+FEW = {"train": 3, "validation": 1, "test": 2}  # images per species
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,12 @@ def test_images_are_stored_as_drawn(builder):
         assert record["label"] == int(index) % 9
 
 
-def test_images_decode_to_the_size_promised(builder):
+def test_images_decode_to_the_declared_size(builder):
     image = builder.as_data_source("train")[0]["image"]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
 
 
-def test_the_same_bytes_in_another_process():
+def test_another_process_generates_the_same_bytes():
     code = (
         "import hashlib; from data.drawn_birds import encoded_image;"
         "print(hashlib.sha256(encoded_image('test', 7)).hexdigest())"
@@ -57,12 +57,12 @@ def test_the_same_bytes_in_another_process():
     assert len(digests) == 1
 
 
-def test_no_image_comes_twice():
+def test_no_two_images_are_equal():
     images = {encoded_image(split, index) for split in FEW for index in range(20)}
     assert len(images) == 60
 
 
-def test_info(builder):
+def test_the_builder_s_information(builder):
     assert builder.info.features["label"].num_classes == 9
     assert "red_capped_bluebreast" in builder.info.features["label"].names
     assert "drawn_birds" in builder.info.citation and "second order" in builder.info.description

@@ -1,4 +1,4 @@
-"""Frozen features on disk: complete or absent, whatever happens in between."""
+"""Frozen features on disk: shards are whole or absent, and processes fill a store together."""
 
 import concurrent.futures
 import itertools
@@ -29,7 +29,7 @@ KEY = {"data": "flowers", "backbone": "vgg16/block1_conv1"}
 
 @pytest.fixture(autouse=True)
 def three_images_per_shard(monkeypatch):
-    """Shards of three pictures with one view, so that the eight rows fill three shards."""
+    """Makes shards of three images with one view: the eight images fill three shards."""
     monkeypatch.setattr(feature_store, "SHARD_BYTES", 3 * 12 * 4)
     monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 1)
 
@@ -39,18 +39,19 @@ def feature(index: int, view: int = 0) -> np.ndarray:
 
 
 class Extractor:
-    """Computes features two pictures at a time, and remembers for which rows."""
+    """Computes features, two images at a time, and records their indices in `computed`."""
 
     def __init__(self, views: int = 1, fail_at: int | None = None):
-        self.views, self.fail_at, self.asked = views, fail_at, []
+        self.views, self.fail_at = views, fail_at
+        self.computed: list[int] = []
 
     def __call__(self, indices):
         for start in range(0, len(indices), 2):
-            part = indices[start : start + 2]
-            if self.fail_at in part:
+            batch = indices[start : start + 2]
+            if self.fail_at in batch:
                 raise KeyboardInterrupt
-            self.asked += part.tolist()
-            yield np.stack([[feature(index, v) for v in range(self.views)] for index in part])
+            self.computed += batch.tolist()
+            yield np.stack([[feature(index, v) for v in range(self.views)] for index in batch])
 
 
 def store_in(root: Path, views: int = 1, indices=INDICES, **key) -> FeatureStore:
@@ -65,41 +66,43 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def assert_nothing_unfinished(store: FeatureStore) -> None:
+    names = {path.name for path in store.folder.iterdir()} - {"complete"}
+    assert names == {"key.json", *(path.name for path in shards(store))}
+
+
 def assert_holds_the_features(inputs) -> None:
     expected = [feature(index) for index in INDICES]
     np.testing.assert_array_equal(inputs.evaluation(INDICES), expected)
 
 
-# Complete or absent
+# One process
 
 
-def test_features_are_computed_once_and_read_from_then_on(tmp_path):
+def test_features_are_computed_once_and_then_read(tmp_path):
     first, second = Extractor(), Extractor()
     assert_holds_the_features(store_in(tmp_path).open(first))
     assert_holds_the_features(store_in(tmp_path).open(second))
-    assert first.asked == INDICES.tolist()
-    assert second.asked == []
+    assert first.computed == INDICES.tolist()
+    assert second.computed == []
 
 
-def test_a_store_is_marked_complete_and_leaves_nothing_unfinished(tmp_path):
+def test_a_complete_store_holds_its_shards_its_key_and_a_mark(tmp_path):
     store = store_in(tmp_path)
     store.open(Extractor())
     assert len(shards(store)) == 3
-    assert {path.name for path in store.folder.iterdir()} == {
-        "complete",
-        "key.json",
-        *(path.name for path in shards(store)),
-    }
+    assert_nothing_unfinished(store)
+    assert store.complete
     assert json.loads((store.folder / "key.json").read_text()).items() >= KEY.items()
 
 
-def test_rows_are_read_in_any_order(tmp_path):
+def test_images_are_read_in_any_order(tmp_path):
     inputs = store_in(tmp_path).open(Extractor())
     indices = np.array([20, 1, 20, 8])
     np.testing.assert_array_equal(inputs.evaluation(indices), [feature(index) for index in indices])
 
 
-def test_mirrored_views_are_stored_beside_the_plain_ones(tmp_path):
+def test_mirrored_views_are_stored_too(tmp_path):
     inputs = store_in(tmp_path, views=2).open(Extractor(views=2))
     indices = np.array([5, 11])
     np.testing.assert_array_equal(
@@ -111,39 +114,37 @@ def test_mirrored_views_are_stored_beside_the_plain_ones(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"weights": "other"}, {"views": 2}, {"data": "birds"}])
-def test_another_key_has_another_folder(tmp_path, change):
+def test_a_different_key_has_a_different_folder(tmp_path, change):
     assert store_in(tmp_path, **change).folder != store_in(tmp_path).folder
 
 
-def test_the_same_key_has_the_same_folder_in_any_order(tmp_path):
+def test_the_order_of_a_key_does_not_change_the_folder(tmp_path):
     same = FeatureStore(tmp_path, dict(reversed(KEY.items())), INDICES, SHAPE, "float32", 1)
     assert same.folder == store_in(tmp_path).folder
 
 
 @pytest.mark.parametrize("images_per_shard", [1, 2, 3, 5])
-def test_a_shard_s_bytes_do_not_depend_on_who_made_the_others(
-    tmp_path, monkeypatch, images_per_shard
-):
-    def features_of(indices):  # of a backbone in which the pictures of a batch are not independent
+def test_a_shard_recomputed_alone_has_the_same_bytes(tmp_path, monkeypatch, images_per_shard):
+    def extract(indices):  # as a backbone whose features depend on the whole batch
         for start in range(0, len(indices), 2):
-            part = indices[start : start + 2]
-            yield np.full((len(part), 1, *SHAPE), part.sum())
+            batch = indices[start : start + 2]
+            yield np.full((len(batch), 1, *SHAPE), batch.sum())
 
     monkeypatch.setattr(feature_store, "EXTRACTION_BATCH", 2)
     monkeypatch.setattr(feature_store, "SHARD_BYTES", images_per_shard * 12 * 4)
     store = store_in(tmp_path)
-    store.open(features_of)
-    made = contents(store.folder)
+    store.open(extract)
+    whole = contents(store.folder)
     for shard in shards(store):
         shard.unlink()
-        store_in(tmp_path).open(features_of)
-        assert contents(store.folder) == made
+        store_in(tmp_path).open(extract)
+        assert contents(store.folder) == whole
 
 
-# Interrupted, damaged
+# Interrupted or damaged
 
 
-def test_an_interrupted_extraction_goes_on_at_the_first_missing_shard(tmp_path):
+def test_an_interrupted_extraction_resumes_at_the_first_missing_shard(tmp_path):
     store = store_in(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         store.open(Extractor(fail_at=8))  # in the second shard
@@ -151,16 +152,16 @@ def test_an_interrupted_extraction_goes_on_at_the_first_missing_shard(tmp_path):
     assert not (store.folder / "complete").exists()
     rest = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(rest))
-    assert rest.asked == INDICES[3:].tolist()
+    assert rest.computed == INDICES[3:].tolist()
 
 
-def test_a_shard_that_went_away_is_made_again_alone(tmp_path):
+def test_only_a_deleted_shard_is_recomputed(tmp_path):
     store = store_in(tmp_path)
     store.open(Extractor())
     shards(store)[1].unlink()
     again = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(again))
-    assert again.asked == INDICES[3:6].tolist()
+    assert again.computed == INDICES[3:6].tolist()
 
 
 @pytest.mark.parametrize(
@@ -168,22 +169,22 @@ def test_a_shard_that_went_away_is_made_again_alone(tmp_path):
     [lambda whole: b"", lambda whole: whole[:90], lambda whole: whole[:-4], lambda whole: b"text"],
     ids=["emptied", "header cut", "end cut", "overwritten"],
 )
-def test_a_shard_that_ends_early_is_noticed_and_made_again_alone(tmp_path, damage, capsys):
+def test_only_a_damaged_shard_is_recomputed(tmp_path, damage, caplog):
     store = store_in(tmp_path)
     store.open(Extractor())
     shard = shards(store)[1]
     shard.write_bytes(damage(shard.read_bytes()))
     again = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(again))
-    assert again.asked == INDICES[3:6].tolist()
-    assert f"{shard} is damaged" in capsys.readouterr().out
+    assert again.computed == INDICES[3:6].tolist()
+    assert f"{shard} is damaged" in caplog.text
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.integers(0, 143), st.integers(1, 255))
-def test_a_changed_byte_anywhere_in_a_shard_is_noticed(tmp_path, place, difference):
+def test_a_changed_byte_anywhere_in_a_shard_is_detected(tmp_path, place, difference):
     store = store_in(tmp_path)
-    shutil.rmtree(store.folder, ignore_errors=True)  # what the example before this one left
+    shutil.rmtree(store.folder, ignore_errors=True)  # of the previous example
     store.open(Extractor())
     damaged = bytearray(shards(store)[1].read_bytes())
     damaged[place] ^= difference
@@ -191,9 +192,20 @@ def test_a_changed_byte_anywhere_in_a_shard_is_noticed(tmp_path, place, differen
     assert_holds_the_features(store_in(tmp_path).open(Extractor()))
 
 
-# Several jobs at once
+def test_the_unfinished_file_of_a_killed_process_is_deleted(tmp_path):
+    store = store_in(tmp_path)
+    store.open(Extractor())
+    shards(store)[1].unlink()
+    unfinished = store.folder / "unfinished-00001-1a2b3c4d.bin-tmp"
+    unfinished.mkdir()
+    (unfinished / "unfinished-00001-1a2b3c4d.bin").write_bytes(b"half")
+    assert_holds_the_features(store_in(tmp_path).open(Extractor()))
+    assert_nothing_unfinished(store)
 
-EXTRACTING_JOB = """
+
+# Several processes
+
+EXTRACTING_PROCESS = """
     import sys, time
     from pathlib import Path
     import numpy as np
@@ -201,14 +213,14 @@ EXTRACTING_JOB = """
 
     root, log = Path(sys.argv[1]), Path(sys.argv[2])
 
-    def features_of(rows):
+    def extract(indices):
         with log.open("a") as file:
             file.write("extracting\\n")
-        time.sleep(0.5)  # so that the other job arrives meanwhile
-        yield np.broadcast_to(rows[:, None, None, None, None], (len(rows), 1, 1, 1, 2))
+        time.sleep(0.5)  # so that the other process starts meanwhile
+        yield np.broadcast_to(indices[:, None, None, None, None], (len(indices), 1, 1, 1, 2))
 
     store = FeatureStore(root, {"data": "d"}, np.arange(4), (1, 1, 2), "float32", 1)
-    assert store.open(features_of).evaluation(np.array([3, 1]))[:, 0, 0, 0].tolist() == [3, 1]
+    assert store.open(extract).evaluation(np.array([3, 1]))[:, 0, 0, 0].tolist() == [3, 1]
 """
 
 
@@ -223,50 +235,51 @@ def start(code: str, *arguments) -> subprocess.Popen:
     )
 
 
-def output(job: subprocess.Popen) -> str:
-    printed, errors = job.communicate(timeout=120)
-    assert job.returncode == 0, errors
+def output(process: subprocess.Popen) -> str:
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
     return printed
 
 
-def wait_for(happens) -> None:
+def wait_until(condition) -> None:
     for _ in range(1200):
-        if happens():
+        if condition():
             return
         time.sleep(0.05)
-    pytest.fail("it has not happened in a minute")
+    pytest.fail("the condition did not hold within a minute")
 
 
-def test_of_two_jobs_at_once_one_makes_a_shard_and_the_other_waits(tmp_path):
+def test_one_of_two_processes_computes_a_shard_and_the_other_waits(tmp_path):
     log = tmp_path / "log"
-    for job in [start(EXTRACTING_JOB, tmp_path / "features", log) for _ in range(2)]:
-        output(job)
+    for process in [start(EXTRACTING_PROCESS, tmp_path / "features", log) for _ in range(2)]:
+        output(process)
     assert log.read_text().splitlines() == ["extracting"]
 
 
 WORKER = """
-    import sys, time
+    import logging, sys, time
     from pathlib import Path
     import numpy as np
     from data import feature_store
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     root, log, hangs = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "hangs"
-    feature_store.SHARD_BYTES, feature_store.EXTRACTION_BATCH = 32, 2  # two rows of 16 bytes
+    feature_store.SHARD_BYTES, feature_store.EXTRACTION_BATCH = 32, 2  # two images of 16 bytes
 
-    def features_of(rows):
-        for row in rows:
+    def extract(indices):
+        for index in indices:
             with log.open("a") as file:
-                file.write(f"{row}\\n")
+                file.write(f"{index}\\n")
             time.sleep(1000 if hangs else 0.02)
-            yield np.full((1, 1, 1, 1, 4), row)
+            yield np.full((1, 1, 1, 1, 4), index)
 
     store = feature_store.FeatureStore(
         root, {"data": "d", "backbone": "b"}, np.arange(41), (1, 1, 4), "float32", 1
     )
     log.touch()
     while len(list(log.parent.glob("*.log"))) < int(sys.argv[4]):
-        time.sleep(0.01)  # for the others
-    inputs = store.open(features_of)
+        time.sleep(0.01)  # until the other workers have started
+    inputs = store.open(extract)
     print("opened", flush=True)
     if len(sys.argv) > 5:
         sys.stdin.read()
@@ -290,8 +303,8 @@ def only_store(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made_by_one(tmp_path_factory) -> dict[str, bytes]:
-    """The store that a worker makes alone: 21 shards."""
+def filled_by_one(tmp_path_factory) -> dict[str, bytes]:
+    """The files of a store that one worker fills alone: 21 shards."""
     folder = tmp_path_factory.mktemp("one")
     output(worker(folder, "alone"))
     assert computed(folder, "alone") == list(range(41))
@@ -299,35 +312,37 @@ def made_by_one(tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_workers_share_one_extraction_and_no_shard_is_made_twice(tmp_path, made_by_one, workers):
+def test_workers_share_one_extraction_and_compute_no_shard_twice(tmp_path, filled_by_one, workers):
     names = [f"worker{number}" for number in range(workers)]
-    for job in [worker(tmp_path, name, "works", workers) for name in names]:
-        output(job)
+    for process in [worker(tmp_path, name, "works", workers) for name in names]:
+        output(process)
     shares = [computed(tmp_path, name) for name in names]
     assert min(len(share) for share in shares) >= 4
     assert sorted(itertools.chain(*shares)) == list(range(41))
-    assert contents(only_store(tmp_path)) == made_by_one
+    assert contents(only_store(tmp_path)) == filled_by_one
 
 
-def test_the_others_wait_for_a_worker_and_take_over_when_it_is_killed(tmp_path, made_by_one):
+def test_a_worker_waits_for_the_claims_of_another_and_takes_over_when_it_is_killed(
+    tmp_path, filled_by_one
+):
     hanging = worker(tmp_path, "hanging", "hangs", 1)
-    wait_for(lambda: (tmp_path / "hanging.log").exists() and computed(tmp_path, "hanging"))
+    wait_until(lambda: (tmp_path / "hanging.log").exists() and computed(tmp_path, "hanging"))
     living = worker(tmp_path, "living")
-    assert living.stdout.readline().startswith("others are filling")
+    assert living.stdout.readline().startswith("other processes are filling")
     assert computed(tmp_path, "living") == list(range(12, 41)) and living.poll() is None
     hanging.kill()
     hanging.communicate()
     assert output(living) == "opened\n"
     assert sorted(computed(tmp_path, "living")) == list(range(41))
-    assert contents(only_store(tmp_path)) == made_by_one
+    assert contents(only_store(tmp_path)) == filled_by_one
 
 
-def test_runs_check_a_complete_store_at_the_same_time(tmp_path, monkeypatch):
+def test_two_readers_check_a_complete_store_at_the_same_time(tmp_path, monkeypatch):
     store_in(tmp_path).open(Extractor())
     both, crc32 = threading.Barrier(2, timeout=30), zlib.crc32
 
     def crc32_together(data, *start):
-        both.wait()  # which breaks where one waits until the other has checked
+        both.wait()  # fails if one reader waits for the other
         return crc32(data, *start)
 
     monkeypatch.setattr(zlib, "crc32", crc32_together)
@@ -343,18 +358,18 @@ def disk_with(free: int):
     return lambda path: shutil._ntuple_diskusage(2**40, 2**40 - free, free)
 
 
-def test_without_room_nothing_is_computed_and_the_remedies_are_named(tmp_path, monkeypatch):
+def test_without_room_nothing_is_computed_and_the_error_names_remedies(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", disk_with(feature_store.SPARE_BYTES + 100))
     extractor = Extractor()
     with pytest.raises(UserError) as caught:
         store_in(tmp_path).open(extractor)
-    assert extractor.asked == []
+    assert extractor.computed == []
     assert str(tmp_path) in str(caught.value)
     for remedy in ("trainer.feature_dir", "feature_store prune", "trainer.feature_store=false"):
         assert remedy in str(caught.value)
 
 
-def test_only_what_is_missing_needs_room(tmp_path, monkeypatch):
+def test_only_missing_shards_need_room(tmp_path, monkeypatch):
     store = store_in(tmp_path)
     store.open(Extractor())
     shards(store)[2].unlink()
@@ -368,12 +383,12 @@ def test_a_complete_store_needs_no_room(tmp_path, monkeypatch):
     assert_holds_the_features(store_in(tmp_path).open(Extractor()))
 
 
-def test_a_failing_disk_leaves_whole_shards_only_and_the_next_run_goes_on(tmp_path, monkeypatch):
+def test_a_failing_disk_leaves_whole_shards_and_the_next_run_resumes(tmp_path, monkeypatch):
     store, written = store_in(tmp_path), []
 
     def fill_the_disk(file):
         written.append(file)
-        if len(written) == 2:
+        if len(written) == 3:  # after key.json and the first shard
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -381,13 +396,13 @@ def test_a_failing_disk_leaves_whole_shards_only_and_the_next_run_goes_on(tmp_pa
         with pytest.raises(UserError, match=r"writing features failed \(No space left on device\)"):
             store.open(Extractor())
     assert len(shards(store)) == 1
-    assert not list(store.folder.glob("*.part"))
+    assert_nothing_unfinished(store)
     rest = Extractor()
     assert_holds_the_features(store_in(tmp_path).open(rest))
-    assert rest.asked == INDICES[3:].tolist()
+    assert rest.computed == INDICES[3:].tolist()
 
 
-# Showing and freeing
+# The command
 
 
 @pytest.fixture
@@ -400,14 +415,14 @@ def two_stores(tmp_path):
     return complete, unfinished
 
 
-def test_stores_tells_each_one_s_key_size_and_state(tmp_path, two_stores):
-    found = {key["data"]: (folder, size, done) for folder, key, size, done in stores(tmp_path)}
-    assert found["flowers"][0] == two_stores[0].folder
-    assert found["flowers"][1] > 8 * 12 * 4
-    assert (found["flowers"][2], found["birds"][2]) == (True, False)
+def test_stores_returns_key_size_and_state(tmp_path, two_stores):
+    by_data = {key["data"]: (folder, size, done) for folder, key, size, done in stores(tmp_path)}
+    assert by_data["flowers"][0] == two_stores[0].folder
+    assert by_data["flowers"][1] > 8 * 12 * 4
+    assert (by_data["flowers"][2], by_data["birds"][2]) == (True, False)
 
 
-def test_list_shows_a_line_a_store_and_keeps_them(tmp_path, two_stores, capsys):
+def test_list_prints_a_line_per_store_and_deletes_none(tmp_path, two_stores, capsys):
     feature_store.main(["list", "--root", str(tmp_path)])
     lines = sorted(capsys.readouterr().out.splitlines())
     assert any("complete" in line and "flowers  vgg16/block1_conv1" in line for line in lines)
@@ -415,13 +430,13 @@ def test_list_shows_a_line_a_store_and_keeps_them(tmp_path, two_stores, capsys):
     assert len(stores(tmp_path)) == 2
 
 
-def test_prune_frees_the_stores_that_are_named(tmp_path, two_stores, capsys):
+def test_prune_deletes_the_named_stores(tmp_path, two_stores, capsys):
     feature_store.main(["prune", two_stores[1].folder.name, "--root", str(tmp_path)])
     assert [key["data"] for _, key, _, _ in stores(tmp_path)] == ["flowers"]
     assert "freed" in capsys.readouterr().out
 
 
-def test_prune_frees_all_without_names(tmp_path, two_stores):
+def test_prune_without_names_deletes_every_store(tmp_path, two_stores):
     feature_store.main(["prune", "--root", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
@@ -431,14 +446,14 @@ def test_prune_keeps_a_store_while_a_run_reads_it(tmp_path, capsys):
     assert reading.stdout.readline() == "opened\n"
     feature_store.main(["prune", "--root", str(tmp_path / "features")])
     assert "in use: kept" in capsys.readouterr().out
-    output(reading)  # ends its input, and reads
+    output(reading)  # closes its standard input: it reads the features and ends
     feature_store.main(["prune", "--root", str(tmp_path / "features")])
     assert list((tmp_path / "features").iterdir()) == []
 
 
 def test_prune_keeps_a_store_while_a_run_fills_it(tmp_path, capsys):
     filling = worker(tmp_path, "filling", "hangs")
-    wait_for(lambda: (tmp_path / "filling.log").exists() and computed(tmp_path, "filling"))
+    wait_until(lambda: (tmp_path / "filling.log").exists() and computed(tmp_path, "filling"))
     feature_store.main(["prune", "--root", str(tmp_path / "features")])
     assert "in use: kept" in capsys.readouterr().out
     filling.kill()

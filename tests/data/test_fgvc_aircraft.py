@@ -1,4 +1,4 @@
-"""FGVC-Aircraft from a small made tree of the archive's shape."""
+"""FGVC-Aircraft, from a small folder tree like the archive's."""
 
 import io
 import shutil
@@ -21,7 +21,7 @@ LEVELS = {
 
 
 def make_tree(root: Path) -> None:
-    """Blue pictures with a red banner, whose boxes reach from the second pixel into the banner."""
+    """Writes blue images with a red banner; their boxes begin at (2, 5) and end in the banner."""
     data = root / "fgvc-aircraft-2013b" / "data"
     (data / "images").mkdir(parents=True)
     for file, names in LEVELS.values():
@@ -29,19 +29,19 @@ def make_tree(root: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 3), (30, 90, 200), np.uint8)
     pixels[-BANNER:] = (220, 20, 20)
     boxes = []
-    for number, (part, count) in enumerate(IMAGES.items()):
+    for number, (split, count) in enumerate(IMAGES.items()):
         images = [f"{number}00000{i}" for i in range(count)]
         for name in images:
             Image.fromarray(pixels).save(data / "images" / f"{name}.jpg", quality=90)
             boxes.append(f"{name} 2 5 33 {HEIGHT}\n")
         for level, (_, names) in LEVELS.items():
             lines = [f"{name} {names[-1 - i]}\n" for i, name in enumerate(images)]
-            (data / f"images_{level}_{part}.txt").write_text("".join(lines))
+            (data / f"images_{level}_{split}.txt").write_text("".join(lines))
     (data / "images_box.txt").write_text("".join(boxes))
 
 
 class FgvcAircraftTest(tfds.testing.DatasetBuilderTestCase):
-    """TFDS's own examination, at all three levels."""
+    """TFDS's own tests of a builder, at all three levels."""
 
     DATASET_CLASS = FgvcAircraft
     SPLITS = {"train": 4, "validation": 2, "test": 3}  # noqa: RUF012
@@ -60,7 +60,7 @@ class FgvcAircraftTest(tfds.testing.DatasetBuilderTestCase):
 
 
 class StubDownloads:
-    """Stands in for TFDS's download manager: everything is there already."""
+    """Replaces TFDS's download manager; the archive is unpacked already."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -82,7 +82,9 @@ def test_banner_is_cut_off_and_the_rest_is_kept(tmp_path):
     example = examples(tmp_path, "train")[0]
     pixels = np.asarray(Image.open(io.BytesIO(example["image"].getvalue())).convert("RGB"), int)
     assert pixels.shape == (HEIGHT - BANNER, WIDTH, 3)
-    assert np.abs(pixels - (30, 90, 200)).max() < 40  # the banner bleeds faintly into the last rows
+    assert (
+        np.abs(pixels - (30, 90, 200)).max() < 40
+    )  # the banner bleeds faintly into the last lines
     assert np.abs(pixels[:-8] - (30, 90, 200)).max() < 8
 
 
@@ -93,7 +95,10 @@ def test_boxes_are_relative_to_what_remains(tmp_path):
 
 
 def test_labels_may_hold_spaces_and_slashes(tmp_path):
-    assert [index["label"] for index in examples(tmp_path, "validation")] == ["F/A-18", "798-100"]
+    assert [example["label"] for example in examples(tmp_path, "validation")] == [
+        "F/A-18",
+        "798-100",
+    ]
 
 
 def test_variant_is_the_default(tmp_path):

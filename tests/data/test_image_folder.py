@@ -1,4 +1,4 @@
-"""A folder of pictures, one sub-folder a class."""
+"""A folder of images with one sub-folder per class."""
 
 import os
 
@@ -11,7 +11,7 @@ from errors import UserError
 
 @pytest.fixture
 def flat(tmp_path, draw_images):
-    """root/class/picture"""
+    """root/class/image"""
     draw_images(tmp_path / "tulip", 3)
     draw_images(tmp_path / "crocus", 2)
     return tmp_path
@@ -19,7 +19,7 @@ def flat(tmp_path, draw_images):
 
 @pytest.fixture
 def divided(tmp_path, draw_images):
-    """root/split/class/picture, with nothing of one class to test on"""
+    """root/split/class/image; the test split lacks one class."""
     draw_images(tmp_path / "train" / "tulip", 3)
     draw_images(tmp_path / "train" / "crocus", 2)
     draw_images(tmp_path / "val" / "crocus", 1)
@@ -28,7 +28,7 @@ def divided(tmp_path, draw_images):
     return tmp_path
 
 
-def test_a_flat_folder_is_all_training(flat):
+def test_all_images_of_a_flat_folder_are_training_images(flat):
     images, class_names, splits = read_folder(flat)
     assert class_names == ["crocus", "tulip"]
     assert [images.name(i) for i in range(len(images))] == [
@@ -58,14 +58,14 @@ def test_a_divided_folder_keeps_its_own_splits(divided):
     assert images.name(splits["test"][0]) == "test/tulip/0.png"
 
 
-def test_a_image_s_bytes_are_those_of_its_file(flat):
+def test_an_image_s_bytes_are_those_of_its_file(flat):
     images, _, _ = read_folder(flat)
     assert images.encoded(2) == (flat / "tulip" / "0.png").read_bytes()
 
 
-def test_hidden_files_and_other_endings_are_passed_over(flat):
-    for name in (".hidden.png", "notes.txt", "picture.png.part"):
-        (flat / "tulip" / name).write_bytes(b"no picture")
+def test_hidden_files_and_other_suffixes_are_ignored(flat):
+    for name in (".hidden.png", "notes.txt", "image.png.part"):
+        (flat / "tulip" / name).write_bytes(b"no image")
     (flat / ".cache").mkdir()
     (flat / "README.md").write_text("flowers")
     images, class_names, _ = read_folder(flat)
@@ -73,12 +73,12 @@ def test_hidden_files_and_other_endings_are_passed_over(flat):
     assert len(images) == 5
 
 
-def test_endings_may_be_upper_case(flat):
+def test_suffixes_may_be_upper_case(flat):
     (flat / "tulip" / "0.png").rename(flat / "tulip" / "0.PNG")
     assert len(read_folder(flat)[0]) == 5
 
 
-def test_the_fingerprint_of_untouched_images_stays(flat):
+def test_the_fingerprint_of_unchanged_images_is_the_same(flat):
     assert read_folder(flat)[0].fingerprint() == read_folder(flat)[0].fingerprint()
 
 
@@ -104,14 +104,14 @@ def test_a_missing_folder_is_named(tmp_path):
         read_folder(tmp_path / "nowhere")
 
 
-def test_an_empty_folder_tells_how_to_lay_images_out(tmp_path):
-    with pytest.raises(UserError, match=r"data\.path=.*no class folders.*put the pictures into"):
+def test_the_error_of_an_empty_folder_describes_the_layout(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path=.*no class folders.*put the images into"):
         read_folder(tmp_path)
 
 
-def test_an_empty_class_is_named_with_the_endings_that_are_read(flat):
+def test_the_error_of_an_empty_class_lists_the_suffixes(flat):
     (flat / "iris").mkdir()
-    with pytest.raises(UserError, match=r"/iris: no pictures in it .*\.jpg"):
+    with pytest.raises(UserError, match=r"/iris: it has no images .*\.jpg"):
         read_folder(flat)
 
 
@@ -127,25 +127,25 @@ def test_a_class_that_training_lacks_is_named(divided, draw_images):
         read_folder(divided)
 
 
-def test_a_image_that_went_away_is_named(flat):
+def test_a_deleted_image_is_named(flat):
     images, _, _ = read_folder(flat)
     (flat / "crocus" / "0.png").unlink()
     with pytest.raises(UserError, match=r"crocus/0\.png cannot be read: No such file"):
         images.encoded(0)
 
 
-def test_find_images_takes_a_image_or_all_below_a_folder(divided):
+def test_find_images_takes_an_image_or_all_images_below_a_folder(divided):
     one = divided / "val" / "crocus" / "0.png"
     assert find_images(one) == [one]
-    (divided / "notes.txt").write_text("no picture")
-    found = find_images(divided / "val")
-    assert [path.relative_to(divided / "val").as_posix() for path in found] == [
+    (divided / "notes.txt").write_text("no image")
+    images = find_images(divided / "val")
+    assert [path.relative_to(divided / "val").as_posix() for path in images] == [
         "crocus/0.png",
         "tulip/0.png",
         "tulip/1.png",
     ]
 
 
-def test_find_images_passes_over_hidden_files_as_training_does(flat):
-    (flat / "tulip" / "._0.png").write_bytes(b"no picture")
+def test_find_images_ignores_hidden_files_as_training_does(flat):
+    (flat / "tulip" / "._0.png").write_bytes(b"no image")
     assert len(find_images(flat)) == 5

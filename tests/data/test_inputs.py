@@ -1,4 +1,4 @@
-"""What a model can read: pictures, or arrays that were stored."""
+"""The inputs of a model: images, or stored arrays."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def inputs(image_folder_path, config) -> ImageInputs:
     return ImageInputs(read_folder(image_folder_path)[0], config)
 
 
-def test_images_for_evaluation_are_centre_crops_in_the_order_asked_for(inputs, config):
+def test_evaluation_returns_centre_crops_in_the_order_of_the_indices(inputs, config):
     batch = inputs.evaluation(np.array([9, 2, 2]))
     assert batch.shape == (3, *inputs.shape) == (3, 16, 16, 3)
     assert batch.dtype == inputs.dtype == np.uint8
@@ -29,20 +29,20 @@ def test_images_for_evaluation_are_centre_crops_in_the_order_asked_for(inputs, c
         np.testing.assert_array_equal(view, expected)
 
 
-def test_images_for_evaluation_may_be_mirrored(inputs):
+def test_evaluation_can_mirror_images(inputs):
     indices = np.array([0, 5])
     np.testing.assert_array_equal(
         inputs.evaluation(indices, mirrored=True), inputs.evaluation(indices)[:, :, ::-1]
     )
 
 
-def test_a_training_view_depends_on_seed_epoch_and_row_alone(inputs):
+def test_a_training_view_depends_only_on_seed_epoch_and_index(inputs):
     alone = inputs.training(np.array([7]), seed=1, epoch=2)[0]
     np.testing.assert_array_equal(inputs.training(np.array([3, 7]), seed=1, epoch=2)[1], alone)
 
 
 @pytest.mark.parametrize(("seed", "epoch", "index"), [(0, 2, 7), (1, 3, 7), (1, 2, 8)])
-def test_a_training_view_changes_with_seed_epoch_and_row(inputs, seed, epoch, index):
+def test_a_training_view_changes_with_seed_epoch_and_index(inputs, seed, epoch, index):
     views = [
         inputs.training(np.array([7]), seed=1, epoch=2),
         inputs.training(np.array([index]), seed=seed, epoch=epoch),
@@ -51,14 +51,14 @@ def test_a_training_view_changes_with_seed_epoch_and_row(inputs, seed, epoch, in
 
 
 def test_an_undecodable_image_is_named(tmp_path, draw_images, config):
-    draw_images(tmp_path / "oak", 3)[1].write_bytes(b"no picture")
+    draw_images(tmp_path / "oak", 3)[1].write_bytes(b"no image")
     inputs = ImageInputs(read_folder(tmp_path)[0], config)
     with pytest.raises(UserError, match=r"oak/1\.png cannot be decoded"):
         inputs.training(np.arange(3), seed=0, epoch=0)
 
 
 def stored(indices: list[int], views: int) -> ArrayInputs:
-    """Arrays that say which picture and which view they are."""
+    """Inputs whose samples are their index and view."""
     indices = np.array(indices)
 
     def take(positions, view):
@@ -67,7 +67,7 @@ def stored(indices: list[int], views: int) -> ArrayInputs:
     return ArrayInputs(indices, take, (2,), np.float32, views)
 
 
-def test_stored_views_are_found_by_the_image_s_row():
+def test_stored_views_are_read_by_the_image_s_index():
     inputs = stored([2, 5, 11, 12], views=2)
     assert inputs.evaluation(np.array([11, 2])).tolist() == [[11, 0], [2, 0]]
     assert inputs.evaluation(np.array([5]), mirrored=True).tolist() == [[5, 1]]
@@ -85,7 +85,7 @@ def test_with_two_views_stored_training_takes_either_half_of_the_time():
     assert 150 < view.sum() < 250
 
 
-def test_the_stored_view_that_training_takes_depends_on_seed_epoch_and_row_alone():
+def test_the_stored_view_for_training_depends_only_on_seed_epoch_and_index():
     inputs, indices = stored(list(range(50)), views=2), np.arange(50)
     views = inputs.training(indices, seed=3, epoch=4)
     np.testing.assert_array_equal(inputs.training(indices[::-1], seed=3, epoch=4), views[::-1])

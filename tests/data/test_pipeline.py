@@ -20,8 +20,8 @@ sizes = st.integers(1, 9)
 seeds = st.integers(0, 2**31)
 
 
-class Reported:
-    """Inputs whose samples tell what they were asked for: row, epoch or mirrored, seed."""
+class IndexInputs:
+    """Inputs whose samples are the arguments: index, epoch or mirrored, seed."""
 
     shape, dtype = (3,), np.dtype(np.int64)
 
@@ -34,9 +34,9 @@ class Reported:
         )
 
 
-class Broken(Reported):
+class Broken(IndexInputs):
     def evaluation(self, indices, mirrored=False):
-        raise UserError("oak/1.png cannot be decoded (it is text); mend or remove it")
+        raise UserError("oak/1.png cannot be decoded (it is text); repair or remove it")
 
     def training(self, indices, seed, epoch):
         return self.evaluation(indices)
@@ -46,13 +46,13 @@ LABELS = np.arange(61) % CLASSES
 
 
 def batches_of(indices, size, seed, epochs, first_epoch=0) -> list[tuple[np.ndarray, np.ndarray]]:
-    stream = training_batches(Reported(), LABELS, indices, CLASSES, size, seed, first_epoch)
+    stream = training_batches(IndexInputs(), LABELS, indices, CLASSES, size, seed, first_epoch)
     return list(itertools.islice(stream.as_numpy_iterator(), epochs * steps(indices, size)))
 
 
 @few
 @given(index_sets, sizes, seeds)
-def test_an_epoch_reads_each_row_once(indices, size, seed):
+def test_an_epoch_reads_each_image_once(indices, size, seed):
     samples = np.concatenate([sample for sample, _ in batches_of(indices, size, seed, epochs=2)])
     for epoch, part in enumerate(np.split(samples, 2)):
         np.testing.assert_array_equal(np.sort(part[:, 0]), indices)
@@ -69,13 +69,13 @@ def test_each_sample_comes_with_its_own_label(indices, size, seed):
 
 @settings(max_examples=5)
 @given(index_sets, sizes, seeds, st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 1)]))
-def test_the_replicas_parts_of_a_batch_make_it_up(indices, size, seed, cluster):
+def test_the_parts_of_all_replicas_make_up_a_batch(indices, size, seed, cluster):
     workers, replicas = cluster
     total = workers * replicas
     whole = batches_of(indices, size, seed, epochs=1)
     shares = [Share(worker * replicas, replicas, total) for worker in range(workers)]
     for share in shares:
-        stream = training_batches(Reported(), LABELS, indices, CLASSES, size, seed, share=share)
+        stream = training_batches(IndexInputs(), LABELS, indices, CLASSES, size, seed, share=share)
         parts = list(itertools.islice(stream.as_numpy_iterator(), replicas * len(whole)))
         for step, (sample, label) in enumerate(whole):
             for here in range(replicas):
@@ -87,7 +87,7 @@ def test_the_replicas_parts_of_a_batch_make_it_up(indices, size, seed, cluster):
 
 @few
 @given(index_sets, sizes, seeds, st.integers(1, 3))
-def test_a_stream_begun_later_goes_on_as_an_earlier_one_would(indices, size, seed, first_epoch):
+def test_a_stream_that_starts_later_continues_as_an_earlier_one(indices, size, seed, first_epoch):
     whole = batches_of(indices, size, seed, epochs=first_epoch + 1)
     later = batches_of(indices, size, seed, 1, first_epoch)
     for (sample, label), (expected, expected_label) in zip(
@@ -111,9 +111,9 @@ def test_the_order_changes_with_seed_and_epoch_but_not_with_the_batch_size():
 
 @few
 @given(index_sets, sizes, st.booleans())
-def test_evaluation_reads_the_rows_once_in_their_order(indices, size, mirrored):
+def test_evaluation_reads_each_image_once_in_order(indices, size, mirrored):
     indices = indices[::-1]
-    stream = evaluation_batches(Reported(), LABELS, indices, CLASSES, size, mirrored)
+    stream = evaluation_batches(IndexInputs(), LABELS, indices, CLASSES, size, mirrored)
     samples, labels = zip(*stream.as_numpy_iterator(), strict=True)
     assert len(samples) == steps(indices, size)
     np.testing.assert_array_equal(np.concatenate(samples)[:, 0], indices)
@@ -122,7 +122,7 @@ def test_evaluation_reads_the_rows_once_in_their_order(indices, size, mirrored):
 
 
 def test_the_batches_have_static_shapes_but_for_their_size():
-    sample, label = evaluation_batches(Reported(), LABELS, np.arange(5), CLASSES, 2).element_spec
+    sample, label = evaluation_batches(IndexInputs(), LABELS, np.arange(5), CLASSES, 2).element_spec
     assert (sample.shape.as_list(), label.shape.as_list()) == ([None, 3], [None, CLASSES])
     assert sample.dtype == tf.int64
 
@@ -136,7 +136,7 @@ def test_an_undecodable_image_in_a_pipeline_s_thread_is_a_user_error(batches):
     stream = batches(Broken(), LABELS, np.arange(5), CLASSES, 2, 0)
     with pytest.raises(UserError) as caught, user_errors():
         next(iter(stream))
-    assert str(caught.value) == "oak/1.png cannot be decoded (it is text); mend or remove it"
+    assert str(caught.value) == "oak/1.png cannot be decoded (it is text); repair or remove it"
 
 
 def test_other_errors_of_a_pipeline_stay_what_they_are():
@@ -149,12 +149,12 @@ def test_other_errors_of_a_pipeline_stay_what_they_are():
         next(iter(stream))
 
 
-def test_what_was_read_is_let_go_with_its_batches():
-    """A sweep's runs share a process; the descriptors of one must not stay for all the others."""
-    inputs = Reported()
+def test_inputs_are_freed_with_their_batches():
+    """The runs of a sweep share a process; each must free its descriptors."""
+    inputs = IndexInputs()
     batches = evaluation_batches(inputs, LABELS, np.arange(5), CLASSES, 2)
     assert len(list(batches)) == 3
-    kept = weakref.ref(inputs)
+    reference = weakref.ref(inputs)
     del inputs, batches
     gc.collect()
-    assert kept() is None
+    assert reference() is None
