@@ -165,12 +165,6 @@ def as_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
 
 
-def save_model(folder: Path, model) -> None:
-    """Writes `model.keras`, whole or not at all."""
-    with files.atomic_path(folder / "model.keras") as unfinished:
-        model.save(unfinished)
-
-
 def read_config(folder: Path, overrides: list[str]) -> Config:
     """A finished run's configuration, with `key=value` overrides, checked against the schema.
 
@@ -195,26 +189,6 @@ def read_splits(folder: Path) -> dict[str, list[str]] | None:
     """The keys of the pictures of each of a run's splits; `None` of a run that kept none."""
     path = folder / "splits.json"
     return json.loads(path.read_text()) if path.is_file() else None
-
-
-def load_model(folder: Path):
-    """A run's `model.keras`: RGB in 0...255 to probabilities.
-
-    Raises:
-        UserError: the run has not finished.
-    """
-    import keras
-
-    import layers  # registers what the model is made of
-    import models.adapter
-    import models.inference_mode
-    import models.preprocessing
-
-    assert layers and models.adapter and models.inference_mode and models.preprocessing
-    path = folder / "model.keras"
-    if not path.is_file():
-        raise UserError(f"{folder}: has no model.keras; the run has not finished")
-    return keras.models.load_model(path, compile=False)
 
 
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:

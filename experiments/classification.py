@@ -17,6 +17,7 @@ from experiments.two_stages import fine_tune_stage, head_stage
 from losses import CenterLoss
 from models.backbones import weights_digest
 from models.classifier import Classifier, build_classifier, with_probabilities
+from models.saved_model import save_model
 from reporting.tensorboard import log_classification
 from training.distributed.workers import workers_of
 from training.feature_extraction import head_inputs
@@ -90,7 +91,7 @@ def run(config: Config, folder: Path) -> dict:
     if not workers.is_chief:
         return {"val": records[stage.name]["val"]}
 
-    run_folder.save_model(folder, classifier.complete)
+    save_model(folder, classifier.complete)
     probabilities = _predict(config, stage, dataset, "test")
     results = {
         "val": records[stage.name]["val"],

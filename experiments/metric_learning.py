@@ -15,10 +15,11 @@ from data.datasets import Dataset, open_dataset
 from data.inputs import ImageInputs, Inputs
 from errors import UserError
 from evaluation import retrieval
-from evaluation.prediction import describing, predict_split
+from evaluation.prediction import descriptor_model, predict_split
 from experiments.two_stages import fine_tune_stage, head_stage
 from models.backbones import weights_digest
 from models.embedder import build_embedder
+from models.saved_model import save_model
 from reporting import plots, projector
 from reporting.summaries import log_image
 from training.distributed.workers import workers_of
@@ -62,7 +63,7 @@ def run(config: Config, folder: Path) -> dict:
     )
 
     model, inputs, describe = head_inputs(config, dataset, embedder)
-    untrained = _vectors(config, describing(describe, inputs), inputs, dataset, "test")
+    untrained = _vectors(config, descriptor_model(describe, inputs), inputs, dataset, "test")
     untrained = _metrics(config, retrieval.unit(untrained), dataset, "test")
     initialize_from_data(config, dataset, embedder, inputs, describe)
     stage = head_stage(config, model, inputs, _objective(config, dataset, inputs), balance)
@@ -84,7 +85,7 @@ def run(config: Config, folder: Path) -> dict:
     if not workers.is_chief:
         return {"val": records[stage.name]["val"]}
 
-    run_folder.save_model(folder, embedder.from_images)
+    save_model(folder, embedder.from_images)
     vectors = _vectors(config, stage.model, stage.inputs, dataset, "test")
     results = {
         "val": records[stage.name]["val"],

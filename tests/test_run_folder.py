@@ -133,25 +133,12 @@ def test_another_program_s_folder_is_left_as_it_is(tmp_path, make_config):
     [
         (lambda folder: run_folder.read_config(folder, []), "not a run's folder"),
         (run_folder.read_classes, "not a finished run's folder"),
-        (run_folder.load_model, r"has no model\.keras; the run has not finished"),
     ],
 )
 def test_what_an_unfinished_run_lacks_is_named(tmp_path, read, message):
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path)
     assert str(tmp_path) in str(caught.value)
-
-
-def test_the_saved_model_is_loaded_with_the_project_s_layers(tmp_path, make_config):
-    from models.classifier import build_classifier
-
-    config = make_config("data.image_size=32", "backbone.tap=block1_conv1", "head=isqrt_cov")
-    classifier = build_classifier(config, 3)
-    classifier.complete.save(tmp_path / "model.keras")
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
-    np.testing.assert_allclose(
-        run_folder.load_model(tmp_path)(images), classifier.complete(images), atol=1e-5
-    )
 
 
 class Named:

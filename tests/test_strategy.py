@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, free_ports
 
-import run_folder
 from commands import distributed_run, running
+from models.saved_model import load_model
 
 CLASSIFICATION = (
     *SMALL,
@@ -74,7 +74,7 @@ class Worker:
         return found
 
     def weights(self) -> list[np.ndarray]:
-        return run_folder.load_model(self.folder).get_weights()
+        return load_model(self.folder).get_weights()
 
     def ends(self, status: int = 0, seconds: float = 1500) -> str:
         """Waits for its end; returns what it printed."""

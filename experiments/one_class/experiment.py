@@ -28,6 +28,7 @@ from experiments.one_class.results import auroc, scored
 from experiments.one_class.targets import Target, open_reference, targets
 from models.backbones import weights_digest
 from models.parts import Parts, build_parts
+from models.saved_model import save_model
 from training.precision import resolve_precision
 from training.reproducibility import seed_everything
 
@@ -101,7 +102,7 @@ def _learn(config: Config, target: Target, sources: Sources, parts: Parts, folde
     finished = folder / "target.json"
     if finished.exists():
         return json.loads(finished.read_text())
-    print(f"\ntarget {target.name}: {target.described()}", flush=True)
+    print(f"\ntarget {target.name}: {target.summary()}", flush=True)
     started, size = time.perf_counter(), config.trainer.batch_size
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
@@ -110,7 +111,7 @@ def _learn(config: Config, target: Target, sources: Sources, parts: Parts, folde
     parts = Parts(parts.backbone, parts.descriptor, features)
     stages, sources = train(config, target, sources, parts, folder)
     learned = sources.tested(target, size, features)
-    run_folder.save_model(folder, parts.from_images)
+    save_model(folder, parts.from_images)
     scores = {"frozen": scored(config, target, frozen), "learned": scored(config, target, learned)}
     truth = target.truth()
     record = {

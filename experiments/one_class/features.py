@@ -10,7 +10,7 @@ import numpy as np
 from conf.schema import Config
 from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs
-from evaluation.prediction import describing, predict_indices
+from evaluation.prediction import descriptor_model, predict_indices
 from experiments.one_class.targets import Target
 from experiments.two_stages import fine_tune_stage, head_stage
 from models.adapter import LowRankAdapter
@@ -39,7 +39,7 @@ class Source:
         features: Callable = lambda descriptor: descriptor,
     ) -> np.ndarray:
         """What `features` makes of the descriptors of `rows`, float32 of shape (n, D)."""
-        model = describing(lambda sample: features(self.describe(sample)), self.inputs)
+        model = descriptor_model(lambda sample: features(self.describe(sample)), self.inputs)
         return predict_indices(model, self.inputs, self.dataset, indices, batch_size)
 
 

@@ -34,6 +34,7 @@ from experiments.post_mortem.in_memory import fit_in_memory, training_step
 from models.backbones import build_backbone
 from models.classifier import build_linear, with_probabilities
 from models.parts import Parts
+from models.saved_model import save_model
 from training.feature_extraction import descriptors, fits_in_memory, stored_features
 from training.optimizers import build_optimizer
 from training.precision import resolve_precision
@@ -146,7 +147,7 @@ def _train(
         print(f"{path.parent.name}: test accuracy {record['test']['accuracy']:.4f}", flush=True)
         if not faults:
             complete = Parts(backbone, descriptor, model).from_images
-            run_folder.save_model(folder, with_probabilities(complete))
+            save_model(folder, with_probabilities(complete))
         run_folder.write_json(path, record)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 import run_folder
 from commands.evaluate import evaluate_run
 from experiments import metric_learning
+from models.saved_model import load_model
 from reporting.tables import final_table
 
 MORE = {"violet": (140, 60, 200), "yellow": (200, 190, 40)}
@@ -105,7 +106,7 @@ def test_the_test_classes_are_the_second_half(finished):
 
 def test_the_saved_model_embeds_images_on_the_unit_sphere(finished):
     pixels = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.float32)
-    found = run_folder.load_model(finished).predict(pixels, verbose=0)
+    found = load_model(finished).predict(pixels, verbose=0)
     assert found.shape == (4, 8)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
 

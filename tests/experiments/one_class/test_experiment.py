@@ -16,6 +16,7 @@ import run_folder
 from errors import UserError
 from experiments.one_class import experiment
 from experiments.one_class.targets import open_reference, targets
+from models.saved_model import load_model
 
 TASK = (
     "task=one_class",
@@ -175,7 +176,7 @@ def test_training_compacts_the_target_and_tells_the_reference_apart(make, tmp_pa
 
 def test_the_saved_model_gives_features(learn_once):
     _, folder = learn_once(*ALONE)
-    model = run_folder.load_model(folder)
+    model = load_model(folder)
     assert model(np.zeros((2, 32, 32, 3))).shape == (2, metrics(folder)["descriptor_size"])
     assert isinstance(model, keras.Model)
 
