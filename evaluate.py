@@ -1,8 +1,12 @@
-"""Measures a finished run again, on its own test split or on other data.
+"""Evaluate the saved model of a finished run, on its own test split or on other data.
 
-python evaluate.py RUN                                      its own test split
-python evaluate.py RUN data.average_mirror=true             averaged with the mirror image
-python evaluate.py RUN data.name=image_folder data.path=FOLDER --split all     other pictures
+examples:
+  python evaluate.py RUN
+      the test split of the run
+  python evaluate.py RUN data.average_mirror=true
+      the same, with predictions averaged over each image and its mirror image
+  python evaluate.py RUN data.name=image_folder data.path=FOLDER --split all
+      all images of FOLDER, which has one sub-folder per class
 """
 
 import argparse
@@ -16,19 +20,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
-        "--split", choices=["train", "val", "test", "all"], default="test", help="default: test"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes to the run's configuration: data.* except data.image_size, and "
+        "trainer.batch_size",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config")
+    parser.add_argument(
+        "--split",
+        choices=["train", "val", "test", "all"],
+        default="test",
+        help="split to evaluate; all is the three of them together (default: test)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     options = parser.parse_intermixed_args(arguments)
 
     import_tensorflow()
-    from commands import evaluate
+    from commands.evaluate import evaluate_run
     from reporting import tables
 
-    metrics = evaluate.evaluate_run(options.run, options.overrides, options.split)
+    metrics = evaluate_run(options.run, options.overrides, options.split)
     if options.json:
         print(json.dumps(metrics))
     else:

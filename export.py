@@ -1,13 +1,20 @@
-"""Writes a finished run's model for other runtimes: RGB in 0...255 in, probabilities out.
+"""Export the model of a finished run: RGB images in 0...255 in, probabilities or embeddings out.
 
-    python export.py RUN --format onnx                    RUN/model.onnx
-    python export.py RUN --format tflite --output FILE
-    python export.py RUN --format savedmodel              a folder, for TensorFlow Serving
-    python export.py RUN --format keras --output FILE
+The written copy is compared with the run's model on test images of the run. It is not kept if the
+outputs differ.
 
-Each is compared with the run's own model, on the run's own test pictures, before it is kept. ONNX
-needs requirements-export.txt. Neither ONNX nor TensorFlow Lite has an eigendecomposition: an exact
-root is iterated there. Tensor Sketch has to stay with keras and savedmodel.
+examples:
+  python export.py RUN --format onnx
+      ONNX, to RUN/model.onnx; needs pip install -r requirements-export.txt
+  python export.py RUN --format tflite --output FILE
+      TensorFlow Lite
+  python export.py RUN --format savedmodel
+      a folder for TensorFlow Serving
+  python export.py RUN --format keras --output FILE.keras
+      a Keras file
+
+ONNX and TensorFlow Lite have no eigendecomposition, so an exact matrix root becomes an iteration.
+They have no Fourier transform either, so Tensor Sketch needs the format keras or savedmodel.
 """
 
 import argparse
@@ -20,22 +27,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
-        "--format", required=True, choices=["keras", "savedmodel", "onnx", "tflite"]
+        "--format",
+        required=True,
+        choices=["keras", "savedmodel", "onnx", "tflite"],
+        help="format to write",
     )
-    parser.add_argument("--output", type=Path, help="default: in the run's folder")
+    parser.add_argument(
+        "--output", type=Path, help="file or folder to write (default: in the folder of the run)"
+    )
     options = parser.parse_args(arguments)
 
     import_tensorflow()
-    from commands.export import Format, export_run
+    from commands.export import export_run
 
-    found = export_run(options.run, Format(options.format), options.output)
-    print(
-        f"{found['path']}: on {found['pictures']} test pictures no output differs by more than "
-        f"{found['difference']:.1e} (allowed: {found['tolerance']:.0e}); the same class for "
-        f"{found['same']} of them"
-    )
+    print(export_run(options.run, options.format, options.output))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""Names what is on new pictures, with a finished run's model.
+"""Predict the classes of new images with the model of a finished run.
 
-python predict.py RUN PICTURE...     the five most probable classes of each
-python predict.py RUN FOLDER         every picture below a folder
-python predict.py RUN FOLDER --csv > predictions.csv
+examples:
+  python predict.py RUN IMAGE...
+      the five most probable classes of each image
+  python predict.py RUN FOLDER
+      the same for every image below FOLDER
+  python predict.py RUN FOLDER --csv > predictions.csv
+      the same as a table
 """
 
 import argparse
@@ -13,15 +17,23 @@ from pathlib import Path
 from commands.running import import_tensorflow, run_command
 from errors import UserError
 
+HEADER = ["picture", "rank", "class", "probability"]
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="the folder of a finished run")
-    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
-    parser.add_argument("--csv", action="store_true", help="picture,rank,class,probability")
-    parser.add_argument("--top", type=int, default=5, help="classes a picture (default: 5)")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="image file, or folder of images"
+    )
+    parser.add_argument(
+        "--top", type=int, default=5, help="number of classes per image (default: 5)"
+    )
+    parser.add_argument(
+        "--csv", action="store_true", help=f"print CSV with the columns {','.join(HEADER)}"
+    )
     options = parser.parse_args(arguments)
     if options.top < 1:
         raise UserError(f"--top {options.top}: must be at least 1")
@@ -29,23 +41,23 @@ def main(arguments: list[str] | None = None) -> None:
     import_tensorflow()
     from commands.predict import predict_images
 
-    write = csv.writer(sys.stdout).writerow if options.csv else None
-    if write:
-        write(["picture", "rank", "class", "probability"])
-    damaged = 0
+    writer = csv.writer(sys.stdout)
+    if options.csv:
+        writer.writerow(HEADER)
+    unreadable = 0
     for image, best, error in predict_images(options.run, options.images, options.top):
         if error is not None:
             print(f"error: {error}", file=sys.stderr)
-            damaged += 1
-        elif write:
+            unreadable += 1
+        elif options.csv:
             for rank, (name, probability) in enumerate(best, 1):
-                write([image, rank, name, f"{probability:.6f}"])
+                writer.writerow([image, rank, name, f"{probability:.6f}"])
         else:
             print(image)
             for name, probability in best:
                 print(f"  {probability:7.2%}  {name}")
-    if damaged:
-        sys.exit(f"pictures that could not be read: {damaged}")
+    if unreadable:
+        sys.exit(f"images that could not be read: {unreadable}")
 
 
 if __name__ == "__main__":

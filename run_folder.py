@@ -68,10 +68,10 @@ def stored_config(folder: Path) -> DictConfig:
     if not isinstance(stored, DictConfig) or not all(group in stored for group in groups):
         raise UserError(f"{path}: belongs to another program; give another folder")
     schema = OmegaConf.structured(Config)
-    known = dotted(OmegaConf.to_container(schema))
+    known = dotted(schema)
     removed = [
         key
-        for key in dotted(OmegaConf.to_container(stored))
+        for key in dotted(stored)
         if key not in known and key.replace("reference.", "data.", 1) not in known
     ]
     for key in removed:
@@ -79,7 +79,7 @@ def stored_config(folder: Path) -> DictConfig:
         del (stored[group] if group else stored)[name]
     if removed:
         logger.warning("%s: ignored keys that no longer exist: %s", path, ", ".join(removed))
-    return OmegaConf.merge(schema, stored)
+    return _merge(schema, stored)
 
 
 def read_config(folder: Path, overrides: list[str]) -> Config:
@@ -88,7 +88,13 @@ def read_config(folder: Path, overrides: list[str]) -> Config:
     Raises:
         UserError: see `stored_config` and `checked`.
     """
-    return checked(OmegaConf.merge(stored_config(folder), OmegaConf.from_dotlist(overrides)))
+    return checked(_merge(stored_config(folder), OmegaConf.from_dotlist(overrides)))
+
+
+def _merge(config: DictConfig, changes: DictConfig) -> DictConfig:
+    merged = OmegaConf.merge(config, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def write_data(folder: Path, dataset: Dataset) -> None:

@@ -1,21 +1,21 @@
-"""The triplet losses, forward and backward, timed against direct evaluations.
+"""Times the triplet losses, forward and backward, against direct implementations.
 
     python benchmarks/losses.py                     # batches of 128, 256, 512 and 4096
     python benchmarks/losses.py --batches 512
 
-Semi-hard mining as TensorFlow Addons 0.23 has it, and "direct" as plainly as it can be written,
-compare every pair with every sample, in O(B^3) memory; both are left out beyond `--most-direct`
-samples. In a batch all methods run in turn, round after round, so that what else the machine does
-meets them alike; times are medians. "x" is how many times as fast ours is in the same batch. Peak
-memory is what the first call adds to a process of its own (Linux). The last column is the largest
-difference from our gradient, relative to its largest entry.
+The semi-hard loss of TensorFlow Addons 0.23 and the "direct" losses compare each pair with each
+sample, which takes O(B^3) memory. They are skipped for more than `--most-direct` samples. The
+methods take turns, so that other load on the machine affects them equally; times are medians. "x"
+is the time relative to ours in the same batch. "MiB" is the memory that the first call adds, in a
+process of its own (Linux). "gradient" is the largest difference from our gradient, relative to the
+largest entry.
 """
 
 import argparse
 import json
 import os
-import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,13 +25,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measuring import in_own_process, seconds, status_bytes
+from benchmarks.measuring import in_own_process, median_seconds, peak_bytes
 from losses import TripletHardLoss, TripletSemiHardLoss
 
-CLASS_SIZE = 4  # samples of a class in a batch
+CLASS_SIZE = 4  # samples per class in a batch
 
 
-# The methods: labels (B,) and embeddings (B, D) to a loss
+# The methods, functions from labels (B,) and embeddings (B, D) to a loss
 
 
 def distances(x):
@@ -65,14 +65,14 @@ def addons_semi_hard(labels, x):
     tiled = tf.tile(d, [size, 1])
     mask = tf.tile(~same, [size, 1]) & (tiled > tf.reshape(tf.transpose(d), [-1, 1]))
     mask = tf.cast(mask, x.dtype)
-    found = tf.transpose(tf.reshape(tf.reduce_sum(mask, 1, keepdims=True) > 0, [size, size]))
+    exists = tf.transpose(tf.reshape(tf.reduce_sum(mask, 1, keepdims=True) > 0, [size, size]))
     most = tf.reduce_max(tiled, 1, keepdims=True)
     outside = tf.reduce_min((tiled - most) * mask, 1, keepdims=True) + most
     outside = tf.transpose(tf.reshape(outside, [size, size]))
     least, other = tf.reduce_min(d, 1, keepdims=True), tf.cast(~same, x.dtype)
     inside = tf.tile(tf.reduce_max((d - least) * other, 1, keepdims=True) + least, [1, size])
     pairs = tf.cast(same, x.dtype) - tf.eye(size)
-    above = tf.maximum((1.0 + d - tf.where(found, outside, inside)) * pairs, 0.0)
+    above = tf.maximum((1.0 + d - tf.where(exists, outside, inside)) * pairs, 0.0)
     return tf.reduce_sum(above) / tf.reduce_sum(pairs)
 
 
@@ -85,7 +85,7 @@ METHODS = {
 }
 
 
-# Measuring
+# The measurements
 
 
 def inputs(batch, dimensions):
@@ -104,44 +104,27 @@ def step(method, xla):
 
 
 def print_peak(batch, options):
-    small = inputs(8, options.dimensions)
-    function = step(METHODS[options.peak], options.xla)
-    function(*small)  # loads the libraries
-    args, before = inputs(batch, options.dimensions), status_bytes("VmRSS")
-    function(*args)
-    print(json.dumps(status_bytes("VmHWM") - before))
-
-
-def measured_peak(name, batch, options):
-    return in_own_process(
-        __file__,
-        "--batches",
-        batch,
-        "--peak",
-        name,
-        "--dimensions",
-        options.dimensions,
-        *(["--xla"] if options.xla else []),
-    )
+    method = step(METHODS[options.peak], options.xla)
+    method(*inputs(8, options.dimensions))  # loads the libraries
+    print(json.dumps(peak_bytes(partial(method, *inputs(batch, options.dimensions)))[0]))
 
 
 def run_batch(batch, options):
-    names = [name for name in METHODS if "ours" in name or batch <= options.most_direct]
     args = inputs(batch, options.dimensions)
-    functions = {name: step(METHODS[name], options.xla) for name in names}
-    gradients = {name: function(*args)[1].numpy() for name, function in functions.items()}
-    times = {name: [] for name in names}
-    for _ in range(options.rounds):
-        for name, function in functions.items():
-            times[name].append(seconds(function, *args))
-    medians = {name: statistics.median(times[name]) for name in names}
-    for name in names:
-        median, ours = medians[name], f"{name.split(',')[0]}, ours"
-        ratio, reference = median / medians[ours], gradients[ours]
-        difference = np.abs(gradients[name] - reference).max() / np.abs(reference).max()
-        peak = measured_peak(name, batch, options) / 2**20
+    steps = {
+        name: partial(step(method, options.xla), *args)
+        for name, method in METHODS.items()
+        if "ours" in name or batch <= options.most_direct
+    }
+    gradients = {name: call()[1].numpy() for name, call in steps.items()}
+    times = median_seconds(steps, options.rounds)
+    for name, time in times.items():
+        ours = f"{name.split(',')[0]}, ours"
+        difference = np.abs(gradients[name] - gradients[ours]).max() / np.abs(gradients[ours]).max()
+        arguments = (*sys.argv[1:], "--batches", batch, "--peak", name)
+        peak = in_own_process(__file__, *arguments) / 2**20
         print(
-            f"| {batch} | {name} | {median * 1e3:.1f} | {ratio:.1f} | {peak:.0f} "
+            f"| {batch} | {name} | {time * 1e3:.1f} | {time / times[ours]:.1f} | {peak:.0f} "
             f"| {difference:.0e} |",
             flush=True,
         )
@@ -152,7 +135,7 @@ def main():
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 256, 512, 4096])
     parser.add_argument("--dimensions", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--most-direct", type=int, default=512, help="samples")
+    parser.add_argument("--most-direct", type=int, default=512, help="samples (default: 512)")
     parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()

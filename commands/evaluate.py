@@ -9,12 +9,12 @@ from conf.schema import Task
 from data.datasets import Dataset, open_dataset
 from data.inputs import ImageInputs
 from errors import UserError
-from evaluation import retrieval
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_split
+from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
-DIVIDING = (  # keys of data that say which pictures there are, and in which split
+SPLIT_KEYS = (  # keys of `data` that determine the images and their splits
     "name",
     "path",
     "val_fraction",
@@ -26,65 +26,67 @@ DIVIDING = (  # keys of data that say which pictures there are, and in which spl
 
 
 def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, float]:
-    """The figures of a finished run's saved model on `split` of its own or of other data.
+    """Returns the metrics of a run's saved model on `split` of the run's own or of other data.
 
-    Its own are the pictures that it had: what came to a folder since is left out, and said.
-    A classifier's data must have the run's classes. An embedding's may have any: `split` is one of
-    their division by classes, and retrieval is within it.
+    On its own data, the model is evaluated on the images that the run had. Images that were added
+    since are ignored, with a message on standard error.
+
+    Other data for a classifier must have the classes of the run. Other data for metric learning may
+    have any classes; they are split by class, and retrieval stays within `split`.
 
     Args:
-        folder: the run's.
-        overrides: `key=value` changes to its configuration.
+        folder: Folder of a finished run.
+        overrides: `key=value` changes to the configuration of the run.
         split: "train", "val", "test", or "all" three.
 
     Raises:
-        UserError: the run has not finished, the data cannot be read, their classes are not the
-            run's, pictures of the run's are gone, or the split is empty.
+        UserError: the run has not finished, the data cannot be read or lack images of the run,
+            their classes differ from the run's, or the split is empty.
     """
     for override in overrides:
         key = override.partition("=")[0]
         if key == "data.image_size" or not key.startswith(("data.", "trainer.batch_size")):
             raise UserError(
-                f"{override}: the saved model is what it is; only data.* but image_size, and "
-                "trainer.batch_size can change"
+                f"{override}: the model is already trained; only trainer.batch_size and the keys "
+                "of data, except image_size, can change"
             )
     own, config = run_folder.read_config(folder, []).data, run_folder.read_config(folder, overrides)
     if config.task is Task.one_class:
         raise UserError(
-            f"{folder}: a run of task=one_class, whose scores need its templates; its figures are "
-            "in metrics.json"
+            f"{folder}: a run of task=one_class, whose scores need the templates of the run; its "
+            "metrics are in metrics.json"
         )
     class_names = run_folder.read_classes(folder)
     model = load_model(folder)
-    retrieving = config.task is Task.metric_learning
-    dataset = open_dataset(config.data, config.seed, disjoint_classes=retrieving)
-    if dataset.class_names != class_names and not retrieving:
+    retrieval = config.task is Task.metric_learning
+    dataset = open_dataset(config.data, config.seed, disjoint_classes=retrieval)
+    if dataset.class_names != class_names and not retrieval:
         unknown = sorted(set(dataset.class_names) ^ set(class_names))
-        how = f"they differ in {unknown[:5]}" if unknown else "their order differs"
-        raise UserError(f"{folder}: was trained on other classes; {how}")
-    if all(getattr(own, key) == getattr(config.data, key) for key in DIVIDING):
-        dataset = _as_the_run_had_it(folder, dataset, split)
+        difference = f"they differ in {unknown[:5]}" if unknown else "their order differs"
+        raise UserError(f"{folder}: was trained on other classes; {difference}")
+    if all(getattr(own, key) == getattr(config.data, key) for key in SPLIT_KEYS):
+        dataset = _restore_split(folder, dataset, split)
     elif split == "all":
         dataset = dataclasses.replace(dataset, splits={"all": dataset.indices})
     if not len(dataset.splits[split]):
         raise UserError(f"the {split} split is empty")
     labels = dataset.labels[dataset.splits[split]]
     inputs = ImageInputs(dataset.images, config.data)
-    how = (inputs, dataset, split, config.trainer.batch_size, config.data.average_mirror)
-    outputs = predict_split(model, *how)
-    if retrieving:
-        return retrieval.retrieval_metrics(outputs, labels, config.seed)
+    size, average_mirror = config.trainer.batch_size, config.data.average_mirror
+    outputs = predict_split(model, inputs, dataset, split, size, average_mirror)
+    if retrieval:
+        return retrieval_metrics(outputs, labels, config.seed)
     return classification_metrics(outputs, labels)
 
 
-def _as_the_run_had_it(folder: Path, dataset: Dataset, split: str) -> Dataset:
-    """`dataset` with the pictures that were in `split` when the run began."""
-    kept = run_folder.read_splits(folder)
-    if kept is None:
-        print(f"{folder}: has no splits.json; its data are divided anew", file=sys.stderr)
-        kept = dataset.keys()
-    known = [key for keys in kept.values() for key in keys]
+def _restore_split(folder: Path, dataset: Dataset, split: str) -> Dataset:
+    """Returns `dataset` with the images that `split` had when the run started."""
+    stored = run_folder.read_splits(folder)
+    if stored is None:
+        print(f"{folder}: has no splits.json; its data are split again", file=sys.stderr)
+        stored = dataset.keys()
+    known = [key for keys in stored.values() for key in keys]
     new = set().union(*dataset.keys().values()).difference(known)
     if new:
-        print(f"{len(new)} pictures that came since the run are left out", file=sys.stderr)
-    return dataset.with_split(split, known if split == "all" else kept[split])
+        print(f"{len(new)} images that were added after the run are ignored", file=sys.stderr)
+    return dataset.with_split(split, known if split == "all" else stored[split])

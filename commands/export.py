@@ -1,104 +1,91 @@
-"""A finished run's model for other runtimes, held against the original before it is handed over."""
+"""Export of a finished run's model to other runtimes."""
 
 import contextlib
-import enum
+import dataclasses
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import files
 import run_folder
 from data.datasets import open_dataset
 from data.inputs import ImageInputs
 from data.pipeline import user_errors
 from errors import UserError
+from files import atomic_path
 from models.portable import portable
 from models.saved_model import load_model
 
-IMAGES = 32  # of the test split, on which both are compared
-
-
-class Format(enum.Enum):
-    keras = "keras"
-    savedmodel = "savedmodel"
-    onnx = "onnx"
-    tflite = "tflite"
-
-
-SUFFIX = {
-    Format.keras: "model-exported.keras",
-    Format.savedmodel: "savedmodel",
-    Format.onnx: "model.onnx",
-    Format.tflite: "model.tflite",
-}
-TOLERANCE = {  # largest difference of an output; in the last two an exact root is iterated
-    Format.keras: 1e-6,
-    Format.savedmodel: 1e-5,
-    Format.onnx: 1e-3,
-    Format.tflite: 1e-3,
-}
+IMAGES = 32  # test images on which a copy is compared with the model
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-def export_run(folder: Path, kind: Format, output: Path | None) -> dict:
-    """Writes a run's model as `kind`: RGB in 0...255, float32 of shape (n, side, side, 3), in.
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How to write a model, and how closely the written copy must reproduce it.
+
+    Attributes:
+        file_name: Default name of the file, or of the folder of a SavedModel.
+        tolerance: Largest absolute difference of an output.
+        write: Writes a model to a path and returns the prediction function of the written copy.
+    """
+
+    file_name: str
+    tolerance: float
+    write: Callable[[keras.Model, Path], Predict]
+
+
+def export_run(folder: Path, format_name: str, output: Path | None) -> str:
+    """Writes the model of a run, which takes float32 RGB images in 0...255, (n, side, side, 3).
 
     Args:
-        folder: the finished run's.
-        kind: see `Format`.
-        output: the file, or for a SavedModel the folder. Default: in `folder`.
+        folder: Folder of a finished run.
+        format_name: A key of `FORMATS`.
+        output: The file, or for a SavedModel the folder, to write. Defaults to one in `folder`.
 
     Returns:
-        "path", "pictures" compared, the largest "difference" of an output, its "tolerance", and
-        "same", the pictures whose largest output is the same one.
+        A message with the written path and the comparison of the copy with the model of the run.
 
     Raises:
-        UserError: the run has not finished, its pictures are not there, `output` exists, the format
-            cannot express the model or its package is missing, or the copy answers differently.
+        UserError: the run has not finished, its images are missing, `output` exists, the format
+            does not support the model, its package is not installed, or the outputs of the written
+            copy differ too much. Nothing is written then.
     """
+    target = FORMATS[format_name]
     config = run_folder.read_config(folder, [])
-    path = output or folder / SUFFIX[kind]
+    path = output or folder / target.file_name
     if path.exists():
         raise UserError(f"{path}: exists already; remove it, or give another --output")
-    if kind is Format.keras and path.suffix != ".keras":
-        raise UserError(f"{path}: Keras reads only names that end with .keras")
+    if format_name == "keras" and path.suffix != ".keras":
+        raise UserError(f"{path}: the name of a Keras model must end with .keras")
     if not path.parent.is_dir():
-        raise UserError(f"{path.parent}: no such folder; --output names a file in one that exists")
+        raise UserError(f"{path.parent}: no such folder; --output needs an existing folder")
     model = load_model(folder)
     dataset = open_dataset(config.data, config.seed)
+    inputs = ImageInputs(dataset.images, config.data)
     with user_errors():
-        images = (
-            ImageInputs(dataset.images, config.data)
-            .evaluation(dataset.splits["test"][:IMAGES])
-            .astype(np.float32)
-        )
-    wanted = model.predict(images, verbose=0)
-    with files.atomic_path(path) as unfinished:
-        predict = WRITERS[kind](model, unfinished)
-        report = _compared(wanted, predict(images), kind)
-    return report | {"path": path}
-
-
-def _compared(wanted: np.ndarray, found: np.ndarray, kind: Format) -> dict:
-    difference = float(np.abs(wanted - found).max())
-    if not difference <= TOLERANCE[kind]:
-        raise UserError(
-            f"the {kind.value} copy differs from the run's model by {difference:.2g}, more than "
-            f"{TOLERANCE[kind]:g}; nothing was written"
-        )
-    return {
-        "pictures": len(wanted),
-        "difference": difference,
-        "tolerance": TOLERANCE[kind],
-        "same": int(np.sum(wanted.argmax(axis=1) == found.argmax(axis=1))),
-    }
+        images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
+    expected = model.predict(images, verbose=0)
+    with atomic_path(path) as unfinished:
+        actual = target.write(model, unfinished)(images)
+        difference = float(np.abs(expected - actual).max())
+        if not difference <= target.tolerance:
+            raise UserError(
+                f"the {format_name} copy differs from the run's model by {difference:.2g}, more "
+                f"than {target.tolerance:g}; nothing was written"
+            )
+    same_class = np.sum(expected.argmax(axis=1) == actual.argmax(axis=1))
+    return (
+        f"{path}: on {len(images)} test images, the largest difference of an output is "
+        f"{difference:.1e} (allowed: {target.tolerance:.0e}); the most probable class is the same "
+        f"for {same_class} of them"
+    )
 
 
 def _write_keras(model: keras.Model, path: Path) -> Predict:
@@ -116,15 +103,14 @@ def _write_savedmodel(model: keras.Model, path: Path) -> Predict:
 def _write_onnx(model: keras.Model, path: Path) -> Predict:
     try:
         import onnxruntime
-        import tf2onnx
+        import tf2onnx  # noqa: F401  Keras converts with it
     except ImportError as error:
         raise UserError(
             f"--format onnx needs {error.name}: pip install -r requirements-export.txt"
         ) from error
-    assert tf2onnx  # what Keras converts with
     copy = portable(model)
-    copy(np.zeros((1, *copy.input.shape[1:])))  # Keras exports only what was called
-    with _quiet():
+    copy(np.zeros((1, *copy.input.shape[1:])))  # Keras only exports a model that has been called
+    with _silence():
         copy.export(str(path), format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -132,32 +118,25 @@ def _write_onnx(model: keras.Model, path: Path) -> Predict:
 
 
 def _write_tflite(model: keras.Model, path: Path) -> Predict:
-    with _quiet():
+    with _silence():
         path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(portable(model)).convert())
-        interpreter = tf.lite.Interpreter(model_path=str(path))
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        entry = interpreter.get_input_details()[0]["index"]
-        interpreter.resize_tensor_input(entry, images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(entry, images)
-        interpreter.invoke()
-        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-    return predict
+        runner = tf.lite.Interpreter(str(path)).get_signature_runner()
+    [name], [output] = runner.get_input_details(), runner.get_output_details()
+    return lambda images: runner(**{name: images})[output]
 
 
-WRITERS: dict[Format, Callable[[keras.Model, Path], Predict]] = {
-    Format.keras: _write_keras,
-    Format.savedmodel: _write_savedmodel,
-    Format.onnx: _write_onnx,
-    Format.tflite: _write_tflite,
+FORMATS = {
+    "keras": Format("model-exported.keras", 1e-6, _write_keras),
+    "savedmodel": Format("savedmodel", 1e-5, _write_savedmodel),
+    # The exact matrix root of these two is iterated; see `models/portable.py`.
+    "onnx": Format("model.onnx", 1e-3, _write_onnx),
+    "tflite": Format("model.tflite", 1e-3, _write_tflite),
 }
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without the converters' lists of every weight, and their advice to move elsewhere."""
+def _silence() -> Iterator[None]:
+    """Suppresses the converters' lists of weights and their deprecation warnings."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,12 +1,13 @@
-"""A finished run's model on new pictures."""
+"""Predictions of a finished run's model for new images."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import run_folder
-from conf.schema import Task
+from conf.schema import DataConfig, Task
 from data.decoding import evaluation_view
 from data.image_folder import find_images
 from errors import UserError
@@ -18,48 +19,50 @@ Prediction = tuple[Path, list[tuple[str, float]], str | None]
 
 
 def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Prediction]:
-    """Yields each picture with its `top` classes and their probabilities, best first.
+    """Yields each image with its `top` most probable classes and their probabilities.
 
-    A picture that cannot be read comes with no classes and the reason as the third item.
+    An image that cannot be read is yielded without classes; the third item is the reason.
 
     Raises:
-        UserError: `folder` is not the run of a finished classifier, or a path does not exist or
-            holds no picture.
+        UserError: `folder` is not a finished run of task=classification, or a path does not exist
+            or contains no images.
     """
     config = run_folder.read_config(folder, [])
     if config.task is not Task.classification:
         raise UserError(
-            f"{folder}: a run of task={config.task.value}, which names no classes; its "
-            "figures are in metrics.json"
+            f"{folder}: a run of task={config.task.value}, which predicts no classes; its metrics "
+            "are in metrics.json"
         )
     class_names = run_folder.read_classes(folder)
-    found = [image for path in paths for image in _found(path)]
+    images = [image for path in paths for image in _list_images(path)]
     model = load_model(folder)
-    for start in range(0, len(found), BATCH):
-        batch = found[start : start + BATCH]
-        views, errors = {}, {}
-        for path in batch:
-            try:
-                views[path] = evaluation_view(path.read_bytes(), str(path), config.data)
-            except (UserError, OSError) as error:
-                errors[path] = str(error).partition("; ")[0]  # the rest is for training
-        chances = dict(zip(views, _probabilities(model, list(views.values())), strict=True))
-        for path in batch:
-            if path in errors:
-                yield path, [], errors[path]
-            else:
-                best = np.argsort(-chances[path], kind="stable")[:top]
-                yield path, [(class_names[i], float(chances[path][i])) for i in best], None
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        for path, probabilities, error in _predict_batch(model, batch, config.data):
+            best = np.argsort(-probabilities, kind="stable")[:top]
+            yield path, [(class_names[i], float(probabilities[i])) for i in best], error
 
 
-def _found(path: Path) -> list[Path]:
+def _list_images(path: Path) -> list[Path]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    found = find_images(path)
-    if not found:
-        raise UserError(f"{path}: no pictures below this folder")
-    return found
+    images = find_images(path)
+    if not images:
+        raise UserError(f"{path}: no images below this folder")
+    return images
 
 
-def _probabilities(model, views: list[np.ndarray]) -> np.ndarray:
-    return model.predict(np.stack(views), verbose=0) if views else np.empty((0, 0))
+def _predict_batch(
+    model: keras.Model, paths: list[Path], data: DataConfig
+) -> Iterator[tuple[Path, np.ndarray, str | None]]:
+    """Yields each path with its probabilities, or with none and the reason."""
+    views, errors = {}, {}
+    for path in paths:
+        try:
+            views[path] = evaluation_view(path.read_bytes(), str(path), data)
+        except (UserError, OSError) as error:
+            errors[path] = str(error).partition("; ")[0]  # the rest is advice for training
+    outputs = model.predict(np.stack(list(views.values())), verbose=0) if views else []
+    probabilities = dict(zip(views, outputs, strict=True))
+    for path in paths:
+        yield path, probabilities.get(path, np.empty(0)), errors.get(path)

@@ -4,7 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import files
 import run_folder
@@ -80,10 +80,7 @@ def _compare(folder: Path, config: Config) -> None:
 
 def _changes(stored: DictConfig, config: Config) -> str:
     """Describes the differences of two configurations: "data.path: a -> b, seed: 0 -> 1"."""
-    composed = OmegaConf.create(run_folder.as_yaml(config))
-    old, new = (
-        dotted(OmegaConf.to_container(each, enum_to_str=True)) for each in (stored, composed)
-    )
+    old, new = dotted(stored), dotted(config)
     return ", ".join(
         f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
         for key in {**old, **new}

@@ -8,7 +8,7 @@ import enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 
 class Task(enum.Enum):
@@ -244,8 +244,16 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 
-def dotted(config: dict) -> dict:
-    """`{"seed": 0, "head": {"name": "average"}}` as `{"seed": 0, "head.name": "average"}`."""
+def dotted(config: Any) -> dict[str, Any]:
+    """Flattens a configuration: `{"seed": 0, "head.name": "average", ...}`.
+
+    Args:
+        config: a nested dictionary, a configuration of OmegaConf, or a `Config`. Choices of the
+            latter two become their names.
+    """
+    if not isinstance(config, dict):
+        node = config if OmegaConf.is_config(config) else OmegaConf.structured(config)
+        config = OmegaConf.to_container(node, enum_to_str=True)
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):

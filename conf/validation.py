@@ -209,9 +209,7 @@ def _holds(condition: str, values: dict[str, str]) -> bool:
 
 def _flat(config: Config) -> dict[str, str]:
     """Every key, dotted, with its value as on the command line; a group has its name's value."""
-    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(container, dict)
-    values = dotted(container)
+    values = dotted(config)
     values |= {key.removesuffix(".name"): value for key, value in values.items()}
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Outputs of a model on the images of a split."""
+"""Predictions of a model for the images of a split."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def predict_split(
     batch_size: int,
     average_mirror: bool,
 ) -> np.ndarray:
-    """What `model` makes of a split's pictures; see `predict_rows`."""
+    """Returns the outputs of `model` for the images of a split; see `predict_indices`."""
     indices = dataset.splits[split]
     return predict_indices(model, inputs, dataset, indices, batch_size, average_mirror)
 
@@ -31,13 +31,13 @@ def predict_indices(
     batch_size: int,
     average_mirror: bool = False,
 ) -> np.ndarray:
-    """What `model` makes of pictures, in the order of `rows`, float32 of shape (n, D).
+    """Returns the outputs of `model` in the order of `indices`, float32 of shape (n, D).
 
     Args:
-        model: from a sample of `inputs` to probabilities or vectors.
-        average_mirror: average what it makes of each picture and of its mirror image.
+        model: A model from samples of `inputs` to probabilities or vectors.
+        average_mirror: Whether to average the outputs for each image and its mirror image.
     """
-    if not len(indices):  # which Keras cannot predict
+    if not len(indices):  # Keras cannot predict an empty data set
         return np.empty((0, *model.output.shape[1:]), np.float32)
     views = []
     for mirrored in [False, True] if average_mirror else [False]:
@@ -47,7 +47,7 @@ def predict_indices(
     return np.mean(views, axis=0) if average_mirror else views[0]
 
 
-def describing(describe: Callable, inputs: Inputs) -> keras.Model:
-    """A model of what `describe` makes of a sample of `inputs`, in float32."""
+def descriptor_model(describe: Callable, inputs: Inputs) -> keras.Model:
+    """Builds a model that applies `describe` to samples of `inputs` and returns float32."""
     sample = keras.Input(inputs.shape)
     return keras.Model(sample, keras.layers.Identity(dtype="float32")(describe(sample)))

@@ -1,8 +1,8 @@
-"""How well vectors find pictures of their own class: Recall@K, MAP@R, NMI.
+"""Retrieval metrics: Recall@K, MAP@R and NMI.
 
-Each picture asks for its nearest neighbours among all the others, by Euclidean distance, which for
-vectors of unit norm ranks as the cosine does. Nothing is approximate, and of equally far pictures
-those of other classes count as nearer: vectors that are all the same find nothing.
+Each image is a query for its nearest neighbours among all other images, by Euclidean distance. For
+vectors of unit norm, the ranking equals that by cosine similarity. The search is exact. Images of
+other classes come first in a tie, so vectors that are all equal retrieve nothing.
 """
 
 from collections.abc import Iterator
@@ -13,36 +13,37 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from errors import UserError
 
-BLOCK = 512  # queries at a time: their distances to all pictures are what is in memory at once
+BLOCK = 512  # queries whose distances to all images are in memory at once
 RECALLS = (1, 2, 4, 8)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Each vector over its norm; a vector of zeros stays as it is."""
+    """Normalises vectors (n, D) to unit norm; zero vectors stay zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1)
 
 
 def retrieval_metrics(vectors: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
-    """Recall@1, 2, 4 and 8, MAP@R, NMI, and the number of pictures.
+    """Returns Recall@1, 2, 4 and 8, MAP@R, NMI and the number of images.
 
-    Recall@K is the share of pictures with one of their class among their K nearest. MAP@R (Musgrave
-    et al. 2020) is the mean, over pictures with R others of their class, of 1/R times the sum of
-    the precisions at those of the first R places that are right. NMI is the mutual information of
-    classes and as many k-means clusters, over the mean of their entropies. A picture that is alone
-    in its class asks nothing, but is there to be found.
+    Recall@K is the share of queries with an image of their class among the K nearest. MAP@R
+    (Musgrave et al. 2020) is the mean over all queries of the average precision at R, where R is
+    the number of other images in the query's class: the sum of the precisions at the relevant ranks
+    up to R, divided by R. NMI is the mutual information of the classes and as many k-means
+    clusters, divided by the mean of their entropies. An image that is alone in its class is no
+    query, but it is among the candidates of the other queries.
 
     Args:
-        vectors: of shape (n, D).
-        labels: classes, of shape (n,).
-        seed: of k-means.
+        vectors: Embeddings, (n, D).
+        labels: Labels, (n,).
+        seed: Seed of k-means.
 
     Raises:
-        UserError: no class has two pictures.
+        UserError: no class has two images.
     """
     ranks = list(ranks_of_own_class(vectors, labels))
     if not ranks:
-        raise UserError("no class has two pictures, so that one could find the other")
+        raise UserError("no class has two images, so there is nothing to retrieve")
     recalls = {f"recall_at_{k}": float(np.mean([r[0] <= k for r in ranks])) for k in RECALLS}
     return {
         **recalls,
@@ -53,13 +54,15 @@ def retrieval_metrics(vectors: np.ndarray, labels: np.ndarray, seed: int) -> dic
 
 
 def recall_at_1(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """The share of pictures whose nearest other one is of their class."""
+    """Returns the share of queries whose nearest neighbour is of their class."""
     return float(np.mean([ranks[0] == 1 for ranks in ranks_of_own_class(vectors, labels)]))
 
 
 def ranks_of_own_class(vectors: np.ndarray, labels: np.ndarray) -> Iterator[np.ndarray]:
-    """For each picture that is not alone in its class: the places, from 1, at which the others of
-    its class come among all others, sorted."""
+    """Yields for each query the sorted ranks, from 1, of the other images of its class.
+
+    Images that are alone in their class are skipped.
+    """
     for queries, distances in _distances(vectors):
         for query, to_all in zip(queries, distances, strict=True):
             own = labels == labels[query]
@@ -73,18 +76,18 @@ def ranks_of_own_class(vectors: np.ndarray, labels: np.ndarray) -> Iterator[np.n
 
 
 def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The positions of each vector's nearest others, the nearest first, (n, count)."""
-    found = [
-        np.argsort(distances, axis=1, kind="stable")[:, :count]
-        for _, distances in _distances(vectors)
-    ]
-    return np.concatenate(found)
+    """Returns the indices of each vector's nearest neighbours, nearest first, (n, count)."""
+    blocks = (distances for _, distances in _distances(vectors))
+    return np.concatenate([np.argsort(d, axis=1, kind="stable")[:, :count] for d in blocks])
 
 
 def _distances(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of queries, and their squared distances to all vectors but a constant of each query;
-    that to itself is infinite."""
-    centered = vectors - vectors.mean(axis=0)  # or a large common part would cost precision
+    """Yields blocks of queries and their distances to all vectors, which only serve for ranking.
+
+    They are squared distances minus the query's squared norm. A query's distance to itself is
+    infinite.
+    """
+    centered = vectors - vectors.mean(axis=0)  # a large mean would cost precision
     squares = np.einsum("nd,nd->n", centered, centered)
     for start in range(0, len(vectors), BLOCK):
         queries = np.arange(start, min(start + BLOCK, len(vectors)))
@@ -94,21 +97,20 @@ def _distances(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _average_precision(ranks: np.ndarray) -> float:
-    """Of the ranks of all R others of a class: precision at each one's place, where within R."""
+    """Returns the average precision at R of a query, from the `ranks` of the R relevant images."""
     precisions = np.arange(1, len(ranks) + 1) / ranks
     return float(precisions[ranks <= len(ranks)].sum() / len(ranks))
 
 
 def _nmi(vectors: np.ndarray, labels: np.ndarray, seed: int) -> float:
     classes = len(np.unique(labels))
-    points = _in_their_own_span(vectors)
-    clusters = KMeans(classes, n_init=10, random_state=seed).fit_predict(points)
+    kmeans = KMeans(classes, n_init=10, random_state=seed)
+    clusters = kmeans.fit_predict(_reduce_dimensions(vectors))
     return float(normalized_mutual_info_score(labels, clusters))
 
 
-def _in_their_own_span(vectors: np.ndarray) -> np.ndarray:
-    """The same distances in as few coordinates as vectors, where they have more: k-means is slow in
-    many."""
+def _reduce_dimensions(vectors: np.ndarray) -> np.ndarray:
+    """Returns at most n coordinates with the same distances, because k-means is slow in many."""
     centered = vectors - vectors.mean(axis=0)
     if vectors.shape[1] <= len(vectors):
         return centered

@@ -9,7 +9,7 @@ from PIL import Image
 import run_folder
 from conf.schema import PRIMARY_METRIC, Task
 from data.balanced_batches import balanced_batches
-from evaluation.prediction import describing, predict_split
+from evaluation.prediction import descriptor_model, predict_split
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 from experiments.two_stages import TwoStageExperiment
 from models.embedder import build_embedder
@@ -44,7 +44,7 @@ class MetricLearning(TwoStageExperiment):
 
     def initialize(self) -> None:
         """Scores the descriptors as they are, before the embedding is initialised from them."""
-        vectors = self._vectors(describing(self.describe, self.inputs), "test")
+        vectors = self._vectors(descriptor_model(self.describe, self.inputs), "test")
         self.untrained = self._metrics(unit(vectors), "test")
         super().initialize()
 

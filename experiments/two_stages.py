@@ -11,7 +11,7 @@ import run_folder
 from conf.schema import Config, Solver
 from data.balanced_batches import BalancedBatches
 from data.datasets import Dataset, open_dataset
-from data.inputs import ImageInputs, Inputs
+from data.inputs import ImageInputs, Inputs, MemoryInputs
 from experiments.experiment import Experiment, Trial
 from models.backbones import weights_digest
 from models.parts import Parts, StageInput
@@ -79,8 +79,9 @@ class TwoStages(Trial):
         self.read_features()
         self.initialize()
         if config.solver is Solver.svm:
-            linear = self.parts.linear
-            self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, config.data.mirror)
+            assert isinstance(self.inputs, MemoryInputs)  # `check_memory` and the configuration
+            linear, mirror = self.parts.linear, config.data.mirror
+            self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, mirror)
             self.finish_stage("head")
         else:
             rate = config.optimizer.learning_rate

@@ -1,4 +1,4 @@
-"""A trained change of low rank, which begins as no change at all."""
+"""A low-rank linear adapter, initialised to the identity."""
 
 import keras
 from keras import ops
@@ -6,17 +6,16 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class LowRankAdapter(keras.layers.Layer):
-    """Adds to each vector a learned linear function of a few of its directions.
+    """Adds a learned low-rank linear function of each vector to it.
 
         y = x + (x down) up
 
-    `up` begins as zero, and so y as x: whatever is learned starts from the vectors as they are,
-    however many dimensions they have. `down` holds the directions; as long as nobody has assigned
-    them it is zero too, and nothing is learned.
+    `up` is initialised to zero, so the layer starts as the identity. `down` holds the directions
+    that the layer reads. It is zero, and its gradient vanishes, until directions are assigned.
 
     Args:
-        rank: how many directions are changed.
-        name: optional name of the layer.
+        rank: Number of directions, at least 1.
+        name: Optional name of the layer.
 
     Input shape:
         (B, D).

@@ -1,4 +1,4 @@
-"""Frozen feature extractors: `keras.applications` models, cut at the layer that is pooled."""
+"""Frozen feature extractors: `keras.applications` models up to the layer that is pooled."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ from models.preprocessing import Preprocessing
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A `keras.applications` constructor and the preprocessing that its weights expect."""
+    """A `keras.applications` constructor and the `Preprocessing` mode of its weights."""
 
     build: Callable[..., keras.Model]
     preprocessing: str
@@ -44,55 +44,57 @@ ARCHITECTURES = {
 
 
 def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
-    """Builds the layers from the picture to `config.tap`, with their weights, frozen.
+    """Builds the frozen layers from the input image to `config.tap` and loads their weights.
 
     Args:
-        config: name, weights, tap and seed; see `conf/schema.py`.
-        image_size: side of the square pictures, pixels.
+        config: Name, weights, tap and seed; see `conf/schema.py`.
+        image_size: Side of the square input images, in pixels.
 
     Returns:
-        A functional model "backbone": RGB in 0...255 of shape (B, image_size, image_size, 3) to a
-        feature map (B, H, W, C). Batch normalisation uses its stored statistics, always.
+        A functional model "backbone" from RGB in 0...255, (B, image_size, image_size, 3), to a
+        feature map, (B, H, W, C). Batch norm uses its stored statistics even during training.
 
     Raises:
-        UserError: an unknown name or tap; weights that are missing or do not fit.
+        UserError: the name or tap is unknown, or the weights are missing or do not fit.
     """
     if config.name not in ARCHITECTURES:
         raise UserError(
             f"backbone.name={config.name}: unknown; known are {', '.join(ARCHITECTURES)}"
         )
     architecture = ARCHITECTURES[config.name]
-    whole = _whole(architecture, config, image_size)
-    cut = keras.Model(whole.inputs, _tapped(whole, config.tap).output, name=config.name)
+    whole = _build_whole(architecture, config, image_size)
+    tapped = keras.Model(whole.inputs, _find_tap(whole, config.tap).output, name=config.name)
     if config.weights == "random":
-        _draw_he_normal(cut, config.seed)
+        _initialize_he_normal(tapped, config.seed)
     elif config.weights != "imagenet":
-        _load(cut, whole, Path(config.weights))
-    images = keras.Input((image_size, image_size, 3), name="pictures")
+        _load_weights(tapped, whole, Path(config.weights))
+    images = keras.Input((image_size, image_size, 3), name="images")
     pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(images)
-    maps = InferenceMode(cut, name=f"frozen_{config.name}")(pixels)
+    maps = InferenceMode(tapped, name=f"frozen_{config.name}")(pixels)
     backbone = keras.Model(images, maps, name="backbone")
     backbone.trainable = False
     return backbone
 
 
 def weights_digest(backbone: keras.Model) -> str:
-    """Identifies a backbone's weights by their values."""
+    """Returns a hash of the values of a backbone's weights."""
     digest = hashlib.blake2b(digest_size=16)
     for weight in backbone.weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
 
 
-def _whole(architecture: Architecture, config: BackboneConfig, image_size: int) -> keras.Model:
+def _build_whole(
+    architecture: Architecture, config: BackboneConfig, image_size: int
+) -> keras.Model:
     weights = "imagenet" if config.weights == "imagenet" else None
     try:
         return architecture.build(
             include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
         )
-    except ValueError as error:  # the picture is too small for the architecture
+    except ValueError as error:  # the image is too small for the architecture
         raise UserError(f"backbone.name={config.name}: {_one_line(error)}") from error
-    except Exception as error:  # a download fails in many ways, under no common type
+    except Exception as error:  # the errors of a failed download have no common type
         if weights is None:
             raise
         raise UserError(
@@ -101,8 +103,8 @@ def _whole(architecture: Architecture, config: BackboneConfig, image_size: int) 
         ) from error
 
 
-def _tapped(model: keras.Model, tap: str | None) -> keras.layers.Layer:
-    """The layer to pool; a map with height, width and channels."""
+def _find_tap(model: keras.Model, tap: str | None) -> keras.layers.Layer:
+    """Returns the layer whose feature map, (B, H, W, C), is pooled."""
     layers = {layer.name: layer for layer in model.layers}
     if tap is None:
         return model.layers[-1]
@@ -116,9 +118,12 @@ def _tapped(model: keras.Model, tap: str | None) -> keras.layers.Layer:
     )
 
 
-def _draw_he_normal(model: keras.Model, seed: int) -> None:
-    """He et al. 2015: variance 2 / fan-in. Each layer's draw depends on its name and `seed` alone,
-    so that a tap further up leaves the layers below as they were."""
+def _initialize_he_normal(model: keras.Model, seed: int) -> None:
+    """Initialises all kernels with variance 2 / fan-in (He et al. 2015).
+
+    A kernel depends only on its layer's name and `seed`, so models with different taps have the
+    same weights in their common layers.
+    """
     for layer in model.layers:
         for weight in layer.trainable_weights:
             if weight.name.endswith("kernel"):
@@ -126,17 +131,16 @@ def _draw_he_normal(model: keras.Model, seed: int) -> None:
                 weight.assign(_he_normal(layer, weight.shape, layer_seed))
 
 
-def _he_normal(layer, shape, seed: int):
+def _he_normal(layer: keras.layers.Layer, shape: tuple[int, ...], seed: int):
     if isinstance(layer, keras.layers.DepthwiseConv2D):
-        # (h, w, channels, multiplier): each filter reads one channel, so fan-in is h * w.
-        h, w, channels, multiplier = shape
+        h, w, channels, multiplier = shape  # each filter reads one channel: fan-in is h * w
         one_channel = keras.initializers.HeNormal(seed)((h, w, 1, channels * multiplier))
         return keras.ops.reshape(one_channel, shape)
     return keras.initializers.HeNormal(seed)(shape)
 
 
-def _load(model: keras.Model, whole: keras.Model, path: Path) -> None:
-    """Loads `model` from a weights file of the whole model, or of a part that covers `model`."""
+def _load_weights(model: keras.Model, whole: keras.Model, path: Path) -> None:
+    """Loads `model` from a weights file of `whole` or of any part of it that contains `model`."""
     if not path.is_file():
         raise UserError(
             f"backbone.weights={path}: no such file; give imagenet, random or an .h5 weights file"
@@ -153,8 +157,10 @@ def _load(model: keras.Model, whole: keras.Model, path: Path) -> None:
 
 
 def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
-    """Loads a file in Keras 3's own format, which knows no layer names: of the whole model or of
-    just this part. Keras only warns of what such a file lacks; here that is an error."""
+    """Loads a file in Keras 3's format: weights of either `whole` or exactly `model`.
+
+    The format has no layer names. Keras warns about weights that a file lacks; here it is an error.
+    """
     reasons = []
     for target in (whole, model):
         try:
@@ -170,6 +176,7 @@ def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
 
 
 def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group, path: Path) -> None:
+    """Loads a file in Keras 2's format, in which the weights are grouped by layer name."""
     stored = _stored_names(whole, group)
     for layer in model.layers:
         if not layer.weights:
@@ -191,8 +198,11 @@ def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group, pat
 
 
 def _stored_names(whole: keras.Model, group: h5py.Group) -> dict[str, str]:
-    """The file's name of each layer: the same one, or, in a whole model's file whose automatic
-    names differ, that of the layer in the same place (as Keras itself loads such files)."""
+    """Maps the layer names of `whole` to those in the file.
+
+    Automatic names such as "conv2d_7" differ between processes. If the file has as many layers as
+    `whole`, a name that it lacks is matched by position, as Keras does.
+    """
     names = [name for name in map(_text, group.attrs["layer_names"]) if len(group[name])]
     own = [layer.name for layer in whole.layers if layer.weights]
     by_name = {name: name for name in names}

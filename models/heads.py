@@ -1,4 +1,4 @@
-"""From a feature map to a descriptor: the part of a head before its linear classifier."""
+"""Descriptors of feature maps: the part of a head before its linear classifier."""
 
 import keras
 
@@ -6,36 +6,36 @@ from conf.schema import HeadConfig, Pooling
 from layers import CompactBilinearPooling, SecondOrderPooling, SignedSquareRoot
 
 
-def build_descriptor(config: HeadConfig, shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """Builds reduction, pooling, matrix root, signed root and L2, each if asked for.
+def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
+    """Builds reduction, pooling, matrix root, signed square root and L2 norm, as configured.
 
-    Of a symmetric matrix one triangle is computed: the classifier sees the same inner products as
-    those of the whole matrix, in half the numbers.
+    Second-order pooling computes one triangle of its symmetric matrix. The triangle is weighted so
+    that inner products of descriptors equal those of the whole matrices.
 
     Args:
-        config: see `conf/schema.py`; the named heads are the files of `conf/head/`.
-        shape: the feature map's (H, W, C).
-        seed: draws the reduction's weights and the projections of compact pooling.
+        config: See `conf/schema.py`; the files of `conf/head/` are the named heads.
+        shape: Shape of the feature map, (H, W, C).
+        seed: Seed of the reduction's weights and of the projections of compact pooling.
 
     Returns:
-        A functional model "descriptor": (B, H, W, C) to (B, D). It has trained weights only with
-        `config.reduction`.
+        A functional model "descriptor" from (B, H, W, C) to (B, D). It has trainable weights only
+        with `config.reduction`.
 
     Raises:
-        UserError: options that do not go together.
+        UserError: a value of `config` is out of range, or two of them contradict each other.
     """
     maps = keras.Input(shape, name="feature_map")
-    x = _reduced(config, maps, seed) if config.reduction else maps
-    x = _pooled(config, x, seed)
-    if config.signed_root:  # with L2 in the same pass
+    x = _reduce(config, maps, seed) if config.reduction else maps
+    x = _pool(config, x, seed)
+    if config.signed_root:  # computes the L2 norm in the same pass
         x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
     elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(maps, x, name="descriptor")
 
 
-def _reduced(config: HeadConfig, maps, seed: int):
-    """1x1 convolution, batch norm, ReLU, as in iSQRT-COV's released code."""
+def _reduce(config: HeadConfig, maps, seed: int):
+    """1x1 convolution, batch norm and ReLU, as in the released code of iSQRT-COV."""
     initializer = keras.initializers.HeNormal(seed)
     x = keras.layers.Conv2D(
         config.reduction, 1, use_bias=False, kernel_initializer=initializer, name="reduction"
@@ -44,7 +44,7 @@ def _reduced(config: HeadConfig, maps, seed: int):
     return keras.layers.ReLU(name="reduction_relu")(x)
 
 
-def _pooled(config: HeadConfig, maps, seed: int):
+def _pool(config: HeadConfig, maps, seed: int):
     if config.pooling is Pooling.average:
         return keras.layers.GlobalAveragePooling2D(name="average")(maps)
     if config.pooling is Pooling.compact:
@@ -57,7 +57,7 @@ def _pooled(config: HeadConfig, maps, seed: int):
         iterations=config.iterations,
         epsilon=config.epsilon,
         triangular=True,
-        # For inner products of whole matrices: sqrt(2), which a signed root makes of 2.
+        # Inner products need a weight of sqrt(2), which is 2 before the signed square root.
         off_diagonal=2.0 if config.signed_root else 2.0**0.5,
         name="second_order",
     )(maps)

@@ -1,19 +1,20 @@
-"""A model that always runs as in inference, also while it is trained."""
+"""A model that runs in inference mode even during training."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class InferenceMode(keras.layers.Layer):
-    """Calls a model with `training=False`: batch norm uses its stored statistics, dropout rests.
+    """Calls a model with `training=False`: batch norm uses its stored statistics, dropout is off.
 
-    Calling it so inside a functional model is not enough: `fit` calls that with `training=True`,
-    which Keras 3 hands on to every layer in it. Its weights may be trained nevertheless.
+    Calling the model with `training=False` inside a functional model is not enough: `fit` calls the
+    functional model with `training=True`, and Keras 3 passes that to every layer. The weights of
+    the wrapped model can still be trained.
 
     Args:
-        model: a built Keras model of one input and one output.
+        model: A built Keras model with one input and one output.
 
-    Input shape, output shape: the model's.
+    Input shape, output shape: those of the model.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The same model in operations that every inference runtime has."""
+"""Models in operations that every inference runtime supports."""
 
 import math
 
@@ -19,20 +19,20 @@ TINY = 1e-30
 
 
 def portable(model: keras.Model) -> keras.Model:
-    """`model` without eigendecompositions, which neither ONNX nor TensorFlow Lite has.
+    """Rebuilds `model` without eigendecompositions, which ONNX and TensorFlow Lite lack.
 
-    An exact root becomes as many Newton-Schulz steps as bring it there in float32, on the channels'
-    side: about five times the steps of iSQRT-COV. All trained weights are shared with `model`.
+    An exact root becomes a Newton-Schulz iteration of `steps` steps on the C x C matrix, which
+    reaches float32 precision. The trained weights are shared with `model`.
 
     Raises:
-        UserError: Tensor Sketch, whose Fourier transforms they do not have either.
+        UserError: `model` has a Tensor Sketch, which needs Fourier transforms.
     """
 
     def replace(layer):
         if isinstance(layer, CompactBilinearPooling) and layer.method == "tensor_sketch":
             raise UserError(
-                "head.method=tensor_sketch: its Fourier transforms exist in keras and savedmodel "
-                "only; head.method=random_maclaurin exists everywhere"
+                "head.method=tensor_sketch: only the formats keras and savedmodel have its Fourier "
+                "transforms; head.method=random_maclaurin can be exported to every format"
             )
         if isinstance(layer, SecondOrderPooling):
             return PortablePooling(layer)
@@ -44,19 +44,19 @@ def portable(model: keras.Model) -> keras.Model:
 
 
 def _rescaling(layer: keras.layers.Normalization) -> keras.layers.Rescaling:
-    """The same with constants: the converter to ONNX makes inputs of that layer's statistics."""
+    """Returns an equal layer with constants: the ONNX converter makes inputs of statistics."""
     deviation = np.maximum(np.sqrt(layer.variance), keras.backend.epsilon())
     scale = np.ravel(1.0 / deviation)
     return keras.layers.Rescaling(scale, -np.ravel(layer.mean) * scale, name=layer.name)
 
 
 class PortablePooling(keras.layers.Layer):
-    """What a `SecondOrderPooling` computes, by matrix products and a gather alone.
+    """Computes the output of a `SecondOrderPooling` layer with matrix products and a gather.
 
     Args:
-        pooling: the layer.
+        pooling: The layer to replace.
 
-    Input shape, output shape: the layer's.
+    Input shape, output shape: those of `pooling`.
     """
 
     def __init__(self, pooling: SecondOrderPooling):
@@ -73,9 +73,9 @@ class PortablePooling(keras.layers.Layer):
         y = matrix_functions.normalized_positions(features, pooling.centered)
         squares = keras.ops.sum(keras.ops.square(y), axis=(1, 2), keepdims=True)
         scale = keras.ops.sqrt(keras.ops.maximum(squares, TINY))
-        y = y / scale  # (B, N, C), so that y'y has the trace 1
+        y = y / scale  # (B, N, C); y'y has trace 1
         if pooling.root is None:
-            root = scale * matrices.product(y, y)  # the moment itself
+            root = scale * matrices.product(y, y)  # not a root, but the moment
         elif pooling.root == "newton_schulz":
             root = _newton_schulz(y, pooling.iterations)
         else:
@@ -90,7 +90,7 @@ class PortablePooling(keras.layers.Layer):
 
 
 def _newton_schulz(y, iterations):
-    """(6) of `matrix_functions`, for trace 1."""
+    """Equation (6) of `matrix_functions`, for trace 1."""
     transposed = keras.ops.transpose(y, (0, 2, 1))
     if y.shape[1] is None or y.shape[1] >= y.shape[2]:
         return matrix_functions.newton_schulz_iteration(transposed @ y, iterations)[0]
@@ -99,22 +99,20 @@ def _newton_schulz(y, iterations):
 
 
 def _folded(matrix, weight):
-    """(B, C, C) -> (B, D) as `FoldedTriangle(weight)` does, which reads and writes diagonals."""
+    """Folds (B, C, C) to (B, D) like `FoldedTriangle(weight)`, which reads and writes diagonals."""
     odd = matrix.shape[2] % 2
     matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
     channels = matrix.shape[2]
-    indices, columns = folded_triangle.order(channels)
+    i, j = folded_triangle.order(channels)
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
-    weights = np.where(indices == columns, 1.0, weight)
-    return keras.ops.take(flat, indices * channels + columns, axis=1) * keras.ops.cast(
-        weights, matrix.dtype
-    )
+    weights = keras.ops.cast(np.where(i == j, 1.0, weight), matrix.dtype)
+    return weights * keras.ops.take(flat, i * channels + j, axis=1)
 
 
 def steps(epsilon: float) -> int:
-    """Newton-Schulz steps to the root of a matrix of trace 1 with no eigenvalue below `epsilon`.
+    """Number of Newton-Schulz steps for a matrix of trace 1 with eigenvalues of at least `epsilon`.
 
-    A step takes a small x, the square root of an eigenvalue on its way to 1, to 1.5 x; six more
-    square the error away.
+    A step multiplies the square root x of a small eigenvalue by 1.5 until x is close to 1. In six
+    more steps the error falls quadratically below float32 precision.
     """
     return math.ceil(-0.5 * math.log(max(epsilon, 1e-7)) / math.log(1.5)) + 6

@@ -1,17 +1,20 @@
-"""ImageNet preprocessing as a layer, so that a saved model takes plain RGB."""
+"""ImageNet preprocessing as a layer, so that a saved model takes RGB images."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class Preprocessing(keras.layers.Layer):
-    """RGB in 0...255 to what a `keras.applications` backbone was trained on.
+    """Converts RGB in 0...255 to the input that a `keras.applications` backbone was trained on.
 
     Args:
-        mode: "caffe" (BGR minus the ImageNet means), "tf" (-1...1), "torch" (scaled by the
-            ImageNet means and deviations) or "none" (the backbone does its own).
+        mode: "caffe" (BGR minus the ImageNet means), "tf" (scaled to -1...1), "torch" (standardised
+            by the ImageNet means and deviations) or "none" (the backbone preprocesses its input).
 
     Input shape: (B, H, W, 3), any dtype. Output shape: the same, in the layer's compute dtype.
+
+    Raises:
+        ValueError: `mode` is unknown.
 
     Example:
 
@@ -28,7 +31,7 @@ class Preprocessing(keras.layers.Layer):
         self.mode = mode
 
     def call(self, inputs):
-        pixels = keras.ops.cast(inputs, "float32")  # bfloat16 holds no integer above 256
+        pixels = keras.ops.cast(inputs, "float32")  # bfloat16 is not exact above 256
         if self.mode != "none":
             pixels = keras.applications.imagenet_utils.preprocess_input(
                 pixels, data_format="channels_last", mode=self.mode

@@ -1,22 +1,31 @@
-"""Saves and loads the model of a run."""
+"""The saved model of a run, `model.keras`."""
 
 from pathlib import Path
 
 import keras
 
-import files
+# Importing these modules registers the layers of a saved model with Keras.
+import layers  # noqa: F401
+from errors import UserError
+from files import atomic_path
+from models import adapter, inference_mode, preprocessing  # noqa: F401
+
+FILE_NAME = "model.keras"
 
 
 def save_model(folder: Path, model: keras.Model) -> None:
-    with files.atomic_path(folder / "model.keras") as unfinished:
+    """Writes `model` to the folder of its run. The file appears only when it is complete."""
+    with atomic_path(folder / FILE_NAME) as unfinished:
         model.save(unfinished)
 
 
 def load_model(folder: Path) -> keras.Model:
-    import layers
-    import models.adapter
-    import models.inference_mode
-    import models.preprocessing
+    """Loads the model of a run, which takes RGB images in 0...255.
 
-    assert layers and models.adapter and models.inference_mode and models.preprocessing
-    return keras.models.load_model(folder / "model.keras", compile=False)
+    Raises:
+        UserError: the folder has no model, because its run has not finished.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"{folder}: has no {FILE_NAME}; the run has not finished")
+    return keras.models.load_model(path, compile=False)

@@ -1,4 +1,4 @@
-"""`python evaluate.py RUN`: a finished run, measured again."""
+"""`python evaluate.py RUN`: metrics of a finished run."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 
-def metrics(outcome) -> dict:
+def parse(outcome) -> dict:
     assert outcome.status == 0, outcome.errors
     return json.loads(outcome.output.splitlines()[-1])
 
@@ -16,45 +16,45 @@ def run(train_once):
     return train_once()[1]
 
 
-def test_the_saved_model_gives_the_run_s_own_metrics(run, command):
-    again = metrics(command("evaluate.py", run, "--json"))
+def test_the_saved_model_has_the_metrics_of_the_run(run, command):
+    evaluated = parse(command("evaluate.py", run, "--json"))
     first = json.loads((run / "metrics.json").read_text())["test"]
-    assert again == pytest.approx(first, rel=1e-5)
+    assert evaluated == pytest.approx(first, rel=1e-5)
 
 
 def test_other_images_of_the_same_classes(run, command, tmp_path, draw_images):
     shown = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (41, 60, 200)}
     for name, colour in shown.items():
         draw_images(tmp_path / "other" / name, 4, colour)
-    found = metrics(
+    metrics = parse(
         command("evaluate.py", run, f"data.path={tmp_path / 'other'}", "--split", "all", "--json")
     )
-    assert found["pictures"] == 12
-    assert found["accuracy"] == pytest.approx(2 / 3)  # "red" shows blue
+    assert metrics["pictures"] == 12
+    assert metrics["accuracy"] == pytest.approx(2 / 3)  # the images of "red" are blue
 
 
-def test_averaging_with_the_mirror_image_changes_the_loss_a_little(run, command):
-    plain = metrics(command("evaluate.py", run, "--json"))
-    mirrored = metrics(command("evaluate.py", run, "data.average_mirror=true", "--json"))
+def test_averaging_over_the_mirror_image_changes_the_loss_slightly(run, command):
+    plain = parse(command("evaluate.py", run, "--json"))
+    mirrored = parse(command("evaluate.py", run, "data.average_mirror=true", "--json"))
     assert plain["loss"] != mirrored["loss"]
     assert plain["loss"] == pytest.approx(mirrored["loss"], rel=0.2)
 
 
-def test_a_table_for_people(run, command):
+def test_the_default_output_is_a_table(run, command):
     assert "accuracy" in command("evaluate.py", run).output
 
 
-def test_other_classes_are_refused(run, command, own_folder):
+def test_other_classes_are_rejected(run, command, own_folder):
     (own_folder / "red").rename(own_folder / "orange")
     assert "orange" in command("evaluate.py", run).error
 
 
-def test_an_unfinished_run_is_refused(run, command, tmp_path):
+def test_an_unfinished_run_is_rejected(run, command, tmp_path):
     (run / "model.keras").unlink()
     assert "has not finished" in command("evaluate.py", run).error
     shutil.rmtree(run)
     assert "not a run's folder" in command("evaluate.py", run).error
 
 
-def test_an_unknown_key_is_refused(run, command):
+def test_an_unknown_key_is_rejected(run, command):
     assert "image_size" in command("evaluate.py", run, "data.imge_size=3").error

@@ -1,4 +1,4 @@
-"""`python predict.py RUN PICTURE...`: names for new images."""
+"""`python predict.py RUN IMAGE...`: classes of new images."""
 
 import csv
 import io
@@ -11,35 +11,38 @@ def run(train_once):
     return train_once("trainer.epochs=30")[1]
 
 
-def test_the_best_classes_come_first(run, command, tmp_path, draw_images):
+def test_classes_are_sorted_by_probability(run, command, tmp_path, draw_images):
     [image] = draw_images(tmp_path / "new", 1, (201, 60, 40))
     lines = command("predict.py", run, image).output.splitlines()
     assert lines[0] == str(image)
     assert lines[1].split()[1] == "red" and len(lines) == 4
-    shares = [float(line.split("%")[0]) for line in lines[1:]]
-    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.1)
+    probabilities = [float(line.split("%")[0]) for line in lines[1:]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(100, abs=0.1)
 
 
 def test_csv_of_a_whole_folder(run, command, own_folder):
     outcome = command("predict.py", run, own_folder, "--csv", "--top", "1")
-    indices = list(csv.DictReader(io.StringIO(outcome.output)))
-    assert len(indices) == 30 and set(indices[0]) == {"picture", "rank", "class", "probability"}
-    assert all(index["class"] in index["picture"] for index in indices)
+    lines = list(csv.DictReader(io.StringIO(outcome.output)))
+    assert len(lines) == 30 and list(lines[0]) == ["picture", "rank", "class", "probability"]
+    assert all(line["class"] in line["picture"] for line in lines)
 
 
-def test_an_undecodable_image_is_reported_the_others_named(run, command, tmp_path, draw_images):
+def test_an_undecodable_image_is_reported_and_the_others_are_predicted(
+    run, command, tmp_path, draw_images
+):
     [good] = draw_images(tmp_path / "good", 1, (40, 60, 201))
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"not an image")
     outcome = command("predict.py", run, bad, good)
     assert outcome.status != 0
     assert "bad.png cannot be decoded" in outcome.errors
     assert str(good) in outcome.output and "blue" in outcome.output
 
 
-def test_mistakes_are_one_line(run, command, tmp_path):
+def test_mistakes_are_reported_in_one_line(run, command, tmp_path):
     assert "no such file" in command("predict.py", run, tmp_path / "nowhere.png").error
     (tmp_path / "empty").mkdir()
-    assert "no pictures" in command("predict.py", run, tmp_path / "empty").error
+    assert "no images" in command("predict.py", run, tmp_path / "empty").error
     assert "--top 0" in command("predict.py", run, tmp_path, "--top", "0").error
     assert "not a run's folder" in command("predict.py", tmp_path, tmp_path).error

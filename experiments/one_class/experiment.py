@@ -55,7 +55,7 @@ class OneClass(Experiment):
         weights = [model.get_weights() for model in (parts.backbone, parts.descriptor)]
         for target, folder in zip(self.targets, self.folders, strict=True):
             if not (folder / "target.json").exists():
-                logger.info("\ntarget %s: %s", target.name, target.described())
+                logger.info("\ntarget %s: %s", target.name, target.summary())
                 folder.mkdir(parents=True, exist_ok=True)
                 yield OneTarget(config, folder, self.workers, target, sources, weights)
 

@@ -9,7 +9,7 @@ import numpy as np
 from conf.schema import Config, DataConfig
 from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs
-from evaluation.prediction import describing, predict_indices
+from evaluation.prediction import descriptor_model, predict_indices
 from experiments.one_class.targets import Target
 from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
@@ -35,7 +35,7 @@ class Source:
         self, indices: np.ndarray, batch_size: int, features: Callable | None = None
     ) -> np.ndarray:
         """Returns the features, or without `features` the descriptors, of images: (n, D)."""
-        model = describing(
+        model = descriptor_model(
             lambda sample: (features or _unchanged)(self.describe(sample)), self.inputs
         )
         return predict_indices(model, self.inputs, self.dataset, indices, batch_size)

@@ -1,4 +1,4 @@
-"""How like a class's templates a vector is: four scorers that learn from templates alone."""
+"""Four scorers of one-class classification. They are fitted to the templates of a class only."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from sklearn.svm import OneClassSVM
 from conf.schema import OneClassConfig
 
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
-OUTLIERS = 0.1  # share of templates that the one-class SVM may leave outside
-RIDGE = 0.1  # of the mean variance, added to each dimension's: there are few templates
+OUTLIERS = 0.1  # upper bound on the share of templates outside the one-class SVM
+RIDGE = 0.1  # added to each variance, relative to the mean variance; templates are few
 
 
 def scorers(config: OneClassConfig, seed: int) -> dict[str, Scorer]:
-    """Functions from templates (n, D) and vectors (m, D) to scores (m,); larger is more alike."""
+    """Returns functions from templates (n, D) and vectors (m, D) to similarity scores (m,)."""
 
     def k_nn(templates, vectors):
         count = min(config.neighbours, len(templates))

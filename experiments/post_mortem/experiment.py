@@ -164,10 +164,9 @@ def fit_head(
         standardize(linear, norm, inputs, dataset.splits["train"], config.trainer.batch_size)
     vector = keras.Input(inputs.shape)
     model = keras.Model(vector, linear(norm(vector)))
-    record = {"stages": {"head": fit_in_memory(model, inputs, dataset, config)}}
-    for split in ("val", "test"):
-        record[split] = _metrics(config, model, inputs, dataset, split)
-    return model, record
+    record = fit_in_memory(model, inputs, dataset, config)
+    metrics = {split: _metrics(config, model, inputs, dataset, split) for split in ("val", "test")}
+    return model, {"stages": {"head": record}, **metrics}
 
 
 def _with_faults(config: Config, dataset: Dataset, faults: Faults) -> Config:

@@ -1,6 +1,7 @@
-"""Improved bilinear pooling as it is often re-implemented, with each fault a switch.
+"""A faulty re-implementation of improved bilinear pooling. Each fault is a switch.
 
-Rebuilt from the description of one such head. Without a fault it is the project's own head.
+It follows the description of a head that stays at 30%. Without faults it equals this project's
+head "improved_bilinear".
 """
 
 import dataclasses
@@ -15,21 +16,22 @@ from models.heads import build_descriptor
 
 
 class Fault(enum.Enum):
-    """What is wrong, by the name that the tables give it."""
+    """A fault of the head or of its training; the values are its names in tables and files."""
 
-    loops = "loops"  # over samples and positions, in Python, for a batch of fixed size
-    pop = "useless pop"  # model.layers.pop() takes no layer off: the map is the pooled one
-    epsilon = "epsilon everywhere"  # added to every entry instead of the diagonal
-    fourth_root = "fourth root"  # of the singular values: the root is taken twice
-    batch_norm = "batch-wide norm"  # one L2 norm for the whole batch
-    unit_norm = "not standardised"  # the classifier sees the unit-norm vector as it is
-    learning_rate = "rate 0.001"  # constant, and without momentum
-    steps = "490 steps"  # and no more
+    loops = "loops"  # Python loops over the samples and positions of a batch of fixed size
+    pop = "useless pop"  # model.layers.pop() removes nothing: the map is taken after max pooling
+    epsilon = "epsilon everywhere"  # epsilon is added to every entry, not only to the diagonal
+    fourth_root = "fourth root"  # the square root of the singular values is taken twice
+    batch_wide_l2 = "batch-wide norm"  # one L2 norm for the whole batch
+    unit_norm = "not standardised"  # the classifier reads unit-norm vectors
+    learning_rate = "rate 0.001"  # a constant learning rate, without momentum
+    steps = "490 steps"  # training stops after 490 steps
 
 
 Faults = frozenset[Fault]
 ALL: Faults = frozenset(Fault)
-IN_POOLING: Faults = frozenset({Fault.pop, Fault.epsilon, Fault.fourth_root})  # and in its result
+# These faults change the pooled descriptors. `Fault.loops` only changes how they are computed.
+IN_POOLING: Faults = frozenset({Fault.pop, Fault.epsilon, Fault.fourth_root})
 VARIANTS: dict[str, Faults] = {
     "all faults": ALL,
     **{f"all but {fault.value}": ALL - {fault} for fault in Fault},
@@ -44,34 +46,36 @@ VARIANTS: dict[str, Faults] = {
 
 
 def build_faulty_descriptor(
-    config: Config, faults: Faults, shape: tuple[int, int, int], batch_size: int
+    config: Config, faults: Faults, shape: tuple[int, ...], batch_size: int
 ) -> keras.Model:
-    """Builds what comes before the L2 norm: pooling, root and signed root.
+    """Builds the head up to its L2 norm: pooling, matrix root and signed square root.
 
-    As in `build_descriptor` the vector is one triangle with the whole matrix' inner products.
+    As in `build_descriptor`, the descriptor is one triangle of the matrix, weighted so that inner
+    products equal those of the whole matrices.
 
     Args:
-        config: `head`, of which `epsilon` is the size of what a faulty root adds, too.
-        faults: those that do not concern pooling and root change nothing here.
-        shape: the feature map's (H, W, C).
-        batch_size: what the loops are written for.
+        config: The configuration of the run. `head.epsilon` is also the epsilon of a faulty root.
+        faults: Faults outside pooling and root are ignored.
+        shape: Shape of the feature map, (H, W, C).
+        batch_size: Batch size of `Fault.loops`.
 
     Returns:
-        A functional model "descriptor": (B, H, W, C) to (B, D).
+        A functional model "descriptor" from (B, H, W, C) to (B, D).
     """
     maps = keras.Input(shape, name="feature_map")
     x = keras.layers.MaxPooling2D(name="not_popped")(maps) if Fault.pop in faults else maps
     if not faults & {Fault.loops, Fault.epsilon, Fault.fourth_root}:
         head = dataclasses.replace(config.head, l2=False)
         return keras.Model(maps, build_descriptor(head, x.shape[1:], config.seed)(x))
-    how = (config.head.epsilon, Fault.epsilon in faults, Fault.fourth_root in faults)
-    pooling = LoopedPooling(batch_size, *how) if Fault.loops in faults else FaultyPooling(*how)
+    options = (config.head.epsilon, Fault.epsilon in faults, Fault.fourth_root in faults)
+    looped = Fault.loops in faults
+    pooling = LoopedPooling(batch_size, *options) if looped else FaultyPooling(*options)
     x = SignedSquareRoot(name="signed_root")(pooling(x))
     return keras.Model(maps, TriangularVectorization()(x), name="descriptor")
 
 
 def build_norm(faults: Faults) -> keras.layers.Layer:
-    """The L2 norm: of each picture, or of the batch."""
-    if Fault.batch_norm in faults:
+    """Builds the L2 norm of each descriptor or, if faulty, of the whole batch."""
+    if Fault.batch_wide_l2 in faults:
         return BatchL2(name="l2")
     return keras.layers.UnitNormalization(axis=-1, name="l2")

@@ -1,27 +1,28 @@
-"""The layers of a head that stays at 30%, as its description has them; see `faulty_head.py`."""
+"""Layers of the faulty head; see `faulty_head.py`."""
 
 import keras
 from keras import ops
 
 from layers.matrices import transpose
 
-ROUNDING = 1e-7  # of the trace: eigenvalues below are not known in float32
+ROUNDING = 1e-7  # relative to the trace; smaller eigenvalues are rounding errors of float32
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class FaultyPooling(keras.layers.Layer):
-    """The root of each map's second moment X'X / N, with two faults to choose from.
+    """The root of each feature map's second moment X'X / N, with two optional faults.
 
-    It computes what `LoopedPooling` does at once for a batch, on the smaller side of X. Gradients,
-    which frozen features need none of, would divide by differences of eigenvalues.
+    It computes the result of `LoopedPooling` for a whole batch at once, on the smaller side of X.
+    Its gradient divides by differences of eigenvalues, so use it with frozen features.
 
     Args:
-        epsilon: Float, what is added to the moment, relative to its trace.
-        everywhere: Boolean, whether it is added to every entry, and not to the diagonal alone.
-        fourth: Boolean, whether the root is taken twice.
+        epsilon: Float, the value added to the moment, relative to its trace.
+        everywhere: Boolean, whether `epsilon` is added to every entry instead of the diagonal.
+            Defaults to `False`.
+        fourth: Boolean, whether the square root is taken twice. Defaults to `False`.
 
     Input shape:
-        `(batch, height, width, channels)`, all but the batch static.
+        `(batch, height, width, channels)`. Only the batch size may be unknown.
 
     Output shape:
         `(batch, channels, channels)`.
@@ -36,7 +37,7 @@ class FaultyPooling(keras.layers.Layer):
         y = ops.reshape(inputs, (-1, height * width, channels)) / (height * width) ** 0.5
         trace = ops.sum(ops.square(y), axis=(1, 2), keepdims=True)
         ridge = self.epsilon * trace
-        if self.everywhere:  # which one more position does, of the same value in every channel
+        if self.everywhere:  # the same as one more position with equal values in all channels
             y = ops.concatenate([y, ops.sqrt(ridge) * ops.ones_like(y[:, :1])], axis=1)
             ridge = ops.zeros_like(ridge)
         power = 0.25 if self.fourth else 0.5
@@ -46,9 +47,9 @@ class FaultyPooling(keras.layers.Layer):
             return (vectors * roots) @ transpose(vectors)
         values, vectors = ops.linalg.eigh(y @ transpose(y))
         modes, values = transpose(vectors) @ y, values[:, :, None]
-        known = values > ROUNDING * trace
-        values = ops.where(known, values, 1.0)
-        gain = ops.where(known, ((values + ridge) ** power - ridge**power) / values, 0.0)
+        exact = values > ROUNDING * trace
+        values = ops.where(exact, values, 1.0)
+        gain = ops.where(exact, ((values + ridge) ** power - ridge**power) / values, 0.0)
         return transpose(modes) @ (gain * modes) + ridge**power * ops.eye(channels, dtype=y.dtype)
 
     def compute_output_shape(self, input_shape):
@@ -65,12 +66,12 @@ class FaultyPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class LoopedPooling(FaultyPooling):
-    """`FaultyPooling` by Python loops over samples, rows and columns, and singular values.
+    """`FaultyPooling` with Python loops over samples and positions, and an SVD per sample.
 
     Args:
-        batch_size: Integer, how many samples there are, always: with fewer it fails, and of more
-            it drops those beyond.
-        epsilon, everywhere, fourth: as there.
+        batch_size: Integer, the number of samples. A smaller batch fails. Of a larger batch, the
+            remaining samples are lost.
+        epsilon, everywhere, fourth: See `FaultyPooling`.
     """
 
     def __init__(self, batch_size, epsilon, everywhere=False, fourth=False, **kwargs):
@@ -85,9 +86,9 @@ class LoopedPooling(FaultyPooling):
         roots = []
         for sample in range(self.batch_size):
             moment = ops.zeros((channels, channels), inputs.dtype)
-            for index in range(height):
-                for column in range(width):
-                    x = inputs[sample, index, column]
+            for h in range(height):
+                for w in range(width):
+                    x = inputs[sample, h, w]
                     moment = moment + ops.outer(x, x)
             moment = moment / (height * width)
             moment = moment + self.epsilon * ops.trace(moment) * added
@@ -104,7 +105,7 @@ class LoopedPooling(FaultyPooling):
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class BatchL2(keras.layers.Layer):
-    """Divides a whole batch by its one norm, so that a sample's size depends on its neighbours.
+    """Divides a batch by the L2 norm of all its entries, so that its samples affect each other.
 
     Input shape, output shape:
         `(batch, size)`.

@@ -1,4 +1,4 @@
-"""A finished run whose model tells colours apart without having learnt it."""
+"""A finished run with a model that classifies colours by construction."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from data.datasets import open_dataset
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, folder_config, image_folder_path):
-    """A run's folder on `picture_folder`: the class is the channel whose mean is the largest."""
+    """A run on `image_folder_path`, whose classes are the channels with the largest mean."""
     folder = tmp_path_factory.mktemp("run")
     config = folder_config(image_folder_path, "data.image_size=16", "seed=3")
     resuming.enter(folder, config)

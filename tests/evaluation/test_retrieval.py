@@ -1,4 +1,4 @@
-"""Recall@K, MAP@R and NMI, against loops that do as the definitions say."""
+"""Recall@K, MAP@R and NMI, against loops that follow the definitions."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 
 
 def neighbours(vectors: np.ndarray, labels: np.ndarray, query: int) -> list[bool]:
-    """Whether the others are of the query's class, nearest first; of equally far ones the wrong."""
+    """Whether the neighbours are of the query's class, nearest first; in ties, those are last."""
     others = [i for i in range(len(labels)) if i != query]
     distances = {i: float(((vectors[i] - vectors[query]) ** 2).sum()) for i in others}
     others.sort(key=lambda i: (distances[i], labels[i] == labels[query]))
@@ -20,21 +20,21 @@ def neighbours(vectors: np.ndarray, labels: np.ndarray, query: int) -> list[bool
 
 
 def recall(vectors, labels, k: int) -> float:
-    asked = [neighbours(vectors, labels, q) for q in range(len(labels))]
-    return float(np.mean([any(right[:k]) for right in asked if any(right)]))
+    relevant = [neighbours(vectors, labels, q) for q in range(len(labels))]
+    return float(np.mean([any(hits[:k]) for hits in relevant if any(hits)]))
 
 
 def map_at_r(vectors, labels) -> float:
     values = []
     for query in range(len(labels)):
-        right = neighbours(vectors, labels, query)
-        if r := sum(right):
-            precisions = [sum(right[: i + 1]) / (i + 1) for i in range(r) if right[i]]
+        hits = neighbours(vectors, labels, query)
+        if r := sum(hits):
+            precisions = [sum(hits[: i + 1]) / (i + 1) for i in range(r) if hits[i]]
             values.append(sum(precisions) / r)
     return float(np.mean(values))
 
 
-def made(n: int = 60, classes: int = 4, size: int = 3, spread: float = 1.0):
+def clusters(n: int = 60, classes: int = 4, size: int = 3, spread: float = 1.0):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
     return rng.normal(size=(classes, size))[labels] + spread * rng.normal(size=(n, size)), labels
@@ -42,89 +42,91 @@ def made(n: int = 60, classes: int = 4, size: int = 3, spread: float = 1.0):
 
 @st.composite
 def small_integers(draw):
-    """Vectors with many exact ties, and their classes, one of which has two pictures."""
+    """Vectors with many exact ties and labels, at least two of which are equal."""
     n = draw(st.integers(2, 12))
     vectors = draw(arrays.arrays(np.float64, (n, 2), elements=st.integers(-2, 2)))
     labels = draw(arrays.arrays(np.int64, n, elements=st.integers(0, 2)))
     labels[1] = labels[0]
-    return vectors * 16 * n, labels  # whose mean is an integer: distances are exact
+    return vectors * 16 * n, labels  # the mean is an integer, so distances are exact
 
 
 @settings(max_examples=25)
 @given(small_integers())
-def test_ties_count_against_the_right_class(case):
+def test_ties_count_against_the_class_of_the_query(case):
     vectors, labels = case
-    found = retrieval_metrics(vectors, labels, 0)
+    metrics = retrieval_metrics(vectors, labels, 0)
     for k in retrieval.RECALLS:
-        assert found[f"recall_at_{k}"] == pytest.approx(recall(vectors, labels, k))
-    assert found["map_at_r"] == pytest.approx(map_at_r(vectors, labels))
-    assert recall_at_1(vectors, labels) == found["recall_at_1"]
+        assert metrics[f"recall_at_{k}"] == pytest.approx(recall(vectors, labels, k))
+    assert metrics["map_at_r"] == pytest.approx(map_at_r(vectors, labels))
+    assert recall_at_1(vectors, labels) == metrics["recall_at_1"]
 
 
 @pytest.mark.parametrize("block", [7, 60, 512])
 @pytest.mark.parametrize("size", [3, 100])
-def test_metrics_are_those_of_the_definitions_in_any_blocks(block, size, monkeypatch):
+def test_metrics_follow_their_definitions_for_every_block_size(block, size, monkeypatch):
     monkeypatch.setattr(retrieval, "BLOCK", block)
-    vectors, labels = made(size=size, spread=3.0)
-    found = retrieval_metrics(vectors, labels, 0)
+    vectors, labels = clusters(size=size, spread=3.0)
+    metrics = retrieval_metrics(vectors, labels, 0)
     for k in retrieval.RECALLS:
-        assert found[f"recall_at_{k}"] == pytest.approx(recall(vectors, labels, k))
-    assert found["map_at_r"] == pytest.approx(map_at_r(vectors, labels))
-    assert found["pictures"] == 60
+        assert metrics[f"recall_at_{k}"] == pytest.approx(recall(vectors, labels, k))
+    assert metrics["map_at_r"] == pytest.approx(map_at_r(vectors, labels))
+    assert metrics["pictures"] == 60
 
 
-def test_float32_with_a_large_common_part_ranks_as_float64():
-    vectors, labels = made(spread=2.0)
-    found = retrieval_metrics((vectors + 100).astype(np.float32), labels, 0)
-    assert found["recall_at_1"] == pytest.approx(recall(vectors, labels, 1))
+def test_float32_with_a_large_mean_ranks_like_float64():
+    vectors, labels = clusters(spread=2.0)
+    metrics = retrieval_metrics((vectors + 100).astype(np.float32), labels, 0)
+    assert metrics["recall_at_1"] == pytest.approx(recall(vectors, labels, 1))
 
 
 def test_a_worked_example():
-    """On a line: a at 0 and 1, b at 3 and 10. The b at 10 finds its own first, that at 3 last."""
-    found = retrieval_metrics(np.array([[0.0], [1.0], [3.0], [10.0]]), np.array([0, 0, 1, 1]), 0)
-    assert (found["recall_at_1"], found["recall_at_2"], found["recall_at_4"]) == (0.75, 0.75, 1.0)
-    assert found["map_at_r"] == 0.75
+    """Class a at 0 and 1, b at 3 and 10. For b at 10, the other b is nearest; for b at 3, last."""
+    metrics = retrieval_metrics(np.array([[0.0], [1.0], [3.0], [10.0]]), np.array([0, 0, 1, 1]), 0)
+    assert (metrics["recall_at_1"], metrics["recall_at_2"], metrics["recall_at_4"]) == (
+        0.75,
+        0.75,
+        1.0,
+    )
+    assert metrics["map_at_r"] == 0.75
 
 
 @pytest.mark.parametrize("size", [2, 200])
-def test_clusters_apart_have_an_nmi_of_one_and_noise_has_nearly_none(size):
-    vectors, labels = made(spread=0.01, size=size)
+def test_separate_clusters_have_an_nmi_of_one_and_noise_has_almost_none(size):
+    vectors, labels = clusters(spread=0.01, size=size)
     assert retrieval_metrics(vectors, labels, 0)["nmi"] == pytest.approx(1.0)
     noise = np.random.default_rng(1).normal(size=(600, size))
     assert retrieval_metrics(noise, np.arange(600) % 3, 0)["nmi"] < 0.05
 
 
-def test_nmi_does_not_depend_on_dimensions_that_say_nothing():
-    vectors, labels = made(spread=0.7)
+def test_nmi_does_not_depend_on_constant_dimensions():
+    vectors, labels = clusters(spread=0.7)
     wide = np.concatenate([vectors, np.zeros((60, 200))], axis=1)
     assert retrieval_metrics(wide, labels, 0)["nmi"] == pytest.approx(
         retrieval_metrics(vectors, labels, 0)["nmi"]
     )
 
 
-def test_a_collapsed_embedding_finds_nothing():
-    found = retrieval_metrics(np.ones((8, 3)), np.arange(8) % 2, 0)
-    assert found["recall_at_1"] == found["map_at_r"] == 0.0
+def test_a_collapsed_embedding_retrieves_nothing():
+    metrics = retrieval_metrics(np.ones((8, 3)), np.arange(8) % 2, 0)
+    assert metrics["recall_at_1"] == metrics["map_at_r"] == 0.0
 
 
-def test_vectors_that_are_no_numbers_find_nothing():
+def test_nan_vectors_retrieve_nothing():
     assert recall_at_1(np.full((6, 2), np.nan), np.arange(6) % 2) == 0.0
 
 
-def test_a_image_alone_in_its_class_asks_nothing():
+def test_an_image_alone_in_its_class_is_no_query_but_a_candidate():
     vectors, labels = np.array([[0.0], [1.0], [1.5]]), np.array([0, 0, 1])
-    assert (
-        retrieval_metrics(vectors, labels, 0)["recall_at_1"] == 0.5
-    )  # the lone one stands in the way
-    with pytest.raises(UserError, match="no class has two pictures"):
+    assert retrieval_metrics(vectors, labels, 0)["recall_at_1"] == 0.5
+    with pytest.raises(UserError, match="no class has two images"):
         retrieval_metrics(vectors, np.arange(3), 0)
 
 
-def test_the_nearest_come_first_without_the_image_itself():
+def test_nearest_neighbours_exclude_the_image_itself():
     np.testing.assert_array_equal(
         nearest(np.array([[0.0], [1.0], [3.0]]), 2), [[1, 2], [0, 2], [1, 0]]
     )
 
 
-def test_unit_leaves_zeros():
+def test_unit_keeps_zero_vectors():
     np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]])

@@ -1,4 +1,4 @@
-"""A change of low rank, which begins as none."""
+"""A low-rank adapter is the identity until it is trained."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def adapter(rank: int, size: int) -> LowRankAdapter:
 
 
 @given(st.integers(1, 6), st.integers(1, 8))
-def test_it_begins_as_the_identity_and_is_linear_afterwards(rank, size):
+def test_it_is_the_identity_at_first_and_linear_afterwards(rank, size):
     x, layer = vectors(5, size), adapter(rank, size)
     layer.down.assign(vectors(size, rank, 1))
     np.testing.assert_array_equal(layer(x), x)
@@ -33,8 +33,8 @@ def test_it_is_saved_and_loaded(tmp_path):
     model = keras.Model(sample, LowRankAdapter(2, name="adapter")(sample))
     model.get_layer("adapter").set_weights([vectors(4, 2), vectors(2, 4)])
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again(vectors(3, 4)), model(vectors(3, 4)), rtol=1e-6)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(vectors(3, 4)), model(vectors(3, 4)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -1,4 +1,4 @@
-"""Frozen feature extractors, cut at the layer that is pooled."""
+"""Frozen feature extractors up to the layer that is pooled."""
 
 import h5py
 import keras
@@ -11,7 +11,7 @@ from models import backbones
 from models.backbones import ARCHITECTURES, Architecture, build_backbone, weights_digest
 from models.preprocessing import Preprocessing
 
-# One of each family is built in every run of the tests, its larger sisters in slow ones.
+# The smallest of each family is always built, the others only by slow tests.
 LARGE = {
     "vgg19",
     "resnet101",
@@ -37,7 +37,7 @@ def mobilenet(**options) -> keras.Model:
     return build_backbone(config, 32)
 
 
-def images(count: int = 2, size: int = 32) -> np.ndarray:
+def random_images(count: int = 2, size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.float32)
 
 
@@ -45,7 +45,7 @@ def inner(backbone: keras.Model, layer: str) -> keras.layers.Layer:
     return backbone.layers[-1].model.get_layer(layer)
 
 
-def array_of(backbone: keras.Model, layer: str) -> np.ndarray:
+def kernel_of(backbone: keras.Model, layer: str) -> np.ndarray:
     return inner(backbone, layer).get_weights()[0]
 
 
@@ -56,7 +56,7 @@ def array_of(backbone: keras.Model, layer: str) -> np.ndarray:
 def test_every_architecture_turns_images_into_a_feature_map(name):
     backbone = build_backbone(BackboneConfig(name=name, weights="random"), 64)
     assert backbone.output.shape[:3] == (None, 2, 2)
-    maps = backbone(images(1, 64)).numpy()
+    maps = backbone(random_images(1, 64)).numpy()
     assert maps.shape == (1, 2, 2, backbone.output.shape[3])
     assert np.isfinite(maps).all() and maps.std() > 0
 
@@ -70,19 +70,19 @@ def test_the_tap_is_the_last_layer_that_is_kept():
     ]
 
 
-def test_the_map_is_that_of_the_tapped_layer_on_preprocessed_images():
+def test_the_feature_map_is_the_output_of_the_tapped_layer_on_preprocessed_images():
     backbone = vgg16("block1_conv1")
     kernel, bias = inner(backbone, "block1_conv1").get_weights()
-    pixels = np.asarray(Preprocessing("caffe")(images(1)), np.float64)[0]
+    pixels = np.asarray(Preprocessing("caffe")(random_images(1)), np.float64)[0]
     padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)))
     expected = bias + sum(
         padded[i : i + 32, j : j + 32] @ kernel[i, j] for i in range(3) for j in range(3)
     )
-    found = backbone(images(1)).numpy()[0]
-    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-2)
+    actual = backbone(random_images(1)).numpy()[0]
+    np.testing.assert_allclose(actual, np.maximum(expected, 0), rtol=1e-4, atol=1e-2)
 
 
-def test_an_unknown_tap_lists_the_taps_and_the_nearest():
+def test_an_unknown_tap_lists_all_taps_and_suggests_the_nearest():
     with pytest.raises(UserError) as caught:
         vgg16("block1_conv9")
     message = str(caught.value)
@@ -91,12 +91,12 @@ def test_an_unknown_tap_lists_the_taps_and_the_nearest():
     assert "taps: input_layer" in message and "block5_pool" in message
 
 
-def test_an_unknown_backbone_lists_the_known():
+def test_an_unknown_backbone_lists_the_known_ones():
     with pytest.raises(UserError, match=r"backbone\.name=vgg61: unknown; known are vgg16, vgg19"):
         build_backbone(BackboneConfig(name="vgg61"), 32)
 
 
-def test_images_too_small_for_the_backbone_are_an_error_of_the_configuration():
+def test_images_that_are_too_small_for_the_backbone_are_a_configuration_error():
     with pytest.raises(UserError, match=r"backbone\.name=vgg16: .*32"):
         build_backbone(BackboneConfig(name="vgg16", weights="random"), 16)
 
@@ -122,24 +122,24 @@ def test_a_backbone_has_no_trainable_weights():
 
 @pytest.fixture
 def unfrozen() -> keras.Model:
-    """A backbone as it is fine-tuned."""
+    """A backbone that is fine-tuned."""
     backbone = mobilenet()
     backbone.trainable = True
     return backbone
 
 
-def test_batch_norm_uses_its_stored_statistics_even_when_it_is_fine_tuned(unfrozen):
+def test_batch_norm_uses_its_stored_statistics_even_during_fine_tuning(unfrozen):
     np.testing.assert_array_equal(
-        unfrozen(images(), training=True), unfrozen(images(), training=False)
+        unfrozen(random_images(), training=True), unfrozen(random_images(), training=False)
     )
 
 
-def test_fine_tuning_changes_the_kernels_but_never_batch_norm_s_statistics(unfrozen):
+def test_fine_tuning_changes_the_kernels_but_not_the_statistics_of_batch_norm(unfrozen):
     statistics = [weight.numpy() for weight in unfrozen.non_trainable_weights]
     kernels = [weight.numpy() for weight in unfrozen.trainable_weights]
     assert len(statistics) == 2 * 6  # mean and variance of six batch norms
     unfrozen.compile("sgd", "mse")
-    unfrozen.fit(images(), np.zeros((2, *unfrozen.output.shape[1:])), verbose=0)
+    unfrozen.fit(random_images(), np.zeros((2, *unfrozen.output.shape[1:])), verbose=0)
     for before, after in zip(kernels, unfrozen.trainable_weights, strict=True):
         if after.path.endswith("kernel"):
             assert (after.numpy() != before).any(), after.path
@@ -155,16 +155,16 @@ def test_random_weights_depend_on_the_seed():
     assert weights_digest(vgg16(seed=1)) != weights_digest(vgg16(seed=2))
 
 
-def test_a_tap_further_up_leaves_the_random_layers_below_as_they_were():
+def test_a_higher_tap_does_not_change_the_random_weights_below_it():
     np.testing.assert_array_equal(
-        array_of(vgg16("block1_conv1"), "block1_conv1"),
-        array_of(vgg16("block2_conv2"), "block1_conv1"),
+        kernel_of(vgg16("block1_conv1"), "block1_conv1"),
+        kernel_of(vgg16("block2_conv2"), "block1_conv1"),
     )
 
 
-def test_layers_of_one_shape_are_drawn_apart():
+def test_layers_of_equal_shape_have_different_random_weights():
     backbone = vgg16("block3_conv3")
-    assert (array_of(backbone, "block3_conv2") != array_of(backbone, "block3_conv3")).any()
+    assert (kernel_of(backbone, "block3_conv2") != kernel_of(backbone, "block3_conv3")).any()
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_layers_of_one_shape_are_drawn_apart():
     ],
 )
 def test_random_filters_have_the_variance_of_he_et_al(build, layer, fan_in):
-    kernel = array_of(build(), layer)
+    kernel = kernel_of(build(), layer)
     assert kernel.var() == pytest.approx(2 / fan_in, rel=0.08)
     assert abs(kernel.mean()) < 0.05 * kernel.std()
 
@@ -190,7 +190,7 @@ def test_random_biases_are_zero():
 
 
 def write_layers(path, layers: dict[str, list[np.ndarray]]) -> str:
-    """A file such as `save_weights` of Keras 2 wrote: arrays by the layers' names."""
+    """Writes a file in the format of Keras 2's `save_weights`: arrays by layer name."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in layers]
         for name, arrays in layers.items():
@@ -218,21 +218,21 @@ def whole_mobilenet() -> keras.Model:
 
 def assert_same_weights(backbone: keras.Model, whole: keras.Model) -> None:
     for layer in ("Conv1", "bn_Conv1", "block_1_depthwise", "block_1_project_BN"):
-        for found, expected in zip(
+        for actual, expected in zip(
             inner(backbone, layer).get_weights(), whole.get_layer(layer).get_weights(), strict=True
         ):
-            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_file_that_covers_the_tap_is_enough(tmp_path):
+def test_a_weights_file_needs_no_layers_above_the_tap(tmp_path):
     file = write_layers(tmp_path / "block1.h5", block1())
     for tap in ("block1_conv1", "block1_conv2"):
-        found, expected = vgg16(tap, weights=file), vgg16(tap, seed=5)
-        assert weights_digest(found) == weights_digest(expected)
-        np.testing.assert_array_equal(found(images()), expected(images()))
+        loaded, expected = vgg16(tap, weights=file), vgg16(tap, seed=5)
+        assert weights_digest(loaded) == weights_digest(expected)
+        np.testing.assert_array_equal(loaded(random_images()), expected(random_images()))
 
 
-def test_a_layer_that_the_file_lacks_is_named(tmp_path):
+def test_the_error_names_a_layer_that_the_file_lacks(tmp_path):
     file = write_layers(tmp_path / "block1.h5", block1())
     with pytest.raises(UserError) as caught:
         vgg16("block2_conv1", weights=file)
@@ -241,7 +241,7 @@ def test_a_layer_that_the_file_lacks_is_named(tmp_path):
     )
 
 
-def test_a_layer_whose_shapes_differ_is_named_with_both(tmp_path):
+def test_the_error_names_a_layer_whose_shapes_differ_and_both_shapes(tmp_path):
     layers = block1()
     layers["block1_conv2"] = [np.zeros((3, 3, 64, 32)), np.zeros(32)]
     file = write_layers(tmp_path / "narrow.h5", layers)
@@ -252,17 +252,17 @@ def test_a_layer_whose_shapes_differ_is_named_with_both(tmp_path):
     assert "(3, 3, 64, 32)" in message and "(3, 3, 64, 64)" in message
 
 
-def test_a_whole_saved_model_gives_its_weights(tmp_path, whole_mobilenet):
+def test_the_weights_of_a_whole_saved_model_are_loaded(tmp_path, whole_mobilenet):
     whole_mobilenet.save(tmp_path / "whole.h5")
     assert_same_weights(mobilenet(weights=str(tmp_path / "whole.h5")), whole_mobilenet)
 
 
-def test_keras_3_weights_of_the_whole_model_are_read(tmp_path, whole_mobilenet):
+def test_keras_3_weights_of_the_whole_model_are_loaded(tmp_path, whole_mobilenet):
     whole_mobilenet.save_weights(tmp_path / "whole.weights.h5")
     assert_same_weights(mobilenet(weights=str(tmp_path / "whole.weights.h5")), whole_mobilenet)
 
 
-def test_a_whole_file_whose_automatic_names_differ_is_read_by_place(tmp_path, whole_mobilenet):
+def test_a_whole_file_with_other_automatic_names_is_loaded_by_position(tmp_path, whole_mobilenet):
     layers = {
         f"layer_{number}": layer.get_weights()
         for number, layer in enumerate(layer for layer in whole_mobilenet.layers if layer.weights)
@@ -271,7 +271,7 @@ def test_a_whole_file_whose_automatic_names_differ_is_read_by_place(tmp_path, wh
     assert_same_weights(mobilenet(weights=file), whole_mobilenet)
 
 
-def test_a_missing_weights_file_lists_what_may_be_given(tmp_path):
+def test_the_error_for_a_missing_weights_file_lists_the_possible_values(tmp_path):
     with pytest.raises(UserError, match=r"no such file; give imagenet, random or an \.h5"):
         vgg16(weights=str(tmp_path / "none.h5"))
 
@@ -285,7 +285,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_the_digest_changes_with_a_single_weight():
     backbone = vgg16()
     before = weights_digest(backbone)
-    kernel = array_of(backbone, "block1_conv1")
+    kernel = kernel_of(backbone, "block1_conv1")
     kernel[0, 0, 0, 0] += 1e-6
     inner(backbone, "block1_conv1").set_weights([kernel, np.zeros(64)])
     assert weights_digest(backbone) != before
@@ -298,7 +298,7 @@ MOBILENET_FILE = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_22
 
 
 @pytest.mark.shared
-def test_mobilenet_s_published_weights_are_loaded(shared):
+def test_the_published_weights_of_mobilenet_are_loaded(shared):
     backbone = mobilenet(weights=str(shared / MOBILENET_FILE))
     whole = keras.applications.MobileNetV2(
         include_top=False, weights=str(shared / MOBILENET_FILE), input_shape=(32, 32, 3)
@@ -307,8 +307,8 @@ def test_mobilenet_s_published_weights_are_loaded(shared):
 
 
 @pytest.mark.shared
-def test_vgg16_s_first_blocks_serve_taps_up_to_block_3_and_name_what_is_missing_above(shared):
+def test_the_first_blocks_of_vgg16_are_enough_for_taps_up_to_block_3(shared):
     backbone = vgg16("block3_conv3", weights=str(shared / VGG16_FILE))
-    assert np.isfinite(backbone(images())).all()
+    assert np.isfinite(backbone(random_images())).all()
     with pytest.raises(UserError, match="layer block4_conv1 is needed but not in the file"):
         vgg16("block4_conv1", weights=str(shared / VGG16_FILE))

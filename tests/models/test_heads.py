@@ -1,4 +1,4 @@
-"""From a feature map to a descriptor: each head against the formula of its paper, in float64."""
+"""Descriptors of feature maps: each head against the formula of its paper, in float64."""
 
 import dataclasses
 
@@ -14,17 +14,17 @@ from models.heads import build_descriptor
 HEADS = ("average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear")
 SEED = 7
 FEW_POSITIONS, MANY_POSITIONS = (2, 2, 6), (3, 4, 6)
-EPSILON = 1e-5  # conf/schema.py's default, relative to the trace
+EPSILON = 1e-5  # the default of conf/schema.py, relative to the trace
 
 
 def maps(shape=MANY_POSITIONS, batch: int = 3) -> np.ndarray:
-    """Feature maps as a ReLU leaves them, each picture's at another scale."""
+    """Non-negative feature maps, each image at another scale."""
     random = np.random.default_rng(0).normal(0.5, 1, (batch, *shape))
     scale = 10.0 ** np.arange(batch)[:, None, None, None]
     return np.maximum(random * scale, 0).astype(np.float32)
 
 
-# The references: one picture's N x C features, in float64
+# The references, for the N x C features of one image in float64
 
 
 def moment(x: np.ndarray, centred: bool = False) -> np.ndarray:
@@ -48,7 +48,7 @@ def newton_schulz_root(a: np.ndarray, iterations: int) -> np.ndarray:
 
 
 def triangle(a: np.ndarray) -> np.ndarray:
-    """In the order of layers/folded_triangle.py."""
+    """One triangle in the order of layers/folded_triangle.py, weighted by sqrt(2)."""
     half = len(a) // 2
     weighted = a * np.where(np.eye(len(a)), 1, np.sqrt(2))
     upper, lower = weighted[:half, :half], weighted[half:, half:]
@@ -61,15 +61,15 @@ def signed_root(x: np.ndarray) -> np.ndarray:
 
 
 def tensor_sketch(a: np.ndarray, size: int) -> np.ndarray:
-    """Gao et al. 2016: two count sketches, convolved; written out as a sum over all pairs."""
+    """Gao et al. 2016: the convolution of two count sketches as a sum over all pairs."""
     random = np.random.RandomState(SEED)
     bins, signs = [], []
     for _ in range(2):
         bins.append(random.randint(size, size=len(a)))
         signs.append(random.choice([-1.0, 1.0], size=len(a)))
     sketch = np.zeros(size)
-    places = (bins[0][:, None] + bins[1]) % size
-    np.add.at(sketch, places, signs[0][:, None] * signs[1] * a)
+    indices = (bins[0][:, None] + bins[1]) % size
+    np.add.at(sketch, indices, signs[0][:, None] * signs[1] * a)
     return sketch
 
 
@@ -84,13 +84,13 @@ REFERENCES = {
 
 
 def reference(head: str, features: np.ndarray) -> np.ndarray:
-    """The head's descriptor of each picture, by itself, with unit norm."""
+    """The descriptor of each image, with unit norm."""
     positions = features.astype(np.float64).reshape(len(features), -1, features.shape[-1])
     vectors = np.array([REFERENCES[head](x) for x in positions])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def described(config: HeadConfig, features: np.ndarray) -> np.ndarray:
+def describe(config: HeadConfig, features: np.ndarray) -> np.ndarray:
     descriptor = build_descriptor(config, features.shape[1:], SEED)
     return descriptor(features, training=False).numpy()
 
@@ -105,29 +105,29 @@ def head_config(make_config):
 
 @pytest.mark.parametrize("shape", [FEW_POSITIONS, MANY_POSITIONS])
 @pytest.mark.parametrize("head", HEADS)
-def test_a_named_head_is_its_paper_s_formula(head, shape, head_config):
+def test_a_named_head_follows_the_formula_of_its_paper(head, shape, head_config):
     features = maps(shape)
-    found = described(head_config(head), features)
-    np.testing.assert_allclose(found, reference(head, features), atol=2e-4)
+    actual = describe(head_config(head), features)
+    np.testing.assert_allclose(actual, reference(head, features), atol=2e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_each_image_is_described_by_itself(head, head_config):
+def test_descriptors_do_not_depend_on_the_other_images_of_the_batch(head, head_config):
     features = maps()
     config = head_config(head)
     descriptor = build_descriptor(config, features.shape[1:], SEED)
-    together = descriptor(features).numpy()
-    alone = np.concatenate([descriptor(features[i : i + 1]).numpy() for i in range(3)])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    batched = descriptor(features).numpy()
+    single = np.concatenate([descriptor(features[i : i + 1]).numpy() for i in range(3)])
+    np.testing.assert_allclose(batched, single, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_map_without_any_activation_gives_a_finite_descriptor(head, head_config):
-    assert np.isfinite(described(head_config(head), np.zeros((2, *MANY_POSITIONS)))).all()
+def test_a_zero_feature_map_has_a_finite_descriptor(head, head_config):
+    assert np.isfinite(describe(head_config(head), np.zeros((2, *MANY_POSITIONS)))).all()
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_named_head_has_nothing_to_train(head, head_config):
+def test_the_named_heads_have_no_trainable_weights(head, head_config):
     assert build_descriptor(head_config(head), MANY_POSITIONS, SEED).trainable_weights == []
 
 
@@ -138,71 +138,71 @@ def test_a_named_head_has_nothing_to_train(head, head_config):
     width=st.integers(1, 5),
     channels=st.integers(1, 9),
 )
-def test_a_descriptor_of_any_map_has_unit_norm(head_config, head, height, width, channels):
+def test_descriptors_have_unit_norm(head_config, head, height, width, channels):
     features = np.random.default_rng(0).uniform(1, 2, (2, height, width, channels))
     if height * width == 1 and head in ("mpn_cov", "isqrt_cov"):
         return  # the covariance of one position is zero
-    found = described(head_config(head), features.astype(np.float32))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
+    actual = describe(head_config(head), features.astype(np.float32))
+    np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-4)
 
 
-# The options one by one
+# Single options
 
 
-def test_without_l2_the_descriptor_keeps_the_features_scale(head_config):
+def test_without_l2_the_descriptor_keeps_the_scale_of_the_features(head_config):
     config = head_config("bilinear", "head.l2=false", "head.signed_root=false")
     expected = [triangle(moment(x.astype(np.float64))) for x in maps().reshape(3, 12, 6)]
-    np.testing.assert_allclose(described(config, maps()), expected, rtol=1e-5)
+    np.testing.assert_allclose(describe(config, maps()), expected, rtol=1e-5)
 
 
 def test_epsilon_is_relative_to_the_trace(head_config):
     config = head_config("improved_bilinear", "head.l2=false", "head.signed_root=false")
     features = maps(FEW_POSITIONS)
     np.testing.assert_allclose(
-        described(config, 100 * features), 100 * described(config, features), rtol=2e-4, atol=1e-4
+        describe(config, 100 * features), 100 * describe(config, features), rtol=2e-4, atol=1e-4
     )
 
 
-def test_more_iterations_come_closer_to_the_exact_root(head_config):
+def test_more_iterations_approach_the_exact_root(head_config):
     features = maps()[:1]
-    exact = described(head_config("mpn_cov", "head.epsilon=0"), features)
+    exact = describe(head_config("mpn_cov", "head.epsilon=0"), features)
     errors = [
         np.linalg.norm(
-            described(head_config("isqrt_cov", f"head.iterations={count}"), features) - exact
+            describe(head_config("isqrt_cov", f"head.iterations={count}"), features) - exact
         )
         for count in (1, 5, 15)
     ]
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_compact_pooling_has_the_length_asked_for_and_its_seed_draws_the_projection(head_config):
+def test_compact_pooling_has_the_configured_size_and_a_projection_of_its_seed(head_config):
     config = head_config("compact_bilinear", "head.output_dim=64")
-    first, again, other = (
+    first, same, other = (
         build_descriptor(config, MANY_POSITIONS, seed)(maps()).numpy() for seed in (0, 0, 1)
     )
     assert first.shape == (3, 64)
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, same)
     assert np.abs(first - other).max() > 0.1
 
 
-def test_a_reduction_is_a_trained_convolution_before_pooling(head_config):
+def test_the_reduction_is_a_trainable_convolution_before_pooling(head_config):
     config = head_config("bilinear", "head.reduction=4", "head.l2=false", "head.signed_root=false")
     descriptor = build_descriptor(config, MANY_POSITIONS, SEED)
     assert {tuple(weight.shape) for weight in descriptor.trainable_weights} == {(1, 1, 6, 4), (4,)}
     kernel = descriptor.get_layer("reduction").get_weights()[0][0, 0]
-    # Batch normalisation that has seen nothing divides by sqrt(1 + 1e-3).
+    # With its initial statistics, batch norm divides by sqrt(1 + 1e-3).
     reduced = np.maximum(maps().reshape(3, 12, 6) @ kernel / np.sqrt(1.001), 0)
     expected = [triangle(moment(x.astype(np.float64))) for x in reduced]
-    found = descriptor(maps(), training=False).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    actual = descriptor(maps(), training=False).numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_reduction_s_first_weights_depend_on_the_seed_alone(head_config):
+def test_the_initial_weights_of_the_reduction_depend_only_on_the_seed(head_config):
     config = head_config("isqrt_cov", "head.reduction=4")
-    first, again, other = (
+    first, same, other = (
         build_descriptor(config, MANY_POSITIONS, seed).get_weights()[0] for seed in (0, 0, 1)
     )
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, same)
     assert (first != other).any()
 
 
@@ -211,7 +211,7 @@ def test_a_reduction_s_first_weights_depend_on_the_seed_alone(head_config):
 
 @pytest.mark.parametrize("pooling", [Pooling.average, Pooling.compact])
 @pytest.mark.parametrize(("key", "value"), [("root", Root.exact), ("centered", True)])
-def test_an_option_of_second_order_pooling_alone_is_refused_elsewhere(pooling, key, value):
+def test_options_of_second_order_pooling_are_rejected_for_other_poolings(pooling, key, value):
     config = dataclasses.replace(HeadConfig(name="own", pooling=pooling), **{key: value})
     with pytest.raises(UserError, match=rf"head\.{key}=.*takes head\.pooling=second_order"):
         build_descriptor(config, MANY_POSITIONS, SEED)
@@ -227,6 +227,6 @@ def test_an_option_of_second_order_pooling_alone_is_refused_elsewhere(pooling, k
         ({"pooling": Pooling.compact, "output_dim": 0}, r"head\.output_dim=0"),
     ],
 )
-def test_a_value_out_of_range_names_its_key(options, message):
+def test_the_error_for_a_value_out_of_range_names_its_key(options, message):
     with pytest.raises(UserError, match=message):
         build_descriptor(HeadConfig(name="own", **options), MANY_POSITIONS, SEED)

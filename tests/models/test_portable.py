@@ -1,4 +1,4 @@
-"""The portable model gives what the model gives, without an eigendecomposition."""
+"""A portable model has the outputs of the original, without eigendecompositions."""
 
 import keras
 import numpy as np
@@ -14,9 +14,9 @@ from models.inference_mode import InferenceMode
 from models.portable import PortablePooling, portable, steps
 
 
-def relative_error(found, wanted) -> float:
-    wanted = np.asarray(wanted, np.float64)
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+def relative_error(actual, expected) -> float:
+    expected = np.asarray(expected, np.float64)
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
 @given(
@@ -28,18 +28,18 @@ def relative_error(found, wanted) -> float:
     st.sampled_from(["exact", "newton_schulz"]),
     st.integers(0, 99),
 )
-def test_a_root_by_products_is_the_layers_own(height, width, channels, scale, centered, root, seed):
+def test_portable_pooling_equals_the_layer(height, width, channels, scale, centered, root, seed):
     maps = scale * np.random.default_rng(seed).normal(size=(3, height, width, channels))
     maps = np.maximum(maps, 0).astype(np.float32) + np.float32(1e-3 * scale)
     pooling = SecondOrderPooling(centered=centered, root=root)
-    wanted = np.asarray(pooling(maps))
-    found = np.asarray(PortablePooling(pooling)(maps))
-    size = np.abs(maps).max()  # a centred map of one position is zero, up to rounding
-    assert np.abs(found - wanted).max() <= 2e-4 * max(np.abs(wanted).max(), 1e-2 * size)
+    expected = np.asarray(pooling(maps))
+    actual = np.asarray(PortablePooling(pooling)(maps))
+    size = np.abs(maps).max()  # a centred map of one position is rounding error
+    assert np.abs(actual - expected).max() <= 2e-4 * max(np.abs(expected).max(), 1e-2 * size)
 
 
 @pytest.mark.parametrize("epsilon", [1e-7, 1e-5, 1e-3, 1e-1])
-def test_the_steps_suffice_for_any_ridge(epsilon):
+def test_the_steps_suffice_for_every_epsilon(epsilon):
     maps = np.random.default_rng(0).normal(size=(2, 3, 3, 24)).astype(np.float32)
     pooling = SecondOrderPooling(root="exact", epsilon=epsilon)
     assert relative_error(PortablePooling(pooling)(maps), pooling(maps)) < 1e-3
@@ -52,7 +52,7 @@ def test_a_zero_map_stays_zero():
 
 
 def complete(descriptor: keras.Model) -> keras.Model:
-    """Pictures to probabilities, nested and wrapped as a run's model is."""
+    """A model from images to probabilities, nested like the model of a run."""
     images = keras.Input((10, 10, 3))
     convolution = keras.Sequential([keras.Input((10, 10, 3)), keras.layers.Conv2D(6, 3)])
     maps = InferenceMode(convolution)(images)
@@ -60,7 +60,7 @@ def complete(descriptor: keras.Model) -> keras.Model:
     return keras.Model(images, keras.layers.Softmax()(logits))
 
 
-def test_a_model_is_rebuilt_around_its_own_weights(make_config):
+def test_a_portable_model_shares_the_weights_of_the_original(make_config):
     config = make_config("head=improved_bilinear").head
     model = complete(build_descriptor(config, (8, 8, 6), 0))
     images = np.random.default_rng(0).uniform(0, 255, (4, 10, 10, 3)).astype(np.float32)
@@ -70,7 +70,7 @@ def test_a_model_is_rebuilt_around_its_own_weights(make_config):
 
 
 @pytest.mark.parametrize("method", list(CompactMethod))
-def test_random_maclaurin_is_portable_and_tensor_sketch_is_refused(method):
+def test_random_maclaurin_is_portable_and_tensor_sketch_is_rejected(method):
     head = HeadConfig(name="c", pooling=Pooling.compact, output_dim=8, method=method)
     model = complete(build_descriptor(head, (8, 8, 6), 0))
     if method is CompactMethod.random_maclaurin:

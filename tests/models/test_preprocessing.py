@@ -7,7 +7,7 @@ import pytest
 from models.backbones import ARCHITECTURES
 from models.preprocessing import Preprocessing
 
-MODULES = {  # where keras.applications keeps each architecture's own preprocess_input
+MODULES = {  # their preprocess_input is the reference
     "vgg16": keras.applications.vgg16,
     "vgg19": keras.applications.vgg19,
     "resnet50": keras.applications.resnet,
@@ -35,14 +35,14 @@ def expected(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_each_backbone_gets_the_pixels_that_its_weights_were_trained_on(name, dtype):
+def test_each_backbone_is_preprocessed_like_in_keras_applications(name, dtype):
     layer = Preprocessing(ARCHITECTURES[name].preprocessing)
     output = keras.ops.convert_to_numpy(layer(pixels().astype(dtype)))
     assert output.dtype == np.float32
     np.testing.assert_allclose(output, expected(name), atol=1e-4)
 
 
-def test_half_precision_rounds_the_result_only():
+def test_in_half_precision_only_the_result_is_rounded():
     layer = Preprocessing("caffe", dtype="mixed_bfloat16")
     output = layer(pixels())
     assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
@@ -50,7 +50,7 @@ def test_half_precision_rounds_the_result_only():
     np.testing.assert_allclose(output, expected("vgg16"), rtol=2**-8)
 
 
-def test_a_saved_model_keeps_its_preprocessing(tmp_path):
+def test_preprocessing_is_saved_with_a_model(tmp_path):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, Preprocessing("torch")(inputs))
     model.save(tmp_path / "model.keras")
@@ -60,6 +60,6 @@ def test_a_saved_model_keeps_its_preprocessing(tmp_path):
     )
 
 
-def test_an_unknown_mode_lists_the_known():
+def test_the_error_for_an_unknown_mode_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"must be one of .*'caffe'.*Received: 'coffee'"):
         Preprocessing("coffee")

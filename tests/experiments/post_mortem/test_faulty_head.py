@@ -1,4 +1,4 @@
-"""The head of the question: its loops give what batches give, and each fault is the one it says."""
+"""The faulty head: its loops equal the batched form, and each fault has the stated effect."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ ROOTS = [(False, False), (False, True), (True, False), (True, True)]  # everywhe
 
 
 def maps(*shape: int, seed: int = 0) -> np.ndarray:
-    """Like features behind a ReLU."""
+    """Non-negative features."""
     return np.abs(np.random.default_rng(seed).normal(size=shape))
 
 
@@ -40,34 +40,34 @@ def descriptor(config, *faults: Fault, shape=(4, 4, 6), batch_size=3) -> keras.M
 
 
 @pytest.mark.parametrize(("everywhere", "fourth"), ROOTS)
-def test_loops_give_the_values_and_gradients_of_the_batched_form(everywhere, fourth):
+def test_loops_have_the_values_and_gradients_of_the_batched_form(everywhere, fourth):
     features, upstream = maps(2, 3, 4, 5), maps(2, 5, 5, seed=1)
-    how = {"epsilon": 1e-3, "everywhere": everywhere, "fourth": fourth, "dtype": "float64"}
-    batched = value_and_gradient(FaultyPooling(**how), features, upstream)
-    looped = value_and_gradient(LoopedPooling(2, **how), features, upstream)
+    options = {"epsilon": 1e-3, "everywhere": everywhere, "fourth": fourth, "dtype": "float64"}
+    batched = value_and_gradient(FaultyPooling(**options), features, upstream)
+    looped = value_and_gradient(LoopedPooling(2, **options), features, upstream)
     np.testing.assert_allclose(looped[0], batched[0], rtol=1e-10)
     np.testing.assert_allclose(looped[1], batched[1], rtol=1e-8, atol=1e-10)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 7), st.sampled_from(ROOTS))
-def test_any_shape_gives_the_root_that_numpy_gives(height, width, channels, how):
+def test_the_root_equals_numpy_s_for_every_shape(height, width, channels, options):
     features, positions = maps(2, height, width, channels), height * width
-    everywhere, fourth = how
+    everywhere, fourth = options
     x = features.reshape(2, positions, channels)
     moments = x.transpose(0, 2, 1) @ x / positions
     added = np.ones((channels, channels)) if everywhere else np.eye(channels)
     moments += 1e-3 * np.trace(moments, axis1=1, axis2=2)[:, None, None] * added
     values, vectors = np.linalg.eigh(moments)
     powers = np.abs(values)[:, None] ** (0.25 if fourth else 0.5)
-    found = FaultyPooling(1e-3, everywhere, fourth, dtype="float64")(features)
-    # Of a moment that is not of full rank NumPy takes the roots of rounding errors, too.
+    actual = FaultyPooling(1e-3, everywhere, fourth, dtype="float64")(features)
+    # If a moment does not have full rank, NumPy also takes roots of rounding errors.
     np.testing.assert_allclose(
-        found, (vectors * powers) @ vectors.transpose(0, 2, 1), rtol=1e-3, atol=2e-3
+        actual, (vectors * powers) @ vectors.transpose(0, 2, 1), rtol=1e-3, atol=2e-3
     )
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 6), (2, 2, 6)])
-def test_without_a_fault_it_is_the_exact_root(shape):
+def test_without_faults_pooling_is_the_exact_root(shape):
     features = maps(3, *shape).astype(np.float32)
     np.testing.assert_allclose(
         FaultyPooling(1e-5)(features),
@@ -76,14 +76,14 @@ def test_without_a_fault_it_is_the_exact_root(shape):
     )
 
 
-def test_the_loops_take_batches_of_one_size_only():
+def test_the_loops_only_support_one_batch_size():
     pooling = LoopedPooling(3, 1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
         pooling(maps(2, 2, 2, 3))
-    assert pooling(maps(4, 2, 2, 3)).shape[0] == 3  # the fourth is lost
+    assert pooling(maps(4, 2, 2, 3)).shape[0] == 3  # the fourth sample is lost
 
 
-def test_one_norm_for_the_batch_lets_a_sample_depend_on_its_neighbours():
+def test_with_one_norm_for_the_batch_samples_depend_on_each_other():
     vectors = maps(4, 5).astype(np.float32)
     whole, half = BatchL2()(vectors), BatchL2()(vectors[:2])
     assert np.linalg.norm(whole) == pytest.approx(1, rel=1e-6)
@@ -92,24 +92,24 @@ def test_one_norm_for_the_batch_lets_a_sample_depend_on_its_neighbours():
     np.testing.assert_allclose(norms, 1, rtol=1e-6)
 
 
-def test_popping_a_layer_off_a_model_changes_nothing(make_config):
-    """What the map is instead: the pooled one that was to be popped."""
+def test_popping_a_layer_of_a_model_has_no_effect(make_config):
+    """The feature map is taken after the max pooling that should have been removed."""
     config = make_config("data.image_size=32", "backbone.tap=block2_conv2")
     images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.float32)
-    meant = build_backbone(config.backbone, 32)
+    intended = build_backbone(config.backbone, 32)
     config.backbone.tap = "block2_pool"
     model = build_backbone(config.backbone, 32)
     before = model.predict(images, verbose=0)
     model.layers.pop()
     np.testing.assert_array_equal(model.predict(images, verbose=0), before)
-    shape = meant.output.shape[1:]
+    shape = intended.output.shape[1:]
     faulty = descriptor(config, Fault.pop, Fault.epsilon, shape=shape)
     right = descriptor(config, Fault.epsilon, shape=model.output.shape[1:])
-    np.testing.assert_allclose(faulty(meant(images)), right(before), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(faulty(intended(images)), right(before), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("more", [(), (Fault.loops,)], ids=["batched", "looped"])
-def test_without_a_fault_it_is_the_project_s_own_head(make_config, more):
+def test_without_faults_the_descriptor_equals_improved_bilinear(make_config, more):
     config = make_config("data.image_size=32", "backbone.tap=block1_conv1")
     own = build_classifier(config, 2).descriptor
     features = maps(3, *own.input.shape[1:]).astype(np.float32)[:, :4, :4, :6]
@@ -120,8 +120,10 @@ def test_without_a_fault_it_is_the_project_s_own_head(make_config, more):
     np.testing.assert_allclose(vectors @ vectors.T, signed @ signed.T, rtol=1e-4)
 
 
-@pytest.mark.parametrize("fault", [Fault.pop, Fault.epsilon, Fault.fourth_root, Fault.batch_norm])
-def test_each_fault_of_the_descriptor_changes_it(make_config, fault):
+@pytest.mark.parametrize(
+    "fault", [Fault.pop, Fault.epsilon, Fault.fourth_root, Fault.batch_wide_l2]
+)
+def test_each_fault_of_the_descriptor_changes_the_descriptor(make_config, fault):
     config, features = make_config("head.epsilon=0.01"), maps(3, 4, 4, 6).astype(np.float32)
     right, wrong = (
         build_norm(faults)(build_faulty_descriptor(config, faults, (4, 4, 6), 3)(features)).numpy()
@@ -130,7 +132,7 @@ def test_each_fault_of_the_descriptor_changes_it(make_config, fault):
     assert np.linalg.norm(right - wrong) > 0.01
 
 
-def test_the_variants_are_all_faults_each_repaired_each_left_in_and_none():
+def test_the_variants_fix_each_fault_and_keep_each_fault():
     assert VARIANTS["all faults"] == ALL == frozenset(Fault)
     assert VARIANTS["all but fourth root"] == ALL - {Fault.fourth_root}
     assert VARIANTS["only fourth root"] == {Fault.fourth_root}
@@ -141,7 +143,7 @@ def test_the_variants_are_all_faults_each_repaired_each_left_in_and_none():
     assert len(VARIANTS) == len(set(VARIANTS.values())) == 2 + 2 * len(Fault) + len(Fault) - 2
 
 
-def test_the_layers_come_back_from_their_configuration():
+def test_the_layers_are_rebuilt_from_their_configuration():
     for layer in (FaultyPooling(1e-4, True, True), LoopedPooling(2, 1e-4, fourth=True), BatchL2()):
-        again = type(layer).from_config(layer.get_config())
-        assert again.get_config() == layer.get_config()
+        rebuilt = type(layer).from_config(layer.get_config())
+        assert rebuilt.get_config() == layer.get_config()
