@@ -1,14 +1,11 @@
 """Descriptors of feature maps: each head against the formula of its paper, in float64."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conf.schema import HeadConfig, Pooling, Root
-from errors import UserError
+from conf.schema import HeadConfig
 from models.heads import build_descriptor
 
 HEADS = ("average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear")
@@ -207,26 +204,3 @@ def test_the_initial_weights_of_the_reduction_depend_only_on_the_seed(head_confi
 
 
 # Mistakes
-
-
-@pytest.mark.parametrize("pooling", [Pooling.average, Pooling.compact])
-@pytest.mark.parametrize(("key", "value"), [("root", Root.exact), ("centered", True)])
-def test_options_of_second_order_pooling_are_rejected_for_other_poolings(pooling, key, value):
-    config = dataclasses.replace(HeadConfig(name="own", pooling=pooling), **{key: value})
-    with pytest.raises(UserError, match=rf"head\.{key}=.*takes head\.pooling=second_order"):
-        build_descriptor(config, MANY_POSITIONS, SEED)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"reduction": 0}, r"head\.reduction=0: must be at least 1 channel, or null"),
-        ({"dropout": 1.0}, r"head\.dropout=1\.0: must be at least 0 and below 1"),
-        ({"root": Root.newton_schulz, "iterations": 0}, r"head\.iterations=0"),
-        ({"root": Root.exact, "epsilon": -1.0}, r"head\.epsilon=-1\.0"),
-        ({"pooling": Pooling.compact, "output_dim": 0}, r"head\.output_dim=0"),
-    ],
-)
-def test_the_error_for_a_value_out_of_range_names_its_key(options, message):
-    with pytest.raises(UserError, match=message):
-        build_descriptor(HeadConfig(name="own", **options), MANY_POSITIONS, SEED)

@@ -8,14 +8,14 @@ import pytest
 from conftest import ROOT
 
 from errors import UserError
-from models.classifier import build_classifier
+from models.classifier import build_classifier, complete
 from models.saved_model import load_model, save_model
 
 
 @pytest.fixture(scope="module")
 def classifier(make_config):
     config = make_config("data.image_size=32", "backbone.tap=block1_conv1", "head=isqrt_cov")
-    return build_classifier(config, 3).complete
+    return complete(build_classifier(config, 3))
 
 
 def images() -> np.ndarray:

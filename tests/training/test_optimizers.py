@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from conf.schema import Optimizer, OptimizerConfig
-from errors import UserError
 from training.optimizers import build_optimizer
 
 RATE = 0.01
@@ -97,21 +96,6 @@ def test_clip_norm_bounds_the_norm_of_the_whole_gradient():
     optimizer.apply_gradients([(gradient, first), (gradient, second)])
     step = np.concatenate([variable.numpy() - START for variable in variables])
     assert np.linalg.norm(step) == pytest.approx(RATE, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("options", "rate", "message"),
-    [
-        ({}, 0.0, r"fine_tune_learning_rate=0\.0: must be above 0"),
-        ({}, -1.0, r"fine_tune_learning_rate=-1\.0: must be above 0"),
-        ({"momentum": 1.0}, RATE, r"optimizer\.momentum=1\.0: must be at least 0 and below 1"),
-        ({"weight_decay": -1.0}, RATE, r"optimizer\.weight_decay=-1\.0: must be at least 0"),
-        ({"clip_norm": 0.0}, RATE, r"optimizer\.clip_norm=0\.0: must be above 0, or null"),
-    ],
-)
-def test_a_value_out_of_range_names_its_key(options, rate, message):
-    with pytest.raises(UserError, match=message):
-        build_optimizer(config("sgd", **options), rate)
 
 
 @pytest.mark.parametrize(

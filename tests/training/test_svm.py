@@ -134,11 +134,11 @@ def test_fine_tuning_starts_from_its_weights(train):
         "trainer.feature_store=false",
         "head.reduction=8",
         "head.embedding=8",
-        "loss=softmax_center",
+        "loss=softmax_center head.embedding=8",
         "trainer.descriptor_gib=1e-6",
     ],
 )
 def test_an_unsuitable_configuration_is_refused(train, override):
-    outcome, _ = train("solver=svm", override)
+    outcome, _ = train("solver=svm", *override.split())
     assert outcome.status != 0
     assert "solver=svm" in outcome.error and override.split("=")[0] in outcome.error
