@@ -173,6 +173,19 @@ def test_a_class_whose_images_are_all_damaged_is_named(own_images):
 # Errors
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_fraction": 0.0}, r"data\.test_fraction=0: the test split would be empty"),
+        ({"test_fraction": 1.0}, r"data\.test_fraction=1\.0: must be at least 0 and below 1"),
+        ({"val_fraction": -0.2}, r"data\.val_fraction=-0\.2: must be at least 0 and below 1"),
+    ],
+)
+def test_a_split_fraction_out_of_range_names_its_key(own_images, options, message):
+    with pytest.raises(UserError, match=message):
+        open_dataset(folder(own_images, **options), seed=0)
+
+
 def test_an_unknown_data_set_lists_the_known_ones():
     with pytest.raises(UserError, match=r"data\.name=birds: unknown; known are image_folder"):
         open_dataset(DataConfig(name="birds"), seed=0)
