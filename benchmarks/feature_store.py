@@ -117,6 +117,8 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     from data.feature_store import FeatureStore
     from data.image_folder import FolderImages
     from models.classifier import build_classifier
+    from models.parts import StageInput
+    from training.distributed.workers import connect
     from training.initialization import standardize
     from training.objectives import classification_objective
     from training.stage import Stage, fit_stage
@@ -140,8 +142,10 @@ def memory(options, folder: Path) -> list[tuple[str, str]]:
     standardize(classifier.linear, classifier.descriptor, inputs, indices, size)
     rate = config.optimizer.learning_rate
     objective = classification_objective(config.loss, CLASSES)
-    stage = Stage("head", classifier.head, inputs, 1, 0, size, rate, objective)
-    record = fit_stage(stage, dataset, config, folder)
+    network = classifier.network(StageInput.features)
+    stage = Stage("head", network, inputs, 1, 0, size, rate, objective)
+    workers = connect(config.task, config.trainer.strategy)
+    record = fit_stage(stage, dataset, config, folder, workers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return [
         ("images", str(len(indices))),
