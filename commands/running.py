@@ -34,6 +34,7 @@ def run_command(main: Callable[[], object]) -> NoReturn:
         main: the command. It may raise `SystemExit(error)` instead of the error: for other
             exceptions Hydra prints lines of its own.
     """
+    configure_logging(sys.stderr)
     status = _status(main)
     # The exception is gone, and with it the input pipelines that its frames kept alive. A pipeline
     # thread that calls Python while the interpreter shuts down would crash the process.
