@@ -18,12 +18,6 @@ from errors import UserError
 SPLITS = ("splits.json", "reference_splits.json")  # the latter of a second data set
 UNTRAINED = ("config.yaml", *SPLITS, "checkpoints/precision.json")  # what it may leave
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")  # by which it is told
-HPARAMS_SUFFIX = ".hparams"  # of an event file, by which it is found again
-
-
-def hparams_files(folder: Path) -> list[Path]:
-    """What a run wrote for TensorBoard's HParams, which is the last thing it does."""
-    return list((folder / "tensorboard").glob(f"*{HPARAMS_SUFFIX}"))
 
 
 def write_json(path: Path, content: dict | list) -> None:

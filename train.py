@@ -29,7 +29,12 @@ from commands.running import (
     resume_hint,
     run_command,
 )
-from conf.schema import Config, Task, reference_is_named  # it registers conf/config.yaml's schema
+from conf.schema import (  # it registers conf/config.yaml's schema
+    PRIMARY_METRIC,
+    Config,
+    Task,
+    reference_is_named,
+)
 from errors import UserError
 from training.distributed.cluster import cluster_of
 
@@ -41,11 +46,11 @@ WORST = -math.inf  # what a sweeper hears of a job that failed: a NaN would end 
 def main(config) -> float:
     """Runs one configuration in Hydra's output folder; returns what a sweeper may maximise."""
     import run_folder  # here and below: --help and --cfg answer at once
-    from reporting import tables
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        results = run(run_folder.configuration(folder, config), folder)
+        config = run_folder.configuration(folder, config)
+        results = run(config, folder)
     except (UserError, OmegaConfBaseException, OSError) as error:
         if HydraConfig.get().mode is RunMode.RUN:
             raise SystemExit(error) from error
@@ -57,7 +62,7 @@ def main(config) -> float:
             raise
         return failed(folder, traceback.format_exc())
     metrics = results["val"]  # never the test split's
-    return metrics[tables.primary_metric(metrics)] if metrics else WORST
+    return metrics[PRIMARY_METRIC[config.task]] if metrics else WORST
 
 
 def failed(folder: Path, reason: str) -> float:
@@ -82,13 +87,8 @@ def run(config: Config, folder: Path) -> dict:
         results = (
             run_together(config, folder, experiment) if together else experiment(config, folder)
         )
-    elif not run_folder.hparams_files(folder):  # it was stopped before its very last step
-        import_tensorflow()
-        from reporting import hparams
-
-        hparams.log_hparams(folder, config, results)
     if "test" in results:  # the chief's, where several workers train
-        print(tables.final_table(results, folder), flush=True)
+        print(tables.final_table(config.task, results, folder), flush=True)
     return results
 
 

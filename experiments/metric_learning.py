@@ -5,7 +5,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 import run_folder
@@ -16,11 +15,12 @@ from data.inputs import ImageInputs, Inputs
 from errors import UserError
 from evaluation import retrieval
 from evaluation.prediction import describing, predict_split
+from event_file import EventFile
 from experiments.two_stages import fine_tune_stage, head_stage
 from models.backbones import weights_digest
 from models.embedder import build_embedder
 from reporting import plots, projector
-from reporting.summaries import log_image
+from reporting.image_summary import image_pb
 from training.distributed.workers import workers_of
 from training.feature_extraction import head_inputs
 from training.initialization import initialize_from_data
@@ -140,5 +140,5 @@ def _show(config: Config, folder: Path, dataset: Dataset, vectors: np.ndarray) -
     Image.fromarray(shown).save(folder / "neighbours.png")
     logs = folder / "tensorboard"
     projector.write(logs, "test", vectors, dataset, "test", config.data)
-    with tf.summary.create_file_writer(str(logs)).as_default(step=0):
-        log_image("test/neighbours", shown, "JPEG")
+    with EventFile(logs) as events:
+        events.write([image_pb("test/neighbours", shown, "JPEG")])

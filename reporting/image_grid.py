@@ -1,29 +1,33 @@
-"""Pictures in a grid, each under its caption."""
+"""Images in a grid, each below its caption."""
 
 import dataclasses
-import itertools
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from matplotlib.colors import to_rgb
+from matplotlib.transforms import IdentityTransform
+from PIL import Image
 
-from reporting.lettering import fitted, height, width, write, write_upwards
+from conf.schema import DataConfig
+from data.datasets import Dataset
+from data.decoding import evaluation_view
+from reporting.rendering import new_figure, render, shorten, text_width
 
 GAP = 6  # pixels between tiles
-TITLE = 14  # pixels of letters
-CAPTION = 11
-FRAME = 4
-WRONG = "#c00000"  # captions of mistakes
+TITLE_SIZE, CAPTION_SIZE, LINE_HEIGHT = 14, 11, 14  # pixels
+FRAME = 4  # pixels
+WRONG = "#c00000"  # colour of a mistake's caption
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A picture and what is said of it.
+    """An image of a grid.
 
     Attributes:
-        picture: uint8 of shape (H, W, 3).
-        caption: above it, a line or several; one too long loses its middle.
-        colour: of the caption.
-        frame: colour of a frame around the picture. Default: none.
+        image: uint8 of shape (H, W, 3).
+        caption: text above the image, one or more lines. A line that is too long is shortened.
+        colour: colour of the caption.
+        frame: colour of a frame around the image. Default: no frame.
     """
 
     image: np.ndarray
@@ -32,55 +36,69 @@ class Tile:
     frame: str | None = None
 
 
-def mosaic(
+def draw_image_grid(
     title: str,
-    lines: list[list[Tile | None]],
+    rows: Sequence[Sequence[Tile | None]],
     size: tuple[int, int],
-    beside: list[str] | None = None,
+    row_labels: list[str] | None = None,
 ) -> np.ndarray:
-    """Draws tiles of one size, line by line, as an RGB array, uint8 of shape (height, width, 3).
+    """Draws a grid of images as an RGB array, uint8 of shape (height, width, 3).
 
     Args:
-        title: above all.
-        lines: tiles from the left; None leaves a place empty.
-        size: width and height in pixels that pictures are scaled to.
-        beside: what is written upwards at the left of each line. Default: nothing.
+        title: text above the grid.
+        rows: the tiles of each row, from the left. `None` leaves a place empty.
+        size: width and height in pixels that every image is scaled to.
+        row_labels: a text at the left of each row, turned by 90 degrees. Default: none.
     """
-    captions = [max(map(_caption_height, line), default=0) for line in lines]
-    left = GAP + (height(1, CAPTION) if beside else 0)
-    columns = max(map(len, lines), default=1)
-    top = height(1, TITLE) + 2 * GAP
-    steps = [caption + size[1] + 2 * GAP for caption in captions]
-    across = max(left + columns * (size[0] + GAP), width(title, TITLE) + 2 * GAP)
-    sheet = Image.new("RGB", (across, top + sum(steps)), "white")
-    write(sheet, (across / 2, top / 2), title, TITLE, "mm")
-    tops = itertools.accumulate(steps, initial=top)
-    for number, (line, line_top, caption) in enumerate(zip(lines, tops, captions, strict=False)):
-        y = line_top + caption
-        for column, tile in enumerate(line):
-            if tile is not None:
-                _draw(sheet, tile, (left + column * (size[0] + GAP), y), size)
-        if beside:
-            place = (GAP / 2, y + size[1] / 2)
-            write_upwards(sheet, place, beside[number], CAPTION, "lm")
-    return np.asarray(sheet)
+    top = TITLE_SIZE + 3 * GAP
+    lines = [
+        max((len(tile.caption.splitlines()) for tile in row if tile), default=0) for row in rows
+    ]
+    bottoms = top + np.cumsum([LINE_HEIGHT * n + size[1] + 2 * GAP for n in lines], dtype=int)
+    left = GAP + (LINE_HEIGHT if row_labels else 0)
+    columns = max(map(len, rows), default=1)
+    width = max(left + columns * (size[0] + GAP), round(text_width(title, TITLE_SIZE)) + 2 * GAP)
+    height = bottoms[-1] if rows else top
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    figure = new_figure(width, height)
+
+    def write(x: float, y: float, text: str, **options) -> None:
+        options |= {"transform": IdentityTransform(), "parse_math": False}
+        figure.text(x, height - y, text, **options)
+
+    write(width / 2, top / 2, title, size=TITLE_SIZE, ha="center", va="center")
+    for number, row in enumerate(rows):
+        y = bottoms[number] - 2 * GAP - size[1]
+        for column, tile in enumerate(row):
+            if tile is None:
+                continue
+            x = left + column * (size[0] + GAP)
+            pixels[y : y + size[1], x : x + size[0]] = _scaled(tile, size)
+            for above, line in enumerate(reversed(tile.caption.splitlines())):
+                text = shorten(line, CAPTION_SIZE, size[0])
+                write(x, y - 4 - above * LINE_HEIGHT, text, size=CAPTION_SIZE, color=tile.colour)
+        if row_labels:
+            place = {"rotation": 90, "ha": "center", "va": "center"}
+            write(left / 2, y + size[1] / 2, row_labels[number], size=CAPTION_SIZE, **place)
+    figure.figimage(pixels)
+    return render(figure)
 
 
-def in_lines(tiles: list[Tile], columns: int) -> list[list[Tile]]:
-    """Tiles in lines of so many; one empty line where there are none."""
+def in_rows(tiles: list[Tile], columns: int) -> list[list[Tile]]:
+    """Splits tiles into rows. There is one empty row if there are no tiles."""
     return [tiles[i : i + columns] for i in range(0, max(1, len(tiles)), columns)]
 
 
-def _caption_height(tile: Tile | None) -> int:
-    return height(len(tile.caption.splitlines()), CAPTION) if tile else 0
+def view(dataset: Dataset, index: int, config: DataConfig) -> np.ndarray:
+    """Returns an image as the model sees it in evaluation."""
+    return evaluation_view(dataset.images.encoded(index), dataset.images.name(index), config)
 
 
-def _draw(sheet: Image.Image, tile: Tile, place: tuple[int, int], size: tuple[int, int]) -> None:
-    x, y = place
-    image = Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR)
+def _scaled(tile: Tile, size: tuple[int, int]) -> np.ndarray:
+    """The image of `size`, its edge covered by the frame."""
+    scaled = np.array(Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR))
     if tile.frame:
-        image = ImageOps.expand(ImageOps.crop(image, FRAME), FRAME, tile.frame)
-    sheet.paste(image, place)
-    for above, text in enumerate(reversed(tile.caption.splitlines())):
-        line = y - 2 - height(above, CAPTION)
-        write(sheet, (x, line), fitted(text, CAPTION, size[0]), CAPTION, "ld", tile.colour)
+        inside = scaled[FRAME:-FRAME, FRAME:-FRAME].copy()
+        scaled[:] = np.multiply(255, to_rgb(tile.frame)).round()
+        scaled[FRAME:-FRAME, FRAME:-FRAME] = inside
+    return scaled

@@ -14,6 +14,7 @@ from PIL import Image
 
 import run_folder
 from commands.evaluate import evaluate_run
+from conf.schema import Task
 from experiments import metric_learning
 from reporting.tables import final_table
 
@@ -90,7 +91,7 @@ def test_a_run_tells_how_well_unseen_classes_are_found(finished):
         assert found[name]["pictures"] == images
     assert found["stages"]["head"]["chosen_by"] == "best val_recall_at_1"
     assert found["data"] == {"train": 24, "val": 6, "test": 20, "classes": 5, "damaged": []}
-    table = final_table(found, finished)
+    table = final_table(Task.metric_learning, found, finished)
     assert "test, untrained descriptors" in table and "MAP@R" in table
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert all({"loss", "val_recall_at_1", "learning_rate"} <= line.keys() for line in lines)

@@ -7,6 +7,7 @@ import pytest
 
 import run_folder
 from commands.evaluate import evaluate_run
+from conf.schema import Task
 from experiments import classification
 from experiments.post_mortem import experiment
 from experiments.post_mortem.faulty_head import VARIANTS
@@ -60,7 +61,7 @@ def test_every_head_is_trained_timed_and_shown(finished):
     for record in found["variants"].values():
         assert 0 <= record["test"]["accuracy"] <= 1 and record["step_seconds"] > 0
         assert record["stages"]["head"]["epochs"] == 2  # 490 steps are the most, and no target
-    lines = final_table(found, finished).splitlines()
+    lines = final_table(Task.post_mortem, found, finished).splitlines()
     assert [name for name in FEW if any(line.startswith(f"{name}  ") for line in lines)] == [*FEW]
 
 
