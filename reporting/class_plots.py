@@ -89,6 +89,6 @@ def draw_confused_pairs(
     pairs = confused_pairs(labels, predictions)[:MAX_PAIRS]
     rows = [[*two_tiles(a, a), *two_tiles(a, b), *two_tiles(b, b)] for a, b, _ in pairs]
     row_labels = [f"{count} mistake{'s' if count > 1 else ''}" for _, _, count in pairs]
-    title = "most confused pairs of classes" if pairs else "no mistakes"
     legend = "correct images of one, mistakes (red), correct images of the other"
-    return draw_image_grid(f"{title}: {legend}", rows or [[None] * 6], (SIDE, SIDE), row_labels)
+    title = f"most confused pairs of classes: {legend}" if pairs else "no mistakes"
+    return draw_image_grid(title, rows, (SIDE, SIDE), row_labels)

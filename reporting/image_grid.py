@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -61,12 +62,10 @@ def draw_image_grid(
     height = bottoms[-1] if rows else top
     pixels = np.full((height, width, 3), 255, np.uint8)
     figure = new_figure(width, height)
-
-    def write(x: float, y: float, text: str, **options) -> None:
-        options |= {"transform": IdentityTransform(), "parse_math": False}
-        figure.text(x, height - y, text, **options)
-
-    write(width / 2, top / 2, title, size=TITLE_SIZE, ha="center", va="center")
+    # Positions of text are pixels from the lower left, and "$" in a name is no formula.
+    style: dict[str, Any] = {"transform": IdentityTransform(), "parse_math": False}
+    centred = style | {"ha": "center", "va": "center"}
+    figure.text(width / 2, height - top / 2, title, size=TITLE_SIZE, **centred)
     for number, row in enumerate(rows):
         y = bottoms[number] - 2 * GAP - size[1]
         for column, tile in enumerate(row):
@@ -76,10 +75,11 @@ def draw_image_grid(
             pixels[y : y + size[1], x : x + size[0]] = _scaled(tile, size)
             for above, line in enumerate(reversed(tile.caption.splitlines())):
                 text = shorten(line, CAPTION_SIZE, size[0])
-                write(x, y - 4 - above * LINE_HEIGHT, text, size=CAPTION_SIZE, color=tile.colour)
+                baseline = height - y + 4 + above * LINE_HEIGHT
+                figure.text(x, baseline, text, size=CAPTION_SIZE, color=tile.colour, **style)
         if row_labels:
-            place = {"rotation": 90, "ha": "center", "va": "center"}
-            write(left / 2, y + size[1] / 2, row_labels[number], size=CAPTION_SIZE, **place)
+            middle, label = height - y - size[1] / 2, row_labels[number]
+            figure.text(left / 2, middle, label, size=CAPTION_SIZE, rotation=90, **centred)
     figure.figimage(pixels)
     return render(figure)
 
