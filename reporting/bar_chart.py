@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from reporting.rendering import new_axes, shorten
 
-FONT_SIZE, MAX_NAME = 12, 190  # pixels
-WIDTH, BAR_HEIGHT = 620, 22  # pixels
+WIDTH, BAR_HEIGHT, MAX_NAME = 640, 23, 190  # pixels
 
 
 def draw_bars(
@@ -31,12 +30,9 @@ def draw_bars(
     figure, axes = new_axes(WIDTH, BAR_HEIGHT * len(names) + 90)
     places = range(len(names))
     bars = axes.barh(places, values, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
-    axes.bar_label(bars, fmt=value_format, padding=4, fontsize=FONT_SIZE)
-    shortened = [shorten(name, FONT_SIZE, MAX_NAME) for name in names]
-    axes.set_yticks(places, shortened, fontsize=FONT_SIZE, parse_math=False)
+    axes.bar_label(bars, fmt=value_format, padding=4)
+    axes.set_yticks(places, [shorten(name, MAX_NAME) for name in names], parse_math=False)
     axes.tick_params("y", length=0)
-    axes.set_xlabel(xlabel, fontsize=FONT_SIZE)
-    axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6))
-    axes.set_title(title, fontsize=14)
+    axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6), xlabel=xlabel, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -78,17 +78,19 @@ def draw_confused_pairs(
         either = (labels == a) & (predictions == b) | (labels == b) & (predictions == a)
         best = np.flatnonzero(either)
         best = best[np.argsort(-confidence[best], kind="stable")][:2]
-        return [*map(tile, best), None, None][:2]
+        return [*map(labelled, best), None, None][:2]
 
-    def tile(i: np.integer) -> Tile:
+    def labelled(i: np.integer) -> Tile:
         image, true = view(dataset, indices[i], config), names[labels[i]]
         if labels[i] == predictions[i]:
             return Tile(image, true)
         return Tile(image, f"{true}\npredicted as\n{names[predictions[i]]}", WRONG)
 
     pairs = confused_pairs(labels, predictions)[:MAX_PAIRS]
-    rows = [[*two_tiles(a, a), *two_tiles(a, b), *two_tiles(b, b)] for a, b, _ in pairs]
+    tiles = [
+        tile for a, b, _ in pairs for kind in ((a, a), (a, b), (b, b)) for tile in two_tiles(*kind)
+    ]
     row_labels = [f"{count} mistake{'s' if count > 1 else ''}" for _, _, count in pairs]
     legend = "correct images of one, mistakes (red), correct images of the other"
     title = f"most confused pairs of classes: {legend}" if pairs else "no mistakes"
-    return draw_image_grid(title, rows, (SIDE, SIDE), row_labels)
+    return draw_image_grid(title, tiles, 6, (SIDE, SIDE), row_labels)

@@ -5,10 +5,9 @@ from sklearn.metrics import confusion_matrix
 
 from reporting.rendering import new_figure, render, shorten, text_width
 
-FONT_SIZE, MAX_NAME = 12, 190  # pixels
 MAX_ANNOTATED = 12  # classes up to which each cell shows its value
 MAX_NAMED = 60  # classes up to which each axis shows the names
-MAX_SIDE = 1100  # pixels of the matrix
+MAX_SIDE, MAX_NAME = 1100, 190  # pixels of the matrix and of a name
 MARGIN = 60  # pixels of axis label and title
 
 
@@ -22,7 +21,7 @@ def draw_confusion_matrix(
     classes = len(class_names)
     shares = confusion_matrix(labels, predictions, labels=np.arange(classes), normalize="true")
     ticks = _tick_labels(class_names)
-    names = max(text_width(name, FONT_SIZE) for name in ticks.values())
+    names = max(map(text_width, ticks.values()))
     side = min(classes * _cell(classes), MAX_SIDE)
     width, height = side + names + 2 * MARGIN, side + names + MARGIN
     figure = new_figure(width, height)
@@ -30,20 +29,16 @@ def draw_confusion_matrix(
     axes = figure.add_axes((left, bottom, side / width, side / height))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(list(ticks), list(ticks.values()), fontsize=FONT_SIZE, parse_math=False)
+        axis.set_ticks(list(ticks), list(ticks.values()), parse_math=False)
     axes.tick_params("x", rotation=90)
-    axes.set_title(f"accuracy {np.mean(labels == predictions):.3f}", fontsize=FONT_SIZE)
-    axes.set_xlabel("predicted class", fontsize=FONT_SIZE)
-    axes.set_ylabel("true class", fontsize=FONT_SIZE)
+    accuracy = np.mean(labels == predictions)
+    axes.set(title=f"accuracy {accuracy:.3f}", xlabel="predicted class", ylabel="true class")
     if classes <= MAX_ANNOTATED:
         for row, column in np.argwhere(shares):
-            share = shares[row, column]
-            colour = "white" if share > 0.5 else "black"
-            cell = axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour)
-            cell.set_fontsize(FONT_SIZE - 2)
+            text, colour = f"{shares[row, column]:.2f}", "wk"[int(shares[row, column] <= 0.5)]
+            axes.text(column, row, text, ha="center", va="center", color=colour, size="small")
     scale = figure.add_axes((left + (side + 16) / width, bottom, 14 / width, side / height))
-    figure.colorbar(image, scale, ticks=[0, 0.5, 1])
-    scale.set_ylabel("fraction of the true class", fontsize=FONT_SIZE, labelpad=8)
+    figure.colorbar(image, scale, ticks=[0, 0.5, 1]).set_label("fraction of the true class")
     return render(figure)
 
 
@@ -57,6 +52,6 @@ def _cell(classes: int) -> int:
 def _tick_labels(class_names: list[str]) -> dict[int, str]:
     """The shortened name of each class, or some of the class numbers if there are many classes."""
     if len(class_names) <= MAX_NAMED:
-        return {n: shorten(name, FONT_SIZE, MAX_NAME) for n, name in enumerate(class_names)}
+        return {number: shorten(name, MAX_NAME) for number, name in enumerate(class_names)}
     step = 10 ** int(np.log10(len(class_names))) // 5
     return {number: str(number) for number in range(0, len(class_names), step)}

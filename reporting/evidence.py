@@ -17,6 +17,7 @@ homogeneity.
 import dataclasses
 
 import keras
+import matplotlib
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -25,7 +26,7 @@ from conf.schema import HeadConfig, Pooling
 from data.datasets import Dataset
 from models.classifier import Classifier
 from models.heads import build_descriptor
-from reporting.image_grid import GAP, WRONG, Tile, draw_image_grid, in_rows
+from reporting.image_grid import GAP, WRONG, Tile, draw_image_grid
 
 COLUMNS = 3  # pairs of images in a row
 SIDE = 154  # pixels of an image
@@ -95,7 +96,7 @@ def draw_evidence(
         caption = ("{}\nnot {}" if correct else "{}\nnot {}\nis {}").format(*names)
         tiles.append(Tile(_overlay(image, part), caption, "black" if correct else WRONG))
     title = "evidence for the predicted class (red) and for the second one (blue), by position"
-    return draw_image_grid(title, in_rows(tiles, COLUMNS), (2 * SIDE + GAP, SIDE))
+    return draw_image_grid(title, tiles, COLUMNS, (2 * SIDE + GAP, SIDE))
 
 
 def pooled_maps(classifier: Classifier, images: np.ndarray) -> np.ndarray:
@@ -113,11 +114,10 @@ def _overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     scaled = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     largest = np.quantile(np.abs(evidence), 0.995) or 1.0
     small = Image.fromarray(np.clip(evidence / largest, -1, 1).astype(np.float32))
-    relative = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.NEAREST))[..., None]
+    relative = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.NEAREST))
     grey = np.clip((scaled.mean(axis=2, keepdims=True) + 120) / 420, 0, 1)
-    red, blue = 1 + np.minimum(relative, 0), 1 - np.maximum(relative, 0)
-    colour = np.concatenate([red, 1 - abs(relative), blue], axis=2)
-    alpha = np.minimum(abs(relative) ** 0.6, 0.8)
+    colour = matplotlib.colormaps["bwr"]((relative + 1) / 2)[..., :3]
+    alpha = np.minimum(abs(relative) ** 0.6, 0.8)[..., None]
     mixed = (255 * (grey * (1 - alpha) + colour * alpha)).astype(np.uint8)
     gap = np.full((SIDE, GAP, 3), 255, np.uint8)
     return np.concatenate([scaled, gap, mixed], axis=1)

@@ -33,10 +33,10 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         if isinstance(value, float)
     }
     with EventFile(folder / "tensorboard") as events:
-        events.write([text_pb("config", "".join(f"    {line}\n" for line in lines))])
-        events.write([api.hparams_pb(flat(config), f"{folder.name} in {folder.parent}")])
-        events.write(scalar_pb(tag, value) for tag, value in metrics.items())
-        events.write([summary.session_end_pb(api_pb2.STATUS_SUCCESS)])
+        text = text_pb("config", "".join(f"    {line}\n" for line in lines))
+        start = api.hparams_pb(flat(config), trial_id=f"{folder.name} in {folder.parent}")
+        end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        events.write([text, start, *map(scalar_pb, metrics, metrics.values()), end])
 
 
 def flat(config: Config) -> dict[str, bool | int | float | str]:

@@ -5,18 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.transforms import IdentityTransform
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from data.decoding import evaluation_view
 from reporting.rendering import new_figure, render, shorten, text_width
 
-GAP = 6  # pixels between tiles
-TITLE_SIZE, CAPTION_SIZE, LINE_HEIGHT = 14, 11, 14  # pixels
-FRAME = 4  # pixels
+GAP, FRAME, LINE_HEIGHT = 6, 4, 14  # pixels
+TITLE_SIZE, CAPTION_SIZE = 12, 10  # points
 WRONG = "#c00000"  # colour of a mistake's caption
 
 
@@ -39,66 +37,50 @@ class Tile:
 
 def draw_image_grid(
     title: str,
-    rows: Sequence[Sequence[Tile | None]],
+    tiles: Sequence[Tile | None],
+    columns: int,
     size: tuple[int, int],
-    row_labels: list[str] | None = None,
+    row_labels: Sequence[str] = (),
 ) -> np.ndarray:
     """Draws a grid of images as an RGB array, uint8 of shape (height, width, 3).
 
     Args:
         title: text above the grid.
-        rows: the tiles of each row, from the left. `None` leaves a place empty.
+        tiles: the images, row by row. `None` leaves a place empty.
+        columns: images in a row.
         size: width and height in pixels that every image is scaled to.
         row_labels: a text at the left of each row, turned by 90 degrees. Default: none.
     """
-    top = TITLE_SIZE + 3 * GAP
-    lines = [
-        max((len(tile.caption.splitlines()) for tile in row if tile), default=0) for row in rows
-    ]
-    bottoms = top + np.cumsum([LINE_HEIGHT * n + size[1] + 2 * GAP for n in lines], dtype=int)
-    left = GAP + (LINE_HEIGHT if row_labels else 0)
-    columns = max(map(len, rows), default=1)
-    width = max(left + columns * (size[0] + GAP), round(text_width(title, TITLE_SIZE)) + 2 * GAP)
-    height = bottoms[-1] if rows else top
-    pixels = np.full((height, width, 3), 255, np.uint8)
-    figure = new_figure(width, height)
-    # Positions of text are pixels from the lower left, and "$" in a name is no formula.
+    left, top = GAP + (LINE_HEIGHT if row_labels else 0), LINE_HEIGHT + 3 * GAP
+    lines = max((len(tile.caption.splitlines()) for tile in tiles if tile), default=0)
+    step = LINE_HEIGHT * lines + size[1] + 2 * GAP
+    width = max(left + columns * (size[0] + GAP), text_width(title, TITLE_SIZE) + 2 * GAP)
+    height = top + max(1, -(-len(tiles) // columns)) * step
+    pixels = np.full((height, int(width), 3), 255, np.uint8)
+    figure = new_figure(int(width), height)
+    # Text is placed in pixels from the lower left corner. A "$" in a name does not start a formula.
     style: dict[str, Any] = {"transform": IdentityTransform(), "parse_math": False}
     centred = style | {"ha": "center", "va": "center"}
     figure.text(width / 2, height - top / 2, title, size=TITLE_SIZE, **centred)
-    for number, row in enumerate(rows):
-        y = bottoms[number] - 2 * GAP - size[1]
-        for column, tile in enumerate(row):
-            if tile is None:
-                continue
-            x = left + column * (size[0] + GAP)
-            pixels[y : y + size[1], x : x + size[0]] = _scaled(tile, size)
-            for above, line in enumerate(reversed(tile.caption.splitlines())):
-                text = shorten(line, CAPTION_SIZE, size[0])
-                baseline = height - y + 4 + above * LINE_HEIGHT
-                figure.text(x, baseline, text, size=CAPTION_SIZE, color=tile.colour, **style)
-        if row_labels:
-            middle, label = height - y - size[1] / 2, row_labels[number]
-            figure.text(left / 2, middle, label, size=CAPTION_SIZE, rotation=90, **centred)
+    for number, tile in enumerate(tiles):
+        if tile is None:
+            continue
+        row, column = divmod(number, columns)
+        x, y = left + column * (size[0] + GAP), top + row * step + LINE_HEIGHT * lines
+        image = Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR)
+        if tile.frame:
+            image = ImageOps.expand(ImageOps.crop(image, FRAME), FRAME, tile.frame)
+        pixels[y : y + size[1], x : x + size[0]] = np.asarray(image)
+        caption = [shorten(line, size[0], CAPTION_SIZE) for line in tile.caption.splitlines()]
+        place = (x, height - y + 2, "\n".join(caption))
+        figure.text(*place, va="bottom", size=CAPTION_SIZE, color=tile.colour, **style)
+    for row, label in enumerate(row_labels):
+        middle = height - top - (row + 1) * step + 2 * GAP + size[1] / 2
+        figure.text(left / 2, middle, label, size=CAPTION_SIZE, rotation=90, **centred)
     figure.figimage(pixels)
     return render(figure)
-
-
-def in_rows(tiles: list[Tile], columns: int) -> list[list[Tile]]:
-    """Splits tiles into rows. There is one empty row if there are no tiles."""
-    return [tiles[i : i + columns] for i in range(0, max(1, len(tiles)), columns)]
 
 
 def view(dataset: Dataset, index: int, config: DataConfig) -> np.ndarray:
     """Returns an image as the model sees it in evaluation."""
     return evaluation_view(dataset.images.encoded(index), dataset.images.name(index), config)
-
-
-def _scaled(tile: Tile, size: tuple[int, int]) -> np.ndarray:
-    """The image of `size`, its edge covered by the frame."""
-    scaled = np.array(Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR))
-    if tile.frame:
-        inside = scaled[FRAME:-FRAME, FRAME:-FRAME].copy()
-        scaled[:] = np.multiply(255, to_rgb(tile.frame)).round()
-        scaled[FRAME:-FRAME, FRAME:-FRAME] = inside
-    return scaled

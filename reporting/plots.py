@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from reporting.image_grid import Tile, draw_image_grid, in_rows, view
+from reporting.image_grid import Tile, draw_image_grid, view
 from reporting.rendering import new_axes, render
 from reporting.tables import METRIC_LABELS
 
@@ -38,7 +38,7 @@ def worst_mistakes(
         for i in np.argsort(-confidence)[: min(most, mistakes)]
     ]
     title = f"most confident of {mistakes} mistakes in {len(indices)} images"
-    return draw_image_grid(title, in_rows(tiles, 4), (SIDE, SIDE))
+    return draw_image_grid(title, tiles, 4, (SIDE, SIDE))
 
 
 def roc_curves(
@@ -57,13 +57,12 @@ def roc_curves(
         for number, (name, values) in enumerate(by_scorer.items()):
             false, true, _ = roc_curve(truth, values)
             label = f"{kind}, {METRIC_LABELS[name]}: {roc_auc_score(truth, values):.3f}"
-            axes.plot(false, true, style, color=f"C{number}", linewidth=2, label=label)
+            axes.plot(false, true, style, color=f"C{number}", label=label)
     limits = (-0.01, 1.01)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
-    axes.set_xlabel("false positive rate (aliens accepted)", fontsize=14)
-    axes.set_ylabel("true positive rate (targets accepted)", fontsize=14)
-    axes.set_title(title, fontsize=16, parse_math=False)
-    axes.legend(title="AUROC", loc="lower right", fontsize=12)
+    axes.set(xlabel="false positive rate (aliens)", ylabel="true positive rate (targets)")
+    axes.set_title(title, parse_math=False)
+    axes.legend(title="AUROC", loc="lower right", fontsize="small")
     return render(figure)
 
 
@@ -90,9 +89,9 @@ def neighbours(
         name = dataset.class_names[labels[position]]
         return Tile(view(dataset, indices[position], config), name, frame=frame)
 
-    rows = []
+    tiles = []
     for query in queries:
         correct = labels[nearest[query]] == labels[query]
         frames = np.where(correct, "green", "red").tolist()
-        rows.append([tile(query, "black"), *map(tile, nearest[query], frames)])
-    return draw_image_grid(title, rows, (SMALL_SIDE, SMALL_SIDE))
+        tiles += [tile(query, "black"), *map(tile, nearest[query], frames)]
+    return draw_image_grid(title, tiles, 1 + nearest.shape[1], (SMALL_SIDE, SMALL_SIDE))

@@ -36,11 +36,11 @@ def write(
     step = max(1, -(-len(vectors) // MAX_POINTS))
     indices = dataset.splits[split][::step]
     np.savetxt(folder / "vectors.tsv", vectors[::step], fmt="%.6g", delimiter="\t")
-    lines = [
-        f"{dataset.class_names[dataset.labels[index]]}\t{_one_line(dataset.images.name(index))}"
-        for index in indices
-    ]
-    (folder / "metadata.tsv").write_text("\n".join(["class\tpicture", *lines]) + "\n")
+    lines = ["class\tpicture"]
+    for index in indices:
+        name_in_one_line = " ".join(dataset.images.name(index).split())
+        lines.append(f"{dataset.class_names[dataset.labels[index]]}\t{name_in_one_line}")
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
     side = _write_sprite(folder / "sprite.png", dataset, indices, config)
     (folder / "projector_config.pbtxt").write_text(
         "embeddings {\n"
@@ -50,10 +50,6 @@ def write(
         f'  sprite {{ image_path: "sprite.png" single_image_dim: {side} single_image_dim: {side} }}'
         "\n}\n"
     )
-
-
-def _one_line(name: str) -> str:
-    return " ".join(name.split())
 
 
 def _write_sprite(path: Path, dataset: Dataset, indices: np.ndarray, config: DataConfig) -> int:

@@ -44,16 +44,14 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
         for values, members in groups.items()
     ]
     reference = rows[0] if baseline is None else _find(rows, baseline)
-    best: dict[str, float] = {}
     for row in rows:
-        best[row["metric"]] = max(best.get(row["metric"], -math.inf), _val_mean(row))
-    for row in rows:
-        row["best"] = -math.inf < _val_mean(row) == best[row["metric"]]
+        peers = [peer for peer in rows if peer["metric"] == row["metric"]]
+        means = [peer["val"]["mean"] for peer in peers if peer["val"]["mean"] is not None]
+        row["best"] = row["val"]["mean"] == max(means, default=math.nan)
         row["baseline"] = row is reference
-        comparable = row["metric"] == reference["metric"] and row is not reference
-        row["difference"] = (
-            paired_difference(row["seeds"], reference["seeds"]) if comparable else None
-        )
+        row["difference"] = None
+        if row["metric"] == reference["metric"] and row is not reference:
+            row["difference"] = paired_difference(row["seeds"], reference["seeds"])
     return rows
 
 
@@ -61,22 +59,15 @@ def _statistics(runs: list[FinishedRun]) -> dict:
     """The part of a row that does not depend on other rows."""
     metric = PRIMARY_METRIC[Task(runs[0].config["task"])]
     seeds = {run.seed: run.metrics["test"][metric] for run in runs}
+    timed = [run.metrics["step_seconds"] for run in runs if "step_seconds" in run.metrics]
     return {
         "metric": metric,
         "n": len(seeds),
         "seeds": seeds,
         "val": estimate([run.metrics["val"][metric] for run in runs if run.metrics["val"]]),
         "test": estimate(list(seeds.values())),
-        "step_seconds": min(
-            (run.metrics["step_seconds"] for run in runs if "step_seconds" in run.metrics),
-            default=None,
-        ),
+        "step_seconds": min(timed, default=None),
     }
-
-
-def _val_mean(row: dict) -> float:
-    mean = row["val"]["mean"]
-    return -math.inf if mean is None else mean
 
 
 def _find(rows: list[dict], settings: dict[str, str]) -> dict:
@@ -92,26 +83,21 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     """Returns header and lines of the table."""
     metrics = {row["metric"].replace("_", " ") for row in rows}
     metric = metrics.pop() if len(metrics) == 1 else "metric"
-    header = [*(rows[0]["settings"] or ["run"]), "n", f"val {metric}", f"test {metric}", "95%"]
+    baseline = next(_name(row) for row in rows if row["baseline"])
     timed = any(row["step_seconds"] is not None for row in rows)
     compared = any(row["difference"] for row in rows)
-    if timed:
-        header.append("s/step")
-    if compared:
-        baseline = next(row for row in rows if row["baseline"])
-        header.append(f"test - {_name(baseline)}, 95%")
     lines = []
     for row in rows:
-        line = list(map(_short, row["settings"].values())) or ["default"]
-        line[0] += " *" if row["best"] else ""
-        line += [str(row["n"]), _mean_std(row["val"]), _mean_std(row["test"])]
-        line.append(_interval(row["test"], ".4f"))
+        line = {key: _short(value) for key, value in row["settings"].items()} or {"run": "default"}
+        line[next(iter(line))] += " *" if row["best"] else ""
+        line |= {"n": str(row["n"]), f"val {metric}": _mean_std(row["val"])}
+        line |= {f"test {metric}": _mean_std(row["test"]), "95%": _interval(row["test"], ".4f")}
         if timed:
-            line.append("-" if row["step_seconds"] is None else f"{row['step_seconds']:.3f}")
+            line["s/step"] = "-" if row["step_seconds"] is None else f"{row['step_seconds']:.3f}"
         if compared:
-            line.append(_difference(row["difference"]))
+            line[f"test - {baseline}, 95%"] = _difference(row["difference"])
         lines.append(line)
-    return header, lines
+    return list(lines[0]), [list(line.values()) for line in lines]
 
 
 def as_table(rows: list[dict]) -> str:

@@ -51,24 +51,22 @@ def log_classification(
     )
     predicted = (dataset, "test", probabilities, config.data)
     charts = {
-        "confusion": draw_confusion_matrix(labels, predictions, dataset.class_names),
-        "accuracy by class": class_plots.draw_accuracies(accuracies),
+        "test/confusion": draw_confusion_matrix(labels, predictions, dataset.class_names),
+        "test/accuracy by class": class_plots.draw_accuracies(accuracies),
     }
     photographs = {
-        "worst mistakes": plots.worst_mistakes(*predicted),
-        "confused pairs": class_plots.draw_confused_pairs(*predicted),
-        "evidence": draw_evidence(dataset, images, shown, order, evidence),
+        "test/worst mistakes": plots.worst_mistakes(*predicted),
+        "test/confused pairs": class_plots.draw_confused_pairs(*predicted),
+        "test/evidence": draw_evidence(dataset, images, shown, order, evidence),
     }
     if config.head.pooling is Pooling.second_order:
         pooling = classifier.descriptor.get_layer("second_order")
-        charts["spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
+        charts["test/spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
     with EventFile(folder / "tensorboard") as events:
-        # A tag of its own: TensorBoard shows one kind of data for a tag.
+        # The text needs a tag of its own: TensorBoard shows one kind of data for a tag.
         events.write([text_pb("test/table of classes", class_plots.accuracy_markdown(accuracies))])
-        for name, image in charts.items():
-            events.write([image_pb(f"test/{name}", image, "PNG")])
-        for name, image in photographs.items():
-            events.write([image_pb(f"test/{name}", image, "JPEG")])
+        events.write(image_pb(tag, image, "PNG") for tag, image in charts.items())
+        events.write(image_pb(tag, image, "JPEG") for tag, image in photographs.items())
         events.write_graph(_layer_graph(classifier.complete))
 
 
