@@ -1,13 +1,13 @@
 """What TensorBoard's logging costs a default run: the same run with and without it, in turn.
 
     python benchmarks/logging_cost.py                   # about seven minutes on two cores
-    python benchmarks/logging_cost.py --stored          # three: of runs whose features are stored
+    python benchmarks/logging_cost.py --stored          # three minutes, with stored features
 
-Runs with logging (curves, norms, histograms; at the end the pictures, the graph and the
-configuration) and runs without any of it take turns, with `train.py`'s defaults, each in a process
-of its own: what is slow the first time is paid as a user pays it. The lines of `metrics.jsonl`,
-which resuming needs, are written by both. Printed are medians, of seconds and of the processor's
-seconds (user and system), without those of importing TensorFlow and of drawing the birds.
+Runs with logging (curves, norms and histograms; at the end plots, images, the graph and the
+configuration) and runs without logging alternate. They use `train.py`'s defaults, each in its own
+process, so that they include whatever is slow at its first call. Both write `metrics.jsonl`, which
+resuming needs. The output is medians of seconds and of processor seconds (user and system), without
+importing TensorFlow and drawing the birds.
 """
 
 import argparse
@@ -35,21 +35,21 @@ CLOCKS = {"seconds": time.perf_counter, "processor": time.process_time}
 def without_logging():
     import keras
 
-    def nothing(*args, **options):
+    def callback(*args, **options):
         return keras.callbacks.Callback()
 
     with (
-        mock.patch("training.stage.Curves", nothing),
-        mock.patch("training.stage.Dynamics", nothing),
+        mock.patch("training.stage.EpochScalars", callback),
+        mock.patch("training.stage.GradientStatistics", callback),
         mock.patch("experiments.classification.log_classification"),
-        mock.patch("reporting.hparams.log_hparams"),
+        mock.patch("experiments.experiment.log_hparams"),
     ):
         yield
 
 
 @contextlib.contextmanager
 def timed(part: str, times: dict):
-    """Adds what the clocks say of the block to `times`, as `times[clock][part]`."""
+    """Adds the time of the block by each clock to `times[clock][part]`."""
     started = {name: clock() for name, clock in CLOCKS.items()}
     yield
     for name, clock in CLOCKS.items():
@@ -57,7 +57,7 @@ def timed(part: str, times: dict):
 
 
 def timing(part: str, times: dict, target: str):
-    """A patch under which what `target` names is timed."""
+    """Returns a patch that times the function named `target`."""
     module, _, name = target.rpartition(".")
     function = getattr(sys.modules[module], name)
 
@@ -69,30 +69,29 @@ def timing(part: str, times: dict, target: str):
 
 
 def run(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
-    """What each clock says of the stages, of what is logged at the end, and of the whole run."""
+    """Returns the time by each clock of the stages, of logging at the end, and of the whole run."""
     from hydra import compose, initialize_config_dir
 
-    import run_folder
+    from commands import resuming
     from conf.validation import checked
-    from experiments import classification
-    from reporting import hparams
+    from train import train
+    from training.distributed.workers import connect
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = checked(compose("config", overrides))
     folder.mkdir()
-    run_folder.enter(folder, config)
+    resuming.enter(folder, config)
     times = {name: {"end": 0.0} for name in CLOCKS}
     with (
         open(os.devnull, "w") as nothing,
         contextlib.redirect_stdout(nothing),
-        timing("stages", times, "experiments.classification.fit_stage"),
-        timing("stages", times, "experiments.classification.fit_svm"),
+        timing("stages", times, "experiments.two_stages.fit_stage"),
+        timing("stages", times, "experiments.two_stages.fit_svm"),
         timing("end", times, "experiments.classification.log_classification"),
-        timing("end", times, "reporting.hparams.log_hparams"),
+        timing("end", times, "experiments.experiment.log_hparams"),
         timed("run", times),
     ):
-        results = classification.run(config, folder)
-        hparams.log_hparams(folder, config, results)
+        train(config, folder, connect(config.task, config.trainer.strategy))
     return times
 
 
@@ -107,18 +106,18 @@ def main():
     parser.add_argument("overrides", nargs="*", help="key=value, as for train.py")
     options = parser.parse_intermixed_args()
     if options.child:
-        from reporting import hparams  # noqa: F401  what is patched
+        from experiments import tasks  # noqa: F401  imported to be patched
 
         with without_logging() if options.child == "without" else contextlib.nullcontext():
             print(json.dumps(run(options.folder, options.overrides)))
         return
-    found = {"with": [], "without": []}
+    times: dict[str, list[dict]] = {"with": [], "without": []}
     with tempfile.TemporaryDirectory() as name:
 
         def measured(logging: str, number: int, *more: str) -> dict:
             folder = Path(name, f"{logging}{number}")
             features = Path(name, "features") if options.stored else folder / "features"
-            times = in_own_process(
+            measurement = in_own_process(
                 __file__,
                 "--child",
                 logging,
@@ -128,24 +127,24 @@ def main():
                 *options.overrides,
                 *more,
             )
-            shutil.rmtree(folder)  # gigabytes of features, or the disk's writing slows the next
-            return times
+            shutil.rmtree(folder)  # its features would slow down the next run
+            return measurement
 
         measured("without", -1, "trainer.epochs=1")  # draws the birds, stores the features
         for number in range(options.rounds):
-            for logging in sorted(found, reverse=number % 2):
-                found[logging].append(measured(logging, number))
-    report(found)
+            for logging in sorted(times, reverse=number % 2):
+                times[logging].append(measured(logging, number))
+    report(times)
 
 
-def report(found: dict[str, list[dict]]) -> None:
+def report(times: dict[str, list[dict]]) -> None:
     for clock in CLOCKS:
         medians = {
             logging: {
-                part: statistics.median(times[clock][part] for times in runs)
+                part: statistics.median(run_times[clock][part] for run_times in runs)
                 for part in ("stages", "end", "run")
             }
-            for logging, runs in found.items()
+            for logging, runs in times.items()
         }
         print(f"| {clock} | training | at the end | whole run |\n| --- | ---: | ---: | ---: |")
         for logging, parts in medians.items():

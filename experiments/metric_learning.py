@@ -11,12 +11,13 @@ from conf.schema import PRIMARY_METRIC, Task
 from data.balanced_batches import balanced_batches
 from evaluation.prediction import descriptor_model, predict_split
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
+from event_file import EventFile
 from experiments.two_stages import TwoStageExperiment
 from models.embedder import build_embedder
 from models.parts import StageInput
 from models.saved_model import save_model
 from reporting import plots, projector
-from reporting.summaries import log_image
+from reporting.image_summary import image_pb
 from run_folder import Results
 from training.objectives import Objective, metric_objective
 
@@ -89,7 +90,8 @@ class MetricLearning(TwoStageExperiment):
         plot = plots.neighbours(dataset, "test", neighbours, data)
         Image.fromarray(plot).save(folder / "neighbours.png")
         projector.write(folder / "tensorboard", "test", self.vectors, dataset, "test", data)
-        log_image(folder / "tensorboard", "test/neighbours", plot, "JPEG")
+        with EventFile(folder / "tensorboard") as events:
+            events.write([image_pb("test/neighbours", plot, "JPEG")])
 
     def _vectors(self, model: keras.Model, split: str) -> np.ndarray:
         trainer, average_mirror = self.config.trainer, self.config.data.average_mirror

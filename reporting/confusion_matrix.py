@@ -1,88 +1,57 @@
-"""The confusion matrix as a picture."""
+"""The confusion matrix as an image."""
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw
+from sklearn.metrics import confusion_matrix
 
-from reporting.lettering import fitted, height, width, write, write_upwards
+from reporting.rendering import new_figure, render, shorten, text_width
 
-SIZE = 12  # pixels of letters
-MOST_NUMBERED = 12  # classes, up to which each cell tells its share
-MOST_NAMED = 60  # classes, up to which each is named
-MOST_PIXELS = 1100  # of the matrix
-LONGEST_NAME = 190  # pixels
-EDGE, TICK, BAR = 8, 3, 14  # pixels around all, of a mark at a class, across the scale of colours
+MAX_ANNOTATED = 12  # classes up to which each cell shows its value
+MAX_NAMED = 60  # classes up to which each axis shows the names
+MAX_SIDE, MAX_NAME = 1100, 190  # pixels of the matrix and of a name
+MARGIN = 60  # pixels of axis label and title
 
 
-def draw_confusion(
+def draw_confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
 ) -> np.ndarray:
-    """Draws the share of each true class (rows) that is taken for each class (columns).
+    """Draws the fraction of each true class (row) that is predicted as each class (column).
 
     Returns an RGB array, uint8 of shape (height, width, 3).
     """
     classes = len(class_names)
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels, predictions), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = min(classes * _cell(classes), MOST_PIXELS)
-    places = {number: (number + 0.5) * side / classes for number in range(classes)}
-    named = _named(class_names)
-    line, longest = height(1, SIZE), max(width(name, SIZE) for name in named.values())
-    left, top = EDGE + line + EDGE + longest + 2 * TICK, EDGE + line + EDGE
-    right, below = left + side, top + side
-    scale = right + 2 * EDGE
-    sheet = Image.new(
-        "RGB", (scale + BAR + 3 * SIZE + line, below + 2 * TICK + longest + EDGE + line), "white"
-    )
-    _paint(sheet, shares, (left, top), side)
-    _paint(sheet, np.linspace(1, 0, 64)[:, None], (scale, top), side, BAR)
-    for number, name in named.items():
-        x, y = left + places[number], top + places[number]
-        write(sheet, (left - 2 * TICK, y), name, SIZE, "rm")
-        write_upwards(sheet, (x, below + 2 * TICK), name, SIZE, "mt")
-        ImageDraw.Draw(sheet).line((left - TICK, y, left - 1, y), "black")
-        ImageDraw.Draw(sheet).line((x, below + 1, x, below + TICK), "black")
-    if classes <= MOST_NUMBERED:
+    shares = confusion_matrix(labels, predictions, labels=np.arange(classes), normalize="true")
+    ticks = _tick_labels(class_names)
+    names = max(map(text_width, ticks.values()))
+    side = min(classes * _cell(classes), MAX_SIDE)
+    width, height = side + names + 2 * MARGIN, side + names + MARGIN
+    figure = new_figure(width, height)
+    left, bottom = (names + 0.6 * MARGIN) / width, (names + 0.6 * MARGIN) / height
+    axes = figure.add_axes((left, bottom, side / width, side / height))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(list(ticks), list(ticks.values()), parse_math=False)
+    axes.tick_params("x", rotation=90)
+    accuracy = np.mean(labels == predictions)
+    axes.set(title=f"accuracy {accuracy:.3f}", xlabel="predicted class", ylabel="true class")
+    if classes <= MAX_ANNOTATED:
         for row, column in np.argwhere(shares):
-            share, place = shares[row, column], (left + places[column], top + places[row])
-            colour = "white" if share > 0.5 else "black"
-            write(sheet, place, f"{share:.2f}", SIZE - 2, "mm", colour)
-    middle, centre = left + side / 2, top + side / 2
-    write(sheet, (middle, top / 2), f"accuracy {np.mean(labels == predictions):.3f}", SIZE, "mm")
-    write(sheet, (middle, sheet.height - EDGE / 2), "predicted class", SIZE, "mb")
-    write_upwards(sheet, (EDGE, centre), "true class", SIZE, "lm")
-    for share in (0, 0.5, 1):
-        write(sheet, (scale + BAR + TICK, top + side * (1 - share)), f"{share}", SIZE)
-    write_upwards(sheet, (sheet.width - 2, centre), "share of the true class", SIZE, "rm")
-    return np.asarray(sheet)
+            text, colour = f"{shares[row, column]:.2f}", "wk"[int(shares[row, column] <= 0.5)]
+            axes.text(column, row, text, ha="center", va="center", color=colour, size="small")
+    scale = figure.add_axes((left + (side + 16) / width, bottom, 14 / width, side / height))
+    figure.colorbar(image, scale, ticks=[0, 0.5, 1]).set_label("fraction of the true class")
+    return render(figure)
 
 
 def _cell(classes: int) -> int:
-    """Pixels of a class' row and column."""
-    if classes <= MOST_NUMBERED:
+    """Pixels of a class's row and column."""
+    if classes <= MAX_ANNOTATED:
         return max(40, 200 // classes)
-    return 18 if classes <= MOST_NAMED else max(1, 800 // classes)
+    return 18 if classes <= MAX_NAMED else max(1, 800 // classes)
 
 
-def _named(class_names: list[str]) -> dict[int, str]:
-    """What is written at which class: its name, or the numbers of some where there are many."""
-    if len(class_names) <= MOST_NAMED:
-        return {n: fitted(name, SIZE, LONGEST_NAME) for n, name in enumerate(class_names)}
+def _tick_labels(class_names: list[str]) -> dict[int, str]:
+    """The shortened name of each class, or some of the class numbers if there are many classes."""
+    if len(class_names) <= MAX_NAMED:
+        return {number: shorten(name, MAX_NAME) for number, name in enumerate(class_names)}
     step = 10 ** int(np.log10(len(class_names))) // 5
     return {number: str(number) for number in range(0, len(class_names), step)}
-
-
-def _paint(
-    sheet: Image.Image,
-    shares: np.ndarray,
-    place: tuple[int, int],
-    tall: int,
-    wide: int | None = None,
-) -> None:
-    """Shares as colours, scaled to `tall` and `wide` pixels, in a thin frame."""
-    size = (wide or tall, tall)
-    colours = Image.fromarray(matplotlib.colormaps["Blues"](shares, bytes=True)[..., :3])
-    sheet.paste(colours.resize(size, Image.Resampling.BOX), place)
-    x, y = place
-    ImageDraw.Draw(sheet).rectangle((x - 1, y - 1, x + size[0], y + size[1]), outline="black")

@@ -1,21 +1,23 @@
-"""Where in a picture the decision for a class comes from.
+"""Which positions of an image contribute to the decision for a class.
 
-Without L2 every head is homogeneous: its descriptor u of a feature map X satisfies
-u(tX) = t^d u(X), with d = 1 for average pooling, 2 for bilinear pooling, half that behind a matrix
-root, and half again behind a signed root. What follows is affine. So by Euler's theorem the score
-s = <w, u> / |u|, |u| held fixed, is a sum over the positions n:
+Without L2 normalisation every head is homogeneous: its descriptor u of a feature map X satisfies
+u(tX) = t^d u(X). The degree d is 1 for average pooling and 2 for bilinear pooling. A matrix root
+halves it, and a signed root halves it again. The layers after the descriptor are affine. By Euler's
+theorem the score s = <w, u> / |u|, with |u| held fixed, is a sum over the positions n:
 
     s = sum_n <ds/dx_n, x_n> / d
 
-For bilinear pooling a summand is x_n' W x_n, with W the classifier's weights as a matrix: exactly
-what that position adds. Behind a root the positions interact; the sum is still exact, but each
-summand is first-order: what the position adds as the others stay. Epsilon is relative to the trace
-and signed root's smoothing tiny, so that both leave the homogeneity as it is.
+For bilinear pooling a summand is x_n' W x_n, with W the classifier's weights as a matrix. It is
+exactly what that position adds to the score. After a root the positions interact. The sum is still
+exact, but each summand is a first-order contribution: what the position adds while the others stay
+fixed. Epsilon is relative to the trace and the signed root's smoothing is tiny, so both keep the
+homogeneity.
 """
 
 import dataclasses
 
 import keras
+import matplotlib
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -24,10 +26,10 @@ from conf.schema import HeadConfig, Pooling
 from data.datasets import Dataset
 from models.heads import build_descriptor
 from models.parts import Parts
-from reporting.image_grid import GAP, WRONG, Tile, in_lines, mosaic
+from reporting.image_grid import GAP, WRONG, Tile, draw_image_grid
 
-COLUMNS = 3  # pairs of pictures
-SIDE = 154  # pixels of a picture
+COLUMNS = 3  # pairs of images in a row
+SIDE = 154  # pixels of an image
 
 
 def contributions(
@@ -35,20 +37,21 @@ def contributions(
     seed: int,
     linear: keras.Model,
     maps: np.ndarray,
-    ours: np.ndarray,
+    classes: np.ndarray,
     others: np.ndarray,
 ) -> np.ndarray:
-    """What each position adds to logit `ours` less logit `others`, of shape (n, H, W).
+    """Returns what each position adds to the difference of two logits, of shape (n, H, W).
 
     Args:
-        config: the head, without its reduction: `maps` are what is pooled.
-        seed: of compact pooling's projections.
-        linear: descriptors to logits.
-        maps: of shape (n, H, W, C).
-        ours, others: classes, of shape (n,).
+        config: the head.
+        seed: seed of compact pooling's projections.
+        linear: model from descriptors to logits.
+        maps: the maps that are pooled, after the head's reduction if any, of shape (n, H, W, C).
+        classes: the class of the first logit, of shape (n,).
+        others: the class of the logit that is subtracted, of shape (n,).
     """
-    plain = dataclasses.replace(config, l2=False, reduction=None)
-    descriptor = build_descriptor(plain, maps.shape[1:], seed)
+    pooling = dataclasses.replace(config, l2=False, reduction=None)
+    descriptor = build_descriptor(pooling, maps.shape[1:], seed)
     x = tf.convert_to_tensor(maps, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -56,48 +59,48 @@ def contributions(
         if config.l2:
             u = u / tf.stop_gradient(tf.maximum(tf.norm(u, axis=1, keepdims=True), 1e-12))
         logits = linear(u, training=False)
-        score = tf.gather(logits, ours, batch_dims=1) - tf.gather(logits, others, batch_dims=1)
+        score = tf.gather(logits, classes, batch_dims=1) - tf.gather(logits, others, batch_dims=1)
     gradient = tape.gradient(score, x)
     return (tf.reduce_sum(gradient * x, axis=-1) / degree(config)).numpy()
 
 
 def degree(config: HeadConfig) -> float:
-    """The d of u(tX) = t^d u(X)."""
-    found = 1.0 if config.pooling is Pooling.average or config.root else 2.0
-    return found / 2 if config.signed_root else found
+    """Returns the d of u(tX) = t^d u(X)."""
+    pooled = 1.0 if config.pooling is Pooling.average or config.root else 2.0
+    return pooled / 2 if config.signed_root else pooled
 
 
 def draw_evidence(
-    dataset: Dataset, images: np.ndarray, indices: np.ndarray, order: np.ndarray, parts: np.ndarray
+    dataset: Dataset,
+    images: np.ndarray,
+    positions: np.ndarray,
+    order: np.ndarray,
+    evidence: np.ndarray,
 ) -> np.ndarray:
-    """A picture of test pictures, each beside what speaks for its class and against the next one.
+    """Draws test images, each beside the evidence for its first class and against its second.
 
     Args:
-        pictures: of shape (n, side, side, 3), uint8.
-        rows: places of these in the test split, (n,).
+        dataset: the data set.
+        images: uint8 of shape (n, side, side, 3).
+        positions: positions of the images in the test split, (n,).
         order: classes, the most probable first, (n, classes).
-        parts: see `contributions`.
+        evidence: see `contributions`.
     """
-    labels = dataset.labels[dataset.splits["test"]][indices]
+    labels = dataset.labels[dataset.splits["test"]][positions]
     tiles = []
     for image, part, label, (first, second) in zip(
-        images, parts, labels, order[:, :2], strict=True
+        images, evidence, labels, order[:, :2], strict=True
     ):
+        correct = first == label
         names = [dataset.class_names[number] for number in (first, second, label)]
-        caption = "{}\nnot {}\nis {}" if first != label else "{}\nnot {}"
-        tiles.append(
-            Tile(
-                _beside(image, part),
-                caption.format(*names),
-                colour="black" if first == label else WRONG,
-            )
-        )
-    title = "what speaks for the predicted class (red) and for the next one (blue), by position"
-    return mosaic(title, in_lines(tiles, COLUMNS), (2 * SIDE + GAP, SIDE))
+        caption = ("{}\nnot {}" if correct else "{}\nnot {}\nis {}").format(*names)
+        tiles.append(Tile(_overlay(image, part), caption, "black" if correct else WRONG))
+    title = "evidence for the predicted class (red) and for the second one (blue), by position"
+    return draw_image_grid(title, tiles, COLUMNS, (2 * SIDE + GAP, SIDE))
 
 
 def pooled_maps(classifier: Parts, images: np.ndarray) -> np.ndarray:
-    """What is pooled: the backbone's maps, or those behind the reduction."""
+    """Returns the maps that are pooled: the backbone's, after the head's reduction if any."""
     maps = classifier.backbone(images.astype(np.float32), training=False)
     names = [layer.name for layer in classifier.descriptor.layers]
     if "reduction_relu" in names:
@@ -106,16 +109,15 @@ def pooled_maps(classifier: Parts, images: np.ndarray) -> np.ndarray:
     return np.asarray(tf.cast(maps, tf.float32))
 
 
-def _beside(image: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """A picture, and in grey under what each position adds: red, or blue where that is negative."""
+def _overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """The image, and at its right the image in grey below the evidence, red or blue by its sign."""
     scaled = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    most = np.quantile(np.abs(part), 0.995) or 1.0
-    shares = Image.fromarray(np.clip(part / most, -1, 1).astype(np.float32))
-    shares = np.asarray(shares.resize((SIDE, SIDE), Image.Resampling.NEAREST))[..., None]
+    largest = np.quantile(np.abs(evidence), 0.995) or 1.0
+    small = Image.fromarray(np.clip(evidence / largest, -1, 1).astype(np.float32))
+    relative = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.NEAREST))
     grey = np.clip((scaled.mean(axis=2, keepdims=True) + 120) / 420, 0, 1)
-    red, blue = 1 + np.minimum(shares, 0), 1 - np.maximum(shares, 0)
-    colour = np.concatenate([red, 1 - abs(shares), blue], axis=2)
-    alpha = np.minimum(abs(shares) ** 0.6, 0.8)
+    colour = matplotlib.colormaps["bwr"]((relative + 1) / 2)[..., :3]
+    alpha = np.minimum(abs(relative) ** 0.6, 0.8)[..., None]
     mixed = (255 * (grey * (1 - alpha) + colour * alpha)).astype(np.uint8)
     gap = np.full((SIDE, GAP, 3), 255, np.uint8)
     return np.concatenate([scaled, gap, mixed], axis=1)

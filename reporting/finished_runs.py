@@ -1,10 +1,11 @@
-"""Runs as a sweep leaves them: which finished, and how; which failed, and why."""
+"""Reads the runs of a sweep: configuration and metrics of those that finished, errors of others."""
 
 import dataclasses
 import functools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import MISSING, OmegaConf
@@ -17,14 +18,14 @@ NO_SETTING = {"seed", "force", "trainer.feature_dir", "trainer.checkpoint_second
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run's folder, read.
+    """A finished run.
 
     Attributes:
-        folder: where it lies.
-        seed: what it was seeded with.
-        config: all other keys that can change a result, dotted, as text. What an older run does not
-            have is at its default.
-        metrics: its `metrics.json`.
+        folder: the run's folder.
+        seed: the run's seed.
+        config: all other keys that can change a result, dotted, as text. A key that an older run's
+            `config.yaml` lacks has its default value.
+        metrics: the content of `metrics.json`.
     """
 
     folder: Path
@@ -34,38 +35,31 @@ class FinishedRun:
 
 
 def read_runs(folders: list[Path]) -> list[FinishedRun]:
-    """The finished runs in or below `folders`, in the order in which a sweep started them.
+    """Returns the finished runs in or below `folders`, in the order in which a sweep started them.
 
-    Of runs with the same configuration and seed the last counts. Of a post-mortem each "variant" of
-    the head counts as a run of its own.
+    If several runs have the same configuration and seed, the last one is returned. Each variant of
+    a post-mortem is returned as a run of its own, with the key "variant".
     """
-    found = {}
+    runs = {}
     for folder in folders:
         for path in sorted(folder.rglob("metrics.json"), key=_by_number):
             config = path.parent / "config.yaml"
-            # With an error it was asked for something else meanwhile.
+            # error.txt means that the folder was then used for another configuration, which failed.
             if (path.parent / "error.txt").exists() or not config.exists():
                 continue
             keys = dotted(yaml.safe_load(config.read_text()))
-            keys |= {key: value for key, value in _defaults().items() if key not in keys}
+            keys |= _defaults() | keys  # the file's values win
             settings = {key: _text(keys[key]) for key in keys if key not in NO_SETTING}
             metrics = json.loads(path.read_text())
             for name, values in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}
                 run = FinishedRun(path.parent, keys["seed"], own, values)
-                found[run.seed, tuple(sorted(own.items()))] = run
-    return list(found.values())
-
-
-@functools.cache
-def _defaults() -> dict:
-    """Every key of the schema that has a default, dotted."""
-    schema = OmegaConf.to_container(OmegaConf.structured(Config), enum_to_str=True)
-    return {key: value for key, value in dotted(schema).items() if value != MISSING}
+                runs[run.seed, tuple(sorted(own.items()))] = run
+    return list(runs.values())
 
 
 def read_failures(folders: list[Path]) -> list[tuple[Path, str]]:
-    """The runs in or below `folders` that an error ended, and its message."""
+    """Returns the runs in or below `folders` that failed, each with the last line of its error."""
     return [
         (path.parent, (path.read_text().strip() or "no reason given").splitlines()[-1])
         for folder in folders
@@ -74,13 +68,13 @@ def read_failures(folders: list[Path]) -> list[tuple[Path, str]]:
 
 
 def what_varied(runs: list[FinishedRun]) -> list[str]:
-    """The keys in which `runs` differ, less those that follow from their group's name.
+    """Returns the keys in which `runs` differ, without those that follow from their group's name.
 
-    Two heads differ in `head.name` and so in a dozen keys of `conf/head/`; only those that differ
-    between runs of the same head too are named beside it. A key that only some runs have, and that
-    the schema does not know, tells nothing by being absent.
+    Two heads differ in `head.name`, and so in a dozen keys of `conf/head/`. Such a key is returned
+    only if it differs between runs with the same head. A key that the schema does not contain is
+    compared between the runs that have it.
     """
-    keys = list(dict.fromkeys(key for run in runs for key in run.config))
+    keys = dict.fromkeys(key for run in runs for key in run.config)
     varied = [
         key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1
     ]
@@ -95,12 +89,19 @@ def _follows(key: str, runs: list[FinishedRun]) -> bool:
     return len(pairs) == len({group_name for group_name, _ in pairs})
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Every key of the schema that has a default, dotted."""
+    schema = yaml.safe_load(OmegaConf.to_yaml(OmegaConf.structured(Config)))
+    return {key: value for key, value in dotted(schema).items() if value != MISSING}
+
+
 def _text(value) -> str:
-    """As one would write it on the command line."""
+    """The value as on the command line."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _by_number(path: Path) -> list:
-    """Sorts "10-average" behind "9-average"."""
+def _by_number(path: Path) -> list[int | str]:
+    """Sorts "10-average" after "9-average"."""
     parts = re.split(r"(\d+)", str(path))
     return [int(part) if part.isdigit() else part for part in parts]

@@ -1,49 +1,49 @@
-"""A run's configuration and final figures, for TensorBoard: as text, and a row of its HParams."""
+"""A run's configuration and final metrics for TensorBoard: as text, and as a row of HParams."""
 
 import dataclasses
 import enum
 from pathlib import Path
 
-import tensorflow as tf
-from tensorboard.plugins.hparams import api as hp
-from tensorboard.plugins.hparams import api_pb2, summary
+from tensorboard.plugins.hparams import api, api_pb2, summary
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 
 import run_folder
 from conf.schema import Config, dotted
+from event_file import EventFile
 
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
-    """Writes `config` as the text "config" and, key by key, for HParams, and each final figure as
-    the scalar "Test/accuracy" etc.
+    """Writes the text "config", one hyperparameter a key, and scalars such as "Test/accuracy".
 
-    Of all scalars, sorted by name, the table shows the first five unasked: the capital puts these
-    before "epoch_accuracy". Written again, it replaces what it wrote before.
+    HParams shows the first five scalars by default, sorted by name. The capital letter puts the
+    final metrics before "epoch_accuracy". If a run is logged again, the last values count.
 
     Args:
-        folder: the run's; named in the table, so that runs of one configuration stay two rows.
+        folder: the run's folder. HParams shows one row a folder, even for equal configurations.
         config: see `conf/schema.py`.
-        results: of `metrics.json`: a dictionary, or `None`, for "val" and for "test". Counts are
-            no figures.
+        results: the content of `metrics.json`: "val" and "test" are a dictionary or `None`. Counts
+            are not logged.
     """
-    board = folder / "tensorboard"
-    writer = tf.summary.create_file_writer(str(board))
-    with writer.as_default(step=0):
-        lines = run_folder.as_yaml(config).splitlines()
-        tf.summary.text("config", "".join(f"    {line}\n" for line in lines))
-        hp.hparams(flat(config), trial_id=f"{folder.name} in {folder.parent}")
-        for split in ("val", "test"):
-            for name, value in (results[split] or {}).items():
-                if isinstance(value, float):
-                    tf.summary.scalar(f"{split.capitalize()}/{name}", value)
+    lines = run_folder.as_yaml(config).splitlines()
+    metrics = {
+        f"{split.capitalize()}/{name}": value
+        for split in ("val", "test")
+        for name, value in (results[split] or {}).items()
+        if isinstance(value, float)
+    }
+    with EventFile(folder / "tensorboard") as events:
+        text = text_pb("config", "".join(f"    {line}\n" for line in lines))
+        start = api.hparams_pb(flat(config), trial_id=f"{folder.name} in {folder.parent}")
         end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
-        tf.summary.experimental.write_raw_pb(end.SerializeToString())
+        events.write([text, start, *map(scalar_pb, metrics, metrics.values()), end])
 
 
 def flat(config: Config) -> dict[str, bool | int | float | str]:
-    """`{"seed": 0, "head.name": "average", ...}`, without what changes no result.
+    """Returns `{"seed": 0, "head.name": "average", ...}`, without `force`.
 
-    Null is "null": left out, it would be no value that a key can have besides another, and the
-    table would not show that runs differ in it.
+    Null becomes the text "null". HParams does not show that runs differ in a key if one of them
+    lacks it.
     """
     return {
         key: _plain(value)

@@ -1,29 +1,32 @@
-"""Pictures in a grid, each under its caption."""
+"""Images in a grid, each below its caption."""
 
 import dataclasses
-import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.transforms import IdentityTransform
 from PIL import Image, ImageOps
 
-from reporting.lettering import fitted, height, width, write, write_upwards
+from conf.schema import DataConfig
+from data.datasets import Dataset
+from data.decoding import evaluation_view
+from reporting.rendering import new_figure, render, shorten, text_width
 
-GAP = 6  # pixels between tiles
-TITLE = 14  # pixels of letters
-CAPTION = 11
-FRAME = 4
-WRONG = "#c00000"  # captions of mistakes
+GAP, FRAME, LINE_HEIGHT = 6, 4, 14  # pixels
+TITLE_SIZE, CAPTION_SIZE = 12, 10  # points
+WRONG = "#c00000"  # colour of a mistake's caption
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A picture and what is said of it.
+    """An image of a grid.
 
     Attributes:
-        picture: uint8 of shape (H, W, 3).
-        caption: above it, a line or several; one too long loses its middle.
-        colour: of the caption.
-        frame: colour of a frame around the picture. Default: none.
+        image: uint8 of shape (H, W, 3).
+        caption: text above the image, one or more lines. A line that is too long is shortened.
+        colour: colour of the caption.
+        frame: colour of a frame around the image. Default: no frame.
     """
 
     image: np.ndarray
@@ -32,55 +35,52 @@ class Tile:
     frame: str | None = None
 
 
-def mosaic(
+def draw_image_grid(
     title: str,
-    lines: list[list[Tile | None]],
+    tiles: Sequence[Tile | None],
+    columns: int,
     size: tuple[int, int],
-    beside: list[str] | None = None,
+    row_labels: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draws tiles of one size, line by line, as an RGB array, uint8 of shape (height, width, 3).
+    """Draws a grid of images as an RGB array, uint8 of shape (height, width, 3).
 
     Args:
-        title: above all.
-        lines: tiles from the left; None leaves a place empty.
-        size: width and height in pixels that pictures are scaled to.
-        beside: what is written upwards at the left of each line. Default: nothing.
+        title: text above the grid.
+        tiles: the images, row by row. `None` leaves a place empty.
+        columns: images in a row.
+        size: width and height in pixels that every image is scaled to.
+        row_labels: a text at the left of each row, turned by 90 degrees. Default: none.
     """
-    captions = [max(map(_caption_height, line), default=0) for line in lines]
-    left = GAP + (height(1, CAPTION) if beside else 0)
-    columns = max(map(len, lines), default=1)
-    top = height(1, TITLE) + 2 * GAP
-    steps = [caption + size[1] + 2 * GAP for caption in captions]
-    across = max(left + columns * (size[0] + GAP), width(title, TITLE) + 2 * GAP)
-    sheet = Image.new("RGB", (across, top + sum(steps)), "white")
-    write(sheet, (across / 2, top / 2), title, TITLE, "mm")
-    tops = itertools.accumulate(steps, initial=top)
-    for number, (line, line_top, caption) in enumerate(zip(lines, tops, captions, strict=False)):
-        y = line_top + caption
-        for column, tile in enumerate(line):
-            if tile is not None:
-                _draw(sheet, tile, (left + column * (size[0] + GAP), y), size)
-        if beside:
-            place = (GAP / 2, y + size[1] / 2)
-            write_upwards(sheet, place, beside[number], CAPTION, "lm")
-    return np.asarray(sheet)
+    left, top = GAP + (LINE_HEIGHT if row_labels else 0), LINE_HEIGHT + 3 * GAP
+    lines = max((len(tile.caption.splitlines()) for tile in tiles if tile), default=0)
+    step = LINE_HEIGHT * lines + size[1] + 2 * GAP
+    width = max(left + columns * (size[0] + GAP), text_width(title, TITLE_SIZE) + 2 * GAP)
+    height = top + max(1, -(-len(tiles) // columns)) * step
+    pixels = np.full((height, int(width), 3), 255, np.uint8)
+    figure = new_figure(int(width), height)
+    # Text is placed in pixels from the lower left corner. A "$" in a name does not start a formula.
+    style: dict[str, Any] = {"transform": IdentityTransform(), "parse_math": False}
+    centred = style | {"ha": "center", "va": "center"}
+    figure.text(width / 2, height - top / 2, title, size=TITLE_SIZE, **centred)
+    for number, tile in enumerate(tiles):
+        if tile is None:
+            continue
+        row, column = divmod(number, columns)
+        x, y = left + column * (size[0] + GAP), top + row * step + LINE_HEIGHT * lines
+        image = Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR)
+        if tile.frame:
+            image = ImageOps.expand(ImageOps.crop(image, FRAME), FRAME, tile.frame)
+        pixels[y : y + size[1], x : x + size[0]] = np.asarray(image)
+        caption = [shorten(line, size[0], CAPTION_SIZE) for line in tile.caption.splitlines()]
+        place = (x, height - y + 2, "\n".join(caption))
+        figure.text(*place, va="bottom", size=CAPTION_SIZE, color=tile.colour, **style)
+    for row, label in enumerate(row_labels):
+        middle = height - top - (row + 1) * step + 2 * GAP + size[1] / 2
+        figure.text(left / 2, middle, label, size=CAPTION_SIZE, rotation=90, **centred)
+    figure.figimage(pixels)
+    return render(figure)
 
 
-def in_lines(tiles: list[Tile], columns: int) -> list[list[Tile]]:
-    """Tiles in lines of so many; one empty line where there are none."""
-    return [tiles[i : i + columns] for i in range(0, max(1, len(tiles)), columns)]
-
-
-def _caption_height(tile: Tile | None) -> int:
-    return height(len(tile.caption.splitlines()), CAPTION) if tile else 0
-
-
-def _draw(sheet: Image.Image, tile: Tile, place: tuple[int, int], size: tuple[int, int]) -> None:
-    x, y = place
-    image = Image.fromarray(tile.image).resize(size, Image.Resampling.BILINEAR)
-    if tile.frame:
-        image = ImageOps.expand(ImageOps.crop(image, FRAME), FRAME, tile.frame)
-    sheet.paste(image, place)
-    for above, text in enumerate(reversed(tile.caption.splitlines())):
-        line = y - 2 - height(above, CAPTION)
-        write(sheet, (x, line), fitted(text, CAPTION, size[0]), CAPTION, "ld", tile.colour)
+def view(dataset: Dataset, index: int, config: DataConfig) -> np.ndarray:
+    """Returns an image as the model sees it in evaluation."""
+    return evaluation_view(dataset.images.encoded(index), dataset.images.name(index), config)

@@ -1,15 +1,13 @@
-"""Pictures of a model's figures, as RGB arrays."""
+"""Plots of a model's predictions and scores, as RGB arrays."""
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from data.decoding import evaluation_view
-from reporting.image_grid import Tile, in_lines, mosaic
-from reporting.tables import SHORT
+from reporting.image_grid import Tile, draw_image_grid, view
+from reporting.rendering import new_axes, render
+from reporting.tables import METRIC_LABELS
 
 SIDE = 212  # pixels of a mistake
 SMALL_SIDE = 140  # pixels of a neighbour
@@ -18,89 +16,82 @@ SMALL_SIDE = 140  # pixels of a neighbour
 def worst_mistakes(
     dataset: Dataset, split: str, probabilities: np.ndarray, config: DataConfig, most: int = 16
 ) -> np.ndarray:
-    """The wrong predictions that the model was surest of, each with both classes' names."""
+    """Draws the most confident wrong predictions, each with the names of both classes.
+
+    Args:
+        dataset: the data set.
+        split: the split of the predictions.
+        probabilities: predictions for `split`, (n, classes).
+        config: how images are decoded.
+        most: maximum number of images.
+    """
     indices = dataset.splits[split]
     labels, predictions = dataset.labels[indices], probabilities.argmax(axis=1)
-    sureness = np.where(predictions == labels, -1, probabilities.max(axis=1))
-    worst = [i for i in np.argsort(-sureness)[:most] if sureness[i] >= 0]
+    confidence = np.where(predictions == labels, -1, probabilities.max(axis=1))
+    mistakes = np.sum(confidence >= 0)
     tiles = [
         Tile(
             view(dataset, indices[i], config),
-            f"{dataset.class_names[predictions[i]]} ({sureness[i]:.2f})\n"
+            f"{dataset.class_names[predictions[i]]} ({confidence[i]:.2f})\n"
             f"is {dataset.class_names[labels[i]]}",
         )
-        for i in worst
+        for i in np.argsort(-confidence)[: min(most, mistakes)]
     ]
-    title = f"the surest of {np.sum(sureness >= 0)} mistakes in {len(indices)} pictures"
-    return mosaic(title, in_lines(tiles, 4), (SIDE, SIDE))
+    title = f"most confident of {mistakes} mistakes in {len(indices)} images"
+    return draw_image_grid(title, tiles, 4, (SIDE, SIDE))
 
 
 def roc_curves(
     truth: np.ndarray, scores: dict[str, dict[str, np.ndarray]], title: str
 ) -> np.ndarray:
-    """The curves of each kind of features (one line style each) by each scorer (one colour each).
+    """Draws a curve for each kind of features (line style) and each scorer (colour).
 
     Args:
-        truth: whether each sample is of the target, (n,).
-        scores: by kind and scorer, (n,); larger is more like the target.
-        title: above the picture.
+        truth: whether each image is of the target class, (n,).
+        scores: by kind and scorer, (n,). A larger score means more similar to the target.
+        title: text above the plot.
     """
-    figure = Figure(figsize=(6, 6), layout="constrained", dpi=100)
-    axes = figure.subplots()
+    figure, axes = new_axes(600, 600)
     axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
     for style, (kind, by_scorer) in zip(("--", "-"), scores.items(), strict=True):
         for number, (name, values) in enumerate(by_scorer.items()):
             false, true, _ = roc_curve(truth, values)
-            label = f"{kind}, {SHORT[name]}: {roc_auc_score(truth, values):.3f}"
+            label = f"{kind}, {METRIC_LABELS[name]}: {roc_auc_score(truth, values):.3f}"
             axes.plot(false, true, style, color=f"C{number}", label=label)
-    axes.set(
-        xlabel="aliens taken for the target",
-        ylabel="targets recognised",
-        title=title,
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-    )
-    axes.legend(title="AUROC", loc="lower right", fontsize=8)
-    return pixels(figure)
+    limits = (-0.01, 1.01)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlabel="false positive rate (aliens)", ylabel="true positive rate (targets)")
+    axes.set_title(title, parse_math=False)
+    axes.legend(title="AUROC", loc="lower right", fontsize="small")
+    return render(figure)
 
 
 def neighbours(
     dataset: Dataset, split: str, nearest: np.ndarray, config: DataConfig, most: int = 8
 ) -> np.ndarray:
-    """Some queries, spread over the classes, and what is nearest to each: framed green if it is of
-    the query's class, red if not.
+    """Draws some queries with their nearest images, framed green if of the query's class, else red.
 
     Args:
-        nearest: places in `split` of each picture's nearest others, nearest first, (n, k).
-        most: queries at most.
+        dataset: the data set.
+        split: the split of the queries and their neighbours.
+        nearest: positions in `split` of each image's nearest others, nearest first, (n, k).
+        config: how images are decoded.
+        most: maximum number of queries, which are spread over the classes.
     """
     indices = dataset.splits[split]
     labels = dataset.labels[indices]
     by_class = np.argsort(labels, kind="stable")
     queries = by_class[:: -(-len(indices) // most)]
     hits = np.mean(labels[nearest[:, 0]] == labels)
-    title = f"query, and its nearest (the first is right for {hits:.1%} of all)"
+    title = f"query and nearest images (the nearest one is correct for {hits:.1%} of all queries)"
 
-    def tile(place: int, frame: str) -> Tile:
-        name = dataset.class_names[labels[place]]
-        return Tile(view(dataset, indices[place], config), name, frame=frame)
+    def tile(position: int, frame: str) -> Tile:
+        name = dataset.class_names[labels[position]]
+        return Tile(view(dataset, indices[position], config), name, frame=frame)
 
-    lines = []
+    tiles = []
     for query in queries:
-        right = labels[nearest[query]] == labels[query]
-        frames = np.where(right, "green", "red").tolist()
-        lines.append([tile(query, "black"), *map(tile, nearest[query], frames)])
-    return mosaic(title, lines, (SMALL_SIDE, SMALL_SIDE))
-
-
-def view(dataset: Dataset, index: int, config: DataConfig) -> np.ndarray:
-    """A picture as the model sees it."""
-    return evaluation_view(dataset.images.encoded(index), dataset.images.name(index), config)
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """A drawn figure as an RGB array, uint8 of shape (height, width, 3)."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+        correct = labels[nearest[query]] == labels[query]
+        frames = np.where(correct, "green", "red").tolist()
+        tiles += [tile(query, "black"), *map(tile, nearest[query], frames)]
+    return draw_image_grid(title, tiles, 1 + nearest.shape[1], (SMALL_SIDE, SMALL_SIDE))

@@ -1,6 +1,7 @@
 """Embeddings for TensorBoard's projector: vectors, names, thumbnails.
 
-Written by hand: the `embeddings_freq` of Keras' own callback does not know Keras 3's weight files.
+Keras's own callback cannot write them: its `embeddings_freq` does not support Keras 3's weight
+files.
 """
 
 from pathlib import Path
@@ -10,34 +11,37 @@ from PIL import Image
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from data.decoding import evaluation_view
+from reporting.image_grid import view
 
-MOST = 5000  # points, evenly spaced among more: the browser has to move them all
+MAX_POINTS = 5000  # points that a browser can still move
 SIDE = 64  # pixels of a thumbnail
-LARGEST = 8192  # pixels of the side of the sheet of thumbnails that the projector loads
+MAX_SHEET = 8192  # pixels of the side of the largest sheet of thumbnails that the projector loads
 
 
 def write(
     folder: Path, name: str, vectors: np.ndarray, dataset: Dataset, split: str, config: DataConfig
 ) -> None:
-    """Writes `vectors.tsv`, `metadata.tsv`, `sprite.png` and the `projector_config.pbtxt` that
-    names them.
+    """Writes `vectors.tsv`, `metadata.tsv`, `sprite.png` and `projector_config.pbtxt`.
 
     Args:
-        folder: a run of TensorBoard's.
-        name: of the embedding, as the projector lists it.
-        vectors: one a picture of `split`, (n, D).
+        folder: a folder of event files.
+        name: the embedding's name in the projector.
+        vectors: the vector of each image of `split`, (n, D). At most `MAX_POINTS`, evenly spaced,
+            are written.
+        dataset: the data set.
+        split: the split of the vectors.
+        config: how images are decoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = np.arange(len(vectors))[:: max(1, -(-len(vectors) // MOST))]
-    indices = dataset.splits[split][chosen]
-    np.savetxt(folder / "vectors.tsv", vectors[chosen], fmt="%.6g", delimiter="\t")
-    lines = [
-        f"{dataset.class_names[dataset.labels[index]]}\t{_name(dataset, index)}"
-        for index in indices
-    ]
-    (folder / "metadata.tsv").write_text("\n".join(["class\tpicture", *lines]) + "\n")
-    side = _sprite(folder / "sprite.png", dataset, indices, config)
+    step = max(1, -(-len(vectors) // MAX_POINTS))
+    indices = dataset.splits[split][::step]
+    np.savetxt(folder / "vectors.tsv", vectors[::step], fmt="%.6g", delimiter="\t")
+    lines = ["class\tpicture"]
+    for index in indices:
+        name_in_one_line = " ".join(dataset.images.name(index).split())
+        lines.append(f"{dataset.class_names[dataset.labels[index]]}\t{name_in_one_line}")
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+    side = _write_sprite(folder / "sprite.png", dataset, indices, config)
     (folder / "projector_config.pbtxt").write_text(
         "embeddings {\n"
         f'  tensor_name: "{name}"\n'
@@ -48,18 +52,13 @@ def write(
     )
 
 
-def _name(dataset: Dataset, index: int) -> str:
-    return " ".join(dataset.images.name(index).split())
-
-
-def _sprite(path: Path, dataset: Dataset, indices: np.ndarray, config: DataConfig) -> int:
-    """Thumbnails in rows of as many as there are rows; returns their side in pixels."""
+def _write_sprite(path: Path, dataset: Dataset, indices: np.ndarray, config: DataConfig) -> int:
+    """Writes a square sheet of thumbnails. Returns the side of a thumbnail in pixels."""
     columns = int(np.ceil(np.sqrt(len(indices))))
-    side = min(SIDE, LARGEST // columns)
+    side = min(SIDE, MAX_SHEET // columns)
     sheet = Image.new("RGB", (columns * side, columns * side), "white")
     for number, index in enumerate(indices):
-        encoded, name = dataset.images.encoded(index), dataset.images.name(index)
-        thumbnail = Image.fromarray(evaluation_view(encoded, name, config)).resize((side, side))
+        thumbnail = Image.fromarray(view(dataset, index, config)).resize((side, side))
         sheet.paste(thumbnail, (number % columns * side, number // columns * side))
     sheet.save(path)
     return side

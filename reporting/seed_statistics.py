@@ -1,11 +1,13 @@
-"""What a few seeds tell of a figure, and of the difference between two configurations.
+"""Means and confidence intervals of a metric over seeds, and of paired differences.
 
-The intervals are Student's: they take the seeds' figures for independent draws from a normal
-distribution. Of few seeds they are wide, and may reach beyond what a share can be; that is so.
+The intervals are those of Student's t-test. They assume that the seeds' metrics are independent
+draws from a normal distribution. With few seeds they are wide, and may exceed the range of the
+metric.
 """
 
-import math
 import statistics
+
+from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -13,27 +15,27 @@ Estimate = dict[str, float | None]
 
 
 def estimate(values: list[float]) -> Estimate:
-    """Mean, sample standard deviation ("std") and 95% interval of the mean ("low", "high").
+    """Returns mean, sample standard deviation ("std") and 95% interval of the mean ("low", "high").
 
-    Of a single value there is only a mean, of none nothing: what there is not is `None`.
+    A single value has only a mean. An entry without a value is `None`.
     """
-    found = dict.fromkeys(("mean", "std", "low", "high"))
-    if values:
-        found["mean"] = statistics.fmean(values)
-    if len(values) > 1:
-        from scipy import stats  # a second to import, and this is read when a run starts
-
-        found["std"] = statistics.stdev(values)
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
-        margin = float(quantile) * found["std"] / math.sqrt(len(values))
-        found |= {"low": found["mean"] - margin, "high": found["mean"] + margin}
-    return found
+    mean = statistics.fmean(values) if values else None
+    if mean is None or len(values) == 1:
+        return {"mean": mean, "std": None, "low": None, "high": None}
+    std = statistics.stdev(values)
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * std / len(values) ** 0.5
+    return {"mean": mean, "std": std, "low": mean - margin, "high": mean + margin}
 
 
 def paired_difference(values: dict[int, float], baseline: dict[int, float]) -> Estimate:
-    """`estimate` of `values - baseline` over the seeds that both have: {seed: figure} each.
+    """Returns the `estimate` of `values - baseline` over the seeds that both have.
 
-    A seed fixes the split and the order of training, whose luck a difference of pairs is rid of.
+    A seed determines the split and the order of training. Their effect cancels in a difference of
+    two metrics with the same seed.
+
+    Args:
+        values: the metric by seed.
+        baseline: the baseline's metric by seed.
     """
     common = [seed for seed in values if seed in baseline]
     return estimate([values[seed] - baseline[seed] for seed in common])

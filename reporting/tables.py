@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from conf.schema import PRIMARY_METRIC
+from conf.schema import Task
 
-SHORT = {  # names for a column; the others are their figures' own
+METRIC_LABELS = {  # short names of metrics and scorers; others are shown under their own names
     "top5_accuracy": "top-5",
     "recall_at_1": "R@1",
     "recall_at_2": "R@2",
@@ -20,91 +20,73 @@ SHORT = {  # names for a column; the others are their figures' own
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+    """Formats aligned columns. The first is aligned to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()
+        for first, *others in [header, *rows]
     ]
-    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def primary_metric(metrics: dict) -> str:
-    """The name of the figure that tells the most among `figures`, whatever task they are of."""
-    return next(name for name in PRIMARY_METRIC.values() if name in metrics)
+def metrics_table(metrics_by_name: dict[str, dict | None]) -> str:
+    """Formats the metrics of several splits or stages of one task. `None` becomes dashes."""
+    names = next(list(metrics) for metrics in metrics_by_name.values() if metrics is not None)
+    header = ["", *(METRIC_LABELS.get(name, name.replace("_", " ")) for name in names)]
+    rows = []
+    for name, metrics in metrics_by_name.items():
+        values = [metrics[key] for key in names] if metrics else ["-"] * len(names)
+        rows.append([name, *(str(v) if isinstance(v, int | str) else f"{v:.4f}" for v in values)])
+    return table(header, rows)
 
 
-def metrics_table(named: dict[str, dict | None]) -> str:
-    """The figures of each split or stage, which are of one task; `None` where there are none."""
-    names = next(list(metrics) for metrics in named.values() if metrics is not None)
-    header = ["", *(SHORT.get(name, name.replace("_", " ")) for name in names)]
-    return table(header, [[name, *_cells(metrics, names)] for name, metrics in named.items()])
+def final_table(task: Task, record: dict, folder: Path) -> str:
+    """Formats a run's results, with its folder and the command that shows its curves.
+
+    Args:
+        task: the run's task.
+        record: the content of `metrics.json`.
+        folder: the run's folder.
+    """
+    if task is Task.post_mortem:
+        return f"\n{post_mortem_table(record)}\n\nfolder     {folder}"
+    text = one_class_table(record) if task is Task.one_class else stages_table(record)
+    return f"\n{text}\nfolder     {folder}\ncurves     tensorboard --logdir {folder}"
 
 
-def final_table(task, results: dict, folder: Path) -> str:
-    """What a run found, where it lies, and how to look at it."""
-    if "classes" in results:
-        return f"\n{one_class_table(results)}\n\n{_where(folder)}"
-    if "variants" in results:
-        return f"\n{post_mortem_table(results)}\n\nfolder     {folder}"
-    stages = results["stages"]
-    named = {
-        f"val, stage {number} ({name.replace('_', ' ')})": record["val"]
-        for number, (name, record) in enumerate(stages.items(), 1)
+def stages_table(record: dict) -> str:
+    """Formats the metrics of each stage and of the test split, and the epoch that was chosen."""
+    metrics = {
+        f"val, stage {number} ({name.replace('_', ' ')})": stage["val"]
+        for number, (name, stage) in enumerate(record["stages"].items(), 1)
     }
-    if "untrained" in results:
-        named["test, untrained descriptors"] = results["untrained"]
-    last = list(stages.values())[-1]
-    return "\n".join(
-        [
-            "",
-            metrics_table(named | {"test": results["test"]}),
-            "",
-            f"epoch      {last['chosen_epoch']}, chosen by {last['chosen_by']}",
-            _where(folder),
-        ]
-    )
+    if "untrained" in record:
+        metrics["test, untrained descriptors"] = record["untrained"]
+    metrics["test"] = record["test"]
+    last = list(record["stages"].values())[-1]
+    chosen = f"epoch      {last['chosen_epoch']}, chosen by {last['chosen_by']}"
+    return f"{metrics_table(metrics)}\n\n{chosen}"
 
 
-def one_class_table(results: dict) -> str:
-    """AUROC of each target, in frozen and learned features by each scorer; several, their mean."""
-    columns = [(kind, name) for kind in ("frozen", "learned") for name in results[kind]]
+def one_class_table(record: dict) -> str:
+    """Formats the AUROC of each target for frozen and learned features and each scorer."""
+    columns = [(kind, name) for kind in ("frozen", "learned") for name in record[kind]]
+    targets = dict(record["classes"])
+    if len(targets) > 1:
+        targets |= {"mean": record, "std": record["std"]}
     rows = [
-        [name, *(f"{record[kind][scorer]:.3f}" for kind, scorer in columns)]
-        for name, record in results["classes"].items()
+        [name, *(f"{auroc[kind][scorer]:.3f}" for kind, scorer in columns)]
+        for name, auroc in targets.items()
     ]
-    for name, source in (("mean", results), ("std", results.get("std"))):
-        if len(rows) > 1 and source:
-            rows.append([name, *(f"{source[kind][scorer]:.3f}" for kind, scorer in columns)])
-    return table(["AUROC", *(f"{kind} {SHORT[name]}" for kind, name in columns)], rows)
+    header = ["AUROC", *(f"{kind} {METRIC_LABELS[name]}" for kind, name in columns)]
+    return f"{table(header, rows)}\n"
 
 
-def post_mortem_table(results: dict) -> str:
-    """Accuracy of each variant of the head, and the seconds that one step of its training takes."""
-    rows = [
-        [
-            name,
-            *(
-                "-" if record[split] is None else f"{record[split]['accuracy']:.4f}"
-                for split in ("val", "test")
-            ),
-            f"{record['step_seconds']:.3f}",
-        ]
-        for name, record in results["variants"].items()
-    ]
+def post_mortem_table(record: dict) -> str:
+    """Formats the accuracy of each variant of the head, and the seconds of a training step."""
+    rows = []
+    for name, variant in record["variants"].items():
+        metrics = [variant["val"], variant["test"]]
+        accuracies = ["-" if split is None else f"{split['accuracy']:.4f}" for split in metrics]
+        rows.append([name, *accuracies, f"{variant['step_seconds']:.3f}"])
     return table(["head", "val accuracy", "test accuracy", "s/step"], rows)
-
-
-def _where(folder: Path) -> str:
-    return f"folder     {folder}\ncurves     tensorboard --logdir {folder}"
-
-
-def _cells(metrics: dict | None, names: list[str]) -> list[str]:
-    if metrics is None:
-        return ["-"] * len(names)
-    numbers = (metrics[name] for name in names)
-    return [str(number) if isinstance(number, int) else f"{number:.4f}" for number in numbers]

@@ -1,25 +1,27 @@
-"""What TensorBoard shows of a finished classification, beside its curves."""
+"""TensorBoard's page of a finished classification: graph, plots and images of the test split."""
 
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
+from tensorboard.plugins.text.summary_v2 import text_pb
 
 from conf.schema import Config, Pooling
 from data.datasets import Dataset
 from data.inputs import ImageInputs
+from event_file import EventFile
 from models.classifier import complete
 from models.parts import Parts
 from reporting import class_plots, plots
-from reporting.confusion_matrix import draw_confusion
+from reporting.confusion_matrix import draw_confusion_matrix
 from reporting.evidence import contributions, draw_evidence, pooled_maps
+from reporting.image_summary import image_pb
 from reporting.spectrum import draw_spectra, spectra
-from reporting.summaries import log_image
 
-MOST_SHOWN = 9  # pictures with their evidence, and in the spectrum
+MAX_IMAGES = 9  # images in "evidence" and "spectrum"
 
 
 def log_classification(
@@ -29,61 +31,62 @@ def log_classification(
     classifier: Parts,
     probabilities: np.ndarray,
 ) -> None:
-    """Writes graph and pictures of the test split's predictions.
+    """Writes the model's graph, and plots of the predictions for the test split.
 
     Args:
-        folder: the run's.
-        probabilities: of the test split, (n, classes).
+        config: the run's configuration.
+        folder: the run's folder.
+        dataset: the data set with its test split.
+        classifier: the trained classifier.
+        probabilities: predictions for the test split, (n, classes).
     """
     labels = dataset.labels[dataset.splits["test"]]
     predictions = probabilities.argmax(axis=1)
     accuracies = class_plots.class_accuracies(labels, predictions, dataset.class_names)
-    charts = {
-        "confusion": draw_confusion(labels, predictions, dataset.class_names),
-        "accuracy by class": class_plots.draw_accuracies(accuracies),
-    }
-    split = (dataset, "test", probabilities, config.data)
-    photos = {
-        "worst mistakes": plots.worst_mistakes(*split),
-        "confused pairs": class_plots.draw_confused_pairs(*split),
-    }
-    some = _one_of_each(labels)
-    images = ImageInputs(dataset.images, config.data).evaluation(dataset.splits["test"][some])
+    shown = _first_of_each_class(labels)[:MAX_IMAGES]
+    images = ImageInputs(dataset.images, config.data).evaluation(dataset.splits["test"][shown])
     maps = pooled_maps(classifier, images)
-    order = np.argsort(-probabilities[some], axis=1, kind="stable")
-    parts = contributions(
+    order = np.argsort(-probabilities[shown], axis=1, kind="stable")
+    evidence = contributions(
         config.head, config.seed, classifier.linear, maps, order[:, 0], order[:, 1]
     )
-    photos["evidence"] = draw_evidence(dataset, images, some, order, parts)
+    predicted = (dataset, "test", probabilities, config.data)
+    charts = {
+        "test/confusion": draw_confusion_matrix(labels, predictions, dataset.class_names),
+        "test/accuracy by class": class_plots.draw_accuracies(accuracies),
+    }
+    photographs = {
+        "test/worst mistakes": plots.worst_mistakes(*predicted),
+        "test/confused pairs": class_plots.draw_confused_pairs(*predicted),
+        "test/evidence": draw_evidence(dataset, images, shown, order, evidence),
+    }
     if config.head.pooling is Pooling.second_order:
         pooling = classifier.descriptor.get_layer("second_order")
-        charts["spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
-    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        # Under a name of its own: TensorBoard shows one kind of thing a tag.
-        tf.summary.text("test/table of classes", class_plots.accuracy_markdown(accuracies))
-        for name, image in charts.items():
-            log_image(folder / "tensorboard", f"test/{name}", image, "PNG")
-        for name, image in photos.items():
-            log_image(folder / "tensorboard", f"test/{name}", image, "JPEG")
-        tf.summary.graph(_graph(complete(classifier)))
+        charts["test/spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
+    with EventFile(folder / "tensorboard") as events:
+        # The text needs a tag of its own: TensorBoard shows one kind of data for a tag.
+        events.write([text_pb("test/table of classes", class_plots.accuracy_markdown(accuracies))])
+        events.write(image_pb(tag, image, "PNG") for tag, image in charts.items())
+        events.write(image_pb(tag, image, "JPEG") for tag, image in photographs.items())
+        events.write_graph(_layer_graph(complete(classifier)))
 
 
-def _one_of_each(labels: np.ndarray) -> np.ndarray:
-    """Places of the first pictures of each class, then of the second ones, and so on."""
+def _first_of_each_class(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first image of each class, then of the second image of each, and so on."""
     by_class = np.argsort(labels, kind="stable")
-    of_class = labels[by_class]
-    times = np.arange(len(labels)) - np.searchsorted(of_class, of_class)
-    return by_class[np.lexsort((of_class, times))][:MOST_SHOWN]
+    sorted_labels = labels[by_class]
+    ranks = np.arange(len(labels)) - np.searchsorted(sorted_labels, sorted_labels)
+    return by_class[np.lexsort((sorted_labels, ranks))]
 
 
-def _graph(model: keras.Model) -> tf.compat.v1.GraphDef:
-    """Its layers: TensorFlow's operations would be many more, and take long to trace."""
+def _layer_graph(model: keras.Model) -> GraphDef:
+    """The model's layers. A graph of TensorFlow's operations would be larger and slow to trace."""
     graph = keras_model_to_graph_def(json.loads(model.to_json()))
-    last = {}  # layer of each part: TensorBoard's own graph ends at the part
+    last: dict[str, str] = {}  # the last layer of each nested model, which its output comes from
     for node in graph.node:
         node.op = node.attr["keras_class"].s.decode()
         node.name = node.name.removeprefix(f"{model.name}/")
         inputs = [name.removeprefix(f"{model.name}/") for name in node.input]
         node.input[:] = [last.get(name, name) for name in inputs]
         last[node.name.rpartition("/")[0]] = node.name
-    return tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
+    return graph

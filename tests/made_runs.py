@@ -1,26 +1,11 @@
-"""What finished and failed runs leave behind, as far as a summary reads it."""
+"""Writes the files of finished and failed runs that a summary reads."""
 
 import json
 from pathlib import Path
 
 import yaml
 
-from commands import resuming
-from conf.schema import Config, Strategy, Task, dotted
-from run_folder import Results
-from train import train
-from training.distributed.workers import connect
-
-
-def run_steps(config: Config, folder: Path) -> Results:
-    """Enters a folder and takes the steps of a run in it, as `train.py` does."""
-    results = resuming.enter(folder, config)
-    return results or train(config, folder, connect(config.task, config.trainer.strategy))
-
-
-def one_worker():
-    """The workers of a run in one process on one device."""
-    return connect(Task.classification, Strategy.none)
+from conf.schema import PRIMARY_METRIC, Task, dotted
 
 
 def finished_run(
@@ -29,14 +14,14 @@ def finished_run(
     val: float | None = None,
     *,
     seed: int = 0,
-    metric: str = "accuracy",
+    task: Task = Task.classification,
     **changes,
 ) -> None:
-    """A run of a configuration like the program's; `head__name="average"` changes a key of it."""
+    """Writes a run with one metric; `head__name="average"` changes a key of its configuration."""
     config = {
         "seed": seed,
         "force": False,
-        "task": "classification",
+        "task": task.value,
         "data": {"name": "birds", "path": None},
         "head": {"name": "bilinear", "root": None, "l2": True},
         "optimizer": {"name": "sgd", "learning_rate": 10.0},
@@ -48,10 +33,21 @@ def finished_run(
         (config[group] if group else config)[name] = value
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    record = {"test": {metric: test}, "val": None if val is None else {metric: val}}
-    (folder / "metrics.json").write_text(json.dumps(record))
+    metric = PRIMARY_METRIC[task]
+    metrics = {"test": {metric: test}, "val": None if val is None else {metric: val}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 def failed_run(folder: Path, reason: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text(f"{reason}\n")
+
+
+def made_sweep(folder: Path) -> Path:
+    """Writes a sweep of two heads with two seeds each, and a job that failed."""
+    finished_run(folder / "0", test=0.25, val=0.5, head__name="average")
+    finished_run(folder / "1", test=0.35, val=0.7, head__name="average", seed=1)
+    finished_run(folder / "2", test=0.8, val=0.9)
+    finished_run(folder / "3", test=0.9, val=0.8, seed=1)
+    failed_run(folder / "4", "backbone.tap=nowhere: no such layer")
+    return folder

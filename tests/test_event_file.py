@@ -1,4 +1,4 @@
-"""Event files: readable at once, in order, and no silence where they cannot be written."""
+"""Event files: readable at once, in order, and an error if they cannot be written."""
 
 from pathlib import Path
 
@@ -13,20 +13,19 @@ from event_file import EventFile
 
 def read(folder) -> dict[int, float]:
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
-    return {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("figure")}
+    return {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("metric")}
 
 
 def test_an_event_can_be_read_before_the_file_is_closed(tmp_path):
     file = EventFile(tmp_path / "new" / "folder")
-    file.write([scalar_pb("figure", 0.5), scalar_pb("other", 2.0)], step=7)
+    file.write([scalar_pb("metric", 0.5), scalar_pb("other", 2.0)], step=7)
     assert read(tmp_path / "new" / "folder") == {7: 0.5}
 
 
-def test_files_of_one_folder_are_read_in_the_order_in_which_they_began(tmp_path):
+def test_files_of_one_folder_are_read_in_the_order_of_their_creation(tmp_path):
     for step in range(12):
-        file = EventFile(tmp_path)
-        file.write([scalar_pb("figure", step / 2)], step)
-        file.close()
+        with EventFile(tmp_path) as file:
+            file.write([scalar_pb("metric", step / 2)], step)
     assert len(list(tmp_path.iterdir())) == 12
     assert read(tmp_path) == {step: step / 2 for step in range(12)}
 
@@ -38,7 +37,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
         EventFile(tmp_path)
 
 
-def test_so_is_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/self")):
         with pytest.raises(UserError, match=r"writing failed.*same hydra\.run\.dir"):

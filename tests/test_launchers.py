@@ -82,7 +82,7 @@ def test_a_search_outlives_trials_that_fail_and_finds_the_best_of_the_others(swe
     assert finished and "failed: " in done.stdout and "Traceback" not in done.stderr
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     assert best["best_params"]["loss.label_smoothing"] == 0.1
-    assert "head.epsilon=1e-5: as the command says" in done.stdout
+    assert "head.epsilon=1e-5: fixed by the command line" in done.stdout
     assert "head.epsilon" not in best["best_params"]
     assert best["best_value"] == max(run["val"]["accuracy"] for run in finished)
     assert 0.1 <= best["best_params"]["optimizer.learning_rate"] <= 100

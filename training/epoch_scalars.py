@@ -1,4 +1,4 @@
-"""What TensorBoard shows epoch by epoch: the curves of training and validation."""
+"""Curves of training and validation for TensorBoard."""
 
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from training.schedules import learning_rate
 
 
 class EpochScalars(keras.callbacks.Callback):
-    """Logs what `keras.callbacks.TensorBoard` does by default, under the same names.
+    """Logs the same scalars as `keras.callbacks.TensorBoard` does by default, once an epoch.
 
-    That makes a summary of every figure after every batch also where none is to be written: of
-    stage 1 on the drawn birds it took a twelfth, this takes a two-hundredth.
+    Keras's callback also makes a summary of every metric after every batch, even if it does not
+    write it. On the drawn birds that takes a twelfth of stage 1, this callback a two-hundredth.
 
     Args:
-        folder: training's curves go to its "train", validation's to its "validation".
+        folder: the training curves go to its folder "train", the validation curves to
+            "validation".
     """
 
     def __init__(self, folder: Path):
@@ -28,22 +29,22 @@ class EpochScalars(keras.callbacks.Callback):
         self._files: dict[str, EventFile] = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        curves = {"train": [_curve("learning_rate", learning_rate(self.model))], "validation": []}
+        summaries = {
+            "train": [_scalar("learning_rate", learning_rate(self.model))],
+            "validation": [],
+        }
         for name, value in logs.items():
-            curves["validation" if name.startswith("val_") else "train"].append(_curve(name, value))
-        for split, summaries in curves.items():
-            if summaries:
-                self._file(split).write(summaries, epoch)
+            split = "validation" if name.startswith("val_") else "train"
+            summaries[split].append(_scalar(name.removeprefix("val_"), value))
+        for split in filter(summaries.get, summaries):
+            if split not in self._files:
+                self._files[split] = EventFile(self.folder / split)
+            self._files[split].write(summaries[split], epoch)
 
     def on_train_end(self, logs=None):
         for file in self._files.values():
             file.close()
 
-    def _file(self, split: str) -> EventFile:
-        if split not in self._files:
-            self._files[split] = EventFile(self.folder / split)
-        return self._files[split]
 
-
-def _curve(name: str, value: float) -> Summary:
-    return scalar_pb(f"epoch_{name.removeprefix('val_')}", float(value))
+def _scalar(name: str, value: float) -> Summary:
+    return scalar_pb(f"epoch_{name}", float(value))

@@ -1,27 +1,34 @@
-"""From vectors of templates and tested pictures to scores, figures and files."""
+"""Scores, metrics and files of the one-class experiment."""
 
 import csv
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from conf.schema import Config
+from event_file import EventFile
 from experiments.one_class.features import Sources
 from experiments.one_class.scorers import scorers
 from experiments.one_class.targets import Target
 from reporting import plots
-from reporting.summaries import log_image
+from reporting.image_summary import image_pb
 
-Scores = dict[str, dict[str, np.ndarray]]  # of "frozen" and "learned" features, by each scorer
+Scores = dict[str, dict[str, np.ndarray]]  # by "frozen" or "learned" features, then by scorer
 
 
 def scored(config: Config, target: Target, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """Each scorer's scores of the tested pictures; `vectors` are those of `Sources.tested`."""
+    """Returns each scorer's scores of the test images.
+
+    Args:
+        config: the run's configuration.
+        target: the target class with its templates.
+        vectors: the vectors of templates and test images that `Sources.tested` returns.
+    """
     templates, tested = np.split(vectors, [len(target.templates)])
     return {
         name: scorer(templates, tested)
@@ -34,7 +41,10 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
 
 
 def validation(config: Config, target: Target, sources: Sources, features: Callable) -> dict | None:
-    """Held-out pictures of the target against the reference's, which stand in for aliens."""
+    """Returns the k-NN scorer's AUROC on held-out images of the target and of the reference.
+
+    The reference's images stand in for aliens. Returns `None` if either has no held-out images.
+    """
     if not len(target.val) or not len(target.reference_val):
         return None
     k_nn, size = scorers(config.one_class, config.seed)["k_nn"], config.trainer.batch_size
@@ -47,26 +57,29 @@ def validation(config: Config, target: Target, sources: Sources, features: Calla
 
 
 def over_targets(records: dict[str, dict]) -> dict:
-    """Means over the targets, and standard deviations where there are several."""
+    """Returns means over the targets, and standard deviations if there are several targets."""
 
     def over(statistic: Callable, group: str) -> dict[str, float]:
         names = next(iter(records.values()))[group]
         return {name: statistic([r[group][name] for r in records.values()]) for name in names}
 
     validated = all(record["val"] for record in records.values())
-    results = {
+    results: dict[str, Any] = {
         "val": over(statistics.fmean, "val") if validated else None,
         **{group: over(statistics.fmean, group) for group in ("test", "frozen", "learned")},
     }
-    for metrics_of_split in filter(None, (results["val"], results["test"])):
-        metrics_of_split["pictures"] = round(metrics_of_split["pictures"])
+    for metrics in filter(None, (results["val"], results["test"])):
+        metrics["pictures"] = round(metrics["pictures"])
     if len(records) > 1:
         results["std"] = {group: over(statistics.stdev, group) for group in ("frozen", "learned")}
     return results
 
 
 def write_predictions(path: Path, target: Target, sources: Sources, scores: Scores) -> None:
-    """One line a tested picture: its name, its class, and each score; larger is more like it."""
+    """Writes a line for each test image: its name, its class, and its scores.
+
+    A larger score means more similar to the target.
+    """
     own, reference = sources.own.dataset, sources.reference.dataset
     tested = [(own, index) for index in (*target.test, *target.aliens)]
     tested += [(reference, index) for index in target.reference_aliens]
@@ -80,15 +93,18 @@ def write_predictions(path: Path, target: Target, sources: Sources, scores: Scor
             writer.writerow([target.name, dataset.images.name(index), label, *values])
 
 
-def join_predictions(folder: Path, parts: list[Path]) -> None:
-    texts = [(part / "predictions.csv").read_text().splitlines(keepends=True) for part in parts]
+def join_predictions(folder: Path, target_folders: list[Path]) -> None:
+    """Joins the targets' `predictions.csv` into one in the run's folder."""
+    texts = [
+        (each / "predictions.csv").read_text().splitlines(keepends=True) for each in target_folders
+    ]
     lines = [texts[0][0], *(line for text in texts for line in text[1:])]
     (folder / "predictions.csv").write_text("".join(lines))
 
 
 def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
-    """Leaves the ROC curves as `roc.png` and in TensorBoard."""
+    """Writes the ROC curves to `roc.png` and for TensorBoard."""
     image = plots.roc_curves(target.truth(), scores, target.name)
     keras.utils.save_img(folder / "roc.png", image, scale=False)
-    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
-        log_image(folder / "tensorboard", "test/roc", image, "PNG")
+    with EventFile(folder / "tensorboard") as events:
+        events.write([image_pb("test/roc", image, "PNG")])

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 from conftest import COLOURS, ROOT
-from made_runs import run_steps
 from PIL import Image
+from whole_runs import run_steps
 
 from commands.evaluate import evaluate_run
 from conf.schema import Task

@@ -1,7 +1,7 @@
 """The two-stage protocol: what each stage reads, and its part of the configuration."""
 
 import pytest
-from made_runs import one_worker
+from whole_runs import one_worker
 
 from experiments import two_stages
 from experiments.classification import Classification

@@ -1,4 +1,4 @@
-"""Runs as a sweep leaves them: which finished, and how; which failed, and why."""
+"""Reading the runs of a sweep: those that finished and those that failed."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from made_runs import failed_run, finished_run
 from reporting.finished_runs import read_failures, read_runs, what_varied
 
 
-def test_a_run_is_its_seed_its_other_settings_as_text_and_its_metrics(tmp_path):
+def test_a_run_has_a_seed_settings_as_text_and_metrics(tmp_path):
     finished_run(tmp_path / "0", 0.5, seed=3)
     (run,) = read_runs([tmp_path])
     assert (run.folder, run.seed) == (tmp_path / "0", 3)
@@ -18,7 +18,7 @@ def test_a_run_is_its_seed_its_other_settings_as_text_and_its_metrics(tmp_path):
     assert not {"seed", "force", "trainer.feature_dir"} & set(run.config)
 
 
-def test_runs_come_in_the_order_in_which_they_were_started(tmp_path):
+def test_runs_are_in_the_order_in_which_they_were_started(tmp_path):
     for number in range(12):
         finished_run(tmp_path / f"{number}-bilinear", number, seed=number)
     assert [run.seed for run in read_runs([tmp_path])] == list(range(12))
@@ -30,7 +30,7 @@ def test_runs_of_several_sweeps_and_single_ones_are_read_together(tmp_path):
     assert [run.seed for run in read_runs([tmp_path / "sweep", tmp_path / "single"])] == [0, 1]
 
 
-def test_of_runs_with_the_same_configuration_the_last_counts(tmp_path):
+def test_the_last_of_several_runs_with_the_same_configuration_counts(tmp_path):
     finished_run(tmp_path / "0", 0.5)
     shutil.copytree(tmp_path / "0", tmp_path / "1")
     finished_run(tmp_path / "2", 0.75)
@@ -38,10 +38,10 @@ def test_of_runs_with_the_same_configuration_the_last_counts(tmp_path):
     assert run.metrics["test"]["accuracy"] == 0.75
 
 
-def test_a_finished_folder_that_was_asked_for_another_configuration_is_a_failure(tmp_path):
+def test_a_finished_folder_that_refused_another_configuration_is_a_failure(tmp_path):
     finished_run(tmp_path / "0", 0.5)
     failed_run(tmp_path / "0", "holds a run of another configuration")
-    assert not read_runs([tmp_path])  # its figures are not those of its overrides
+    assert not read_runs([tmp_path])  # its metrics are not those of the requested configuration
     assert [folder for folder, _ in read_failures([tmp_path])] == [tmp_path / "0"]
 
 
@@ -62,20 +62,20 @@ def varied(folder, *runs: dict) -> list[str]:
     return what_varied(read_runs([folder]))
 
 
-def test_what_varied_is_named_and_the_seed_is_not(tmp_path):
+def test_keys_that_varied_are_named_except_the_seed(tmp_path):
     assert varied(tmp_path, {"seed": 0}, {"seed": 1}, {"optimizer__learning_rate": 1.0}) == [
         "optimizer.learning_rate"
     ]
 
 
 def without(path, group: str, name: str, **more) -> None:
-    """Makes a run an older one: its configuration lacks a key, or has one that was given up."""
+    """Turns a run into an older one, whose configuration lacks a key or has a removed one."""
     config = yaml.safe_load((path / "config.yaml").read_text())
     config[group].pop(name)
     (path / "config.yaml").write_text(yaml.safe_dump(config | more))
 
 
-def test_a_key_that_older_runs_lack_is_at_its_default(tmp_path):
+def test_a_key_that_older_runs_lack_has_its_default(tmp_path):
     finished_run(tmp_path / "0", 0.5)
     without(tmp_path / "0", "head", "l2")  # whose default is true
     assert varied(tmp_path / "new", {}, {"seed": 1}) == []
@@ -87,7 +87,7 @@ def test_a_key_that_older_runs_lack_is_at_its_default(tmp_path):
 def test_a_key_that_only_older_runs_have_is_not_named(tmp_path):
     finished_run(tmp_path / "0", 0.5)
     finished_run(tmp_path / "1", 0.5, seed=1)
-    without(tmp_path / "0", "head", "l2", given_up=3)
+    without(tmp_path / "0", "head", "l2", removed_key=3)
     assert what_varied(read_runs([tmp_path])) == []
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard's HParams shows a row a run, read here as TensorBoard itself reads it."""
+"""TensorBoard's HParams shows one row for each run, read here through TensorBoard's backend."""
 
 import json
 
@@ -16,21 +16,21 @@ from reporting.hparams import flat, log_hparams
 RESULTS = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25, "pictures": 4}}
 
 
-def answer_of(folder, page: str, asked: dict) -> dict:
-    """HParams' answer to a request that its page makes."""
+def answer_of(folder, page: str, request: dict) -> dict:
+    """Returns the HParams backend's answer to a request of its page."""
     runs = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
     context = TBContext(data_provider=data_provider.MultiplexerDataProvider(runs, str(folder)))
     client = Client(application.TensorBoardWSGI([HParamsPlugin(context)]))
-    answer = client.post(f"/data/plugin/hparams/{page}", json=asked)
+    answer = client.post(f"/data/plugin/hparams/{page}", json=request)
     assert answer.status_code == 200, answer.text
     return json.loads(answer.text)
 
 
 def rows_in(folder) -> list[dict]:
-    """The table's rows, sorted by test accuracy, best first."""
+    """Returns the table's rows, sorted by test accuracy, best first."""
     accuracy = {"metric": {"tag": "Test/accuracy"}}
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
-    asked = {
+    request = {
         "experimentName": "",
         "allowedStatuses": statuses,
         "startIndex": 0,
@@ -44,16 +44,16 @@ def rows_in(folder) -> list[dict]:
             "sessions": len(group["sessions"]),
             "status": group["sessions"][0]["status"],
         }
-        for group in answer_of(folder, "session_groups", asked).get("sessionGroups", [])
+        for group in answer_of(folder, "session_groups", request).get("sessionGroups", [])
     ]
 
 
 def test_every_key_is_a_plain_value(make_config):
-    found = flat(make_config("head=average", "seed=3", "optimizer.schedule=step"))
-    assert found["seed"] == 3 and found["head.name"] == "average" and found["head.l2"] is True
-    assert found["optimizer.schedule"] == "step" and found["trainer.batch_size"] == 32
-    assert found["head.root"] == "null" and "force" not in found
-    assert all(isinstance(value, (bool, int, float, str)) for value in found.values())
+    values = flat(make_config("head=average", "seed=3", "optimizer.schedule=step"))
+    assert values["seed"] == 3 and values["head.name"] == "average" and values["head.l2"] is True
+    assert values["optimizer.schedule"] == "step" and values["trainer.batch_size"] == 32
+    assert values["head.root"] == "null" and "force" not in values
+    assert all(isinstance(value, (bool, int, float, str)) for value in values.values())
 
 
 def test_a_row_holds_configuration_and_final_metrics(make_config, tmp_path):
@@ -63,27 +63,27 @@ def test_a_row_holds_configuration_and_final_metrics(make_config, tmp_path):
     assert row["metrics"] == {"Val/accuracy": 0.5, "Test/accuracy": 0.25}
 
 
-def test_the_configuration_is_there_to_read(make_config, tmp_path):
+def test_the_configuration_is_shown_as_text(make_config, tmp_path):
     log_hparams(tmp_path, make_config("head=mpn_cov"), RESULTS)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     (event,) = events.Tensors("config")
     assert "    name: mpn_cov\n" in tf.make_ndarray(event.tensor_proto).item().decode()
 
 
-def test_without_validation_there_is_the_test_split(make_config, tmp_path):
+def test_without_validation_a_row_has_only_test_metrics(make_config, tmp_path):
     log_hparams(tmp_path, make_config(), RESULTS | {"val": None})
     (row,) = rows_in(tmp_path)
     assert set(row["metrics"]) == {"Test/accuracy"}
 
 
-def test_written_again_it_is_still_one_row(make_config, tmp_path):
+def test_a_run_that_is_logged_twice_is_one_row_with_the_last_metrics(make_config, tmp_path):
     for accuracy in (0.5, 0.75):
         log_hparams(tmp_path, make_config(), RESULTS | {"test": {"accuracy": accuracy}})
     (row,) = rows_in(tmp_path)
     assert (row["sessions"], row["metrics"]["Test/accuracy"]) == (1, 0.75)
 
 
-def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
+def test_a_sweep_has_a_row_for_each_run_with_its_curves(train):
     _, folder = train("-m", "head=average,bilinear", "trainer.epochs=1")
     rows = rows_in(folder)
     assert {row["hparams"]["head.name"] for row in rows} == {"average", "bilinear"}
@@ -97,12 +97,12 @@ def test_a_sweep_is_a_row_a_run_sorted_by_test_accuracy_with_the_curves(train):
     shown = answer_of(folder, "experiment", {"experimentName": "", "includeMetrics": True})
     assert {"Test/accuracy", "Val/accuracy"} < {
         metric["name"]["tag"]
-        for metric in shown["metricInfos"][:5]  # the columns shown unasked
+        for metric in shown["metricInfos"][:5]  # the columns shown by default
     }
     assert "head.name" in {key["name"] for key in shown["hparamInfos"] if key["differs"]}
 
 
-def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path):
+def test_runs_differ_in_a_key_that_is_null_in_one_of_them(make_config, tmp_path):
     for root in ("null", "exact"):
         config = make_config("head=bilinear", f"head.root={root}")
         log_hparams(tmp_path / root, config, RESULTS)
@@ -110,17 +110,13 @@ def test_runs_differ_in_a_key_that_one_of_them_leaves_null(make_config, tmp_path
     assert [key["name"] for key in keys if key["differs"]] == ["head.root"]
 
 
-def test_a_run_that_was_stopped_before_its_row_was_written_gets_it(train, train_once):
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_resumed_run_and_a_repeated_run_are_one_row(train, train_once, logged):
     _, folder = train_once()
-    (written,) = (folder / "tensorboard").glob("*.hparams")
-    written.unlink()
-    assert "is finished" in train()[0].output
-    assert [row["sessions"] for row in rows_in(folder)] == [1]
-
-
-def test_a_run_that_went_on_and_one_that_was_repeated_are_one_row(train, train_once):
-    _, folder = train_once()
-    (folder / "metrics.json").unlink()
+    (folder / "metrics.json").unlink()  # as if it was killed just before it was finished
+    if not logged:
+        for path in (folder / "tensorboard").glob("events*"):
+            path.unlink()
     train()
     assert [row["sessions"] for row in rows_in(folder)] == [1]
     train("force=true")

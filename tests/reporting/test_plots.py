@@ -1,4 +1,4 @@
-"""Pictures of a model's figures, as RGB arrays."""
+"""Plots of predictions and scores, as RGB arrays."""
 
 import numpy as np
 import pytest
@@ -21,19 +21,19 @@ def opened(folder_config, image_folder_path) -> tuple:
 
 
 def probabilities_of(dataset: Dataset, wrong: int) -> np.ndarray:
-    """Sure predictions for the test split, so many of them wrong."""
+    """Returns confident predictions for the test split, `wrong` of them wrong."""
     labels = dataset.labels[dataset.splits["test"]]
     predictions = np.where(np.arange(len(labels)) < wrong, (labels + 1) % 3, labels)
     return 0.1 + 0.7 * np.eye(3)[predictions]
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 6])
-def test_mistakes_are_shown_however_many_there_are(opened, wrong):
+def test_any_number_of_mistakes_can_be_drawn(opened, wrong):
     dataset, config = opened
     assert_image(worst_mistakes(dataset, "test", probabilities_of(dataset, wrong), config))
 
 
-def test_only_the_surest_mistakes_are_shown(opened):
+def test_only_the_most_confident_mistakes_are_shown(opened):
     dataset, config = opened
     probabilities = probabilities_of(dataset, 6)
     shown = []
@@ -67,11 +67,13 @@ def test_roc_curves_of_better_scores_look_different():
 
 
 @pytest.mark.parametrize("most", [1, 4, 50])
-def test_neighbours_are_framed_by_whether_they_are_right(opened, most):
+def test_correct_neighbours_are_framed_green_and_others_red(opened, most):
     dataset, config = opened
-    places = np.arange(len(dataset.splits["test"]))
-    own = neighbours(dataset, "test", np.stack([places, places], axis=1), config, most)
-    other = neighbours(dataset, "test", np.stack([places, places[::-1]], axis=1), config, most)
+    positions = np.arange(len(dataset.splits["test"]))
+    own = neighbours(dataset, "test", np.stack([positions, positions], axis=1), config, most)
+    other = neighbours(
+        dataset, "test", np.stack([positions, positions[::-1]], axis=1), config, most
+    )
     green, red = (0, 128, 0), (255, 0, 0)
     assert_image(own)
     assert (own == green).all(axis=2).any() and not (own == red).all(axis=2).any()

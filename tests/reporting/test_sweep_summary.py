@@ -1,37 +1,29 @@
-"""A sweep as a table: mean, deviation and interval over seeds, and the gain over a baseline."""
+"""The table of a sweep: mean, deviation and interval over seeds, difference to a baseline."""
 
 import csv
 import json
 
 import pytest
-from made_runs import failed_run, finished_run
+from made_runs import finished_run, made_sweep
 from PIL import Image
 
-from conf.schema import PRIMARY_METRIC
+from conf.schema import PRIMARY_METRIC, Task
 from errors import UserError
-from reporting import sweep_summary as module
 from reporting.finished_runs import read_runs
 from reporting.sweep_summary import as_markdown, as_table, summarize, write
 
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Two heads with two seeds each, and a job that failed."""
-    folder = tmp_path / "sweep"
-    finished_run(folder / "0", test=0.25, val=0.5, head__name="average")
-    finished_run(folder / "1", test=0.35, val=0.7, head__name="average", seed=1)
-    finished_run(folder / "2", test=0.8, val=0.9)
-    finished_run(folder / "3", test=0.9, val=0.8, seed=1)
-    failed_run(folder / "4", "backbone.tap=nowhere: no such layer")
-    return folder
+    return made_sweep(tmp_path / "sweep")
 
 
-def indices_of(*folders, **options) -> list[dict]:
+def rows_of(*folders, **options) -> list[dict]:
     return summarize(read_runs(list(folders)), **options)
 
 
-def test_runs_that_differ_in_seed_alone_are_one_group(sweep):
-    average, bilinear = indices_of(sweep)
+def test_runs_that_differ_only_in_seed_are_one_group(sweep):
+    average, bilinear = rows_of(sweep)
     assert (average["settings"], average["n"]) == ({"head": "average"}, 2)
     assert average["val"]["mean"] == pytest.approx(0.6)
     assert average["test"]["std"] == pytest.approx(0.005**0.5)
@@ -40,25 +32,25 @@ def test_runs_that_differ_in_seed_alone_are_one_group(sweep):
 
 
 def test_the_first_group_is_the_baseline_unless_another_is_named(sweep):
-    average, bilinear = indices_of(sweep)
+    average, bilinear = rows_of(sweep)
     assert average["difference"] is None
     assert bilinear["difference"]["mean"] == pytest.approx(0.55)
-    average, bilinear = indices_of(sweep, baseline={"head": "bilinear"})
+    average, bilinear = rows_of(sweep, baseline={"head": "bilinear"})
     assert bilinear["difference"] is None
     assert average["difference"]["mean"] == pytest.approx(-0.55)
 
 
-def test_a_baseline_that_names_no_row_or_several_is_reported_with_the_rows(sweep):
+def test_a_baseline_that_matches_no_row_or_several_is_an_error_that_lists_the_rows(sweep):
     finished_run(sweep / "5", 0.5, optimizer__learning_rate=1.0)
     with pytest.raises(UserError, match=r"head=max: 0 rows have that, of: average, 10\.0; bilin"):
-        indices_of(sweep, baseline={"head": "max"})
+        rows_of(sweep, baseline={"head": "max"})
     with pytest.raises(UserError, match="head=bilinear: 2 rows"):
-        indices_of(sweep, baseline={"head": "bilinear"})
+        rows_of(sweep, baseline={"head": "bilinear"})
 
 
-def test_a_single_run_has_no_deviation_and_nothing_to_compare_with(tmp_path):
+def test_a_single_run_has_no_deviation_and_no_difference(tmp_path):
     finished_run(tmp_path / "0", test=0.5, val=0.25)
-    assert as_table(indices_of(tmp_path)).splitlines()[-1].split() == [
+    assert as_table(rows_of(tmp_path)).splitlines()[-1].split() == [
         "default",
         "*",
         "1",
@@ -68,10 +60,10 @@ def test_a_single_run_has_no_deviation_and_nothing_to_compare_with(tmp_path):
     ]
 
 
-def test_runs_without_validation_are_summarized_and_none_is_starred(tmp_path):
+def test_runs_without_validation_have_no_star(tmp_path):
     for seed in range(2):
         finished_run(tmp_path / str(seed), test=0.5, seed=seed)
-    assert as_table(indices_of(tmp_path)).splitlines()[-1].split() == [
+    assert as_table(rows_of(tmp_path)).splitlines()[-1].split() == [
         "default",
         "2",
         "-",
@@ -83,24 +75,22 @@ def test_runs_without_validation_are_summarized_and_none_is_starred(tmp_path):
     ]
 
 
-def test_the_best_by_validation_not_by_test_carries_the_star(tmp_path):
+def test_the_star_marks_the_best_by_validation(tmp_path):
     finished_run(tmp_path / "0", test=0.9, val=0.5, head__name="average")
     finished_run(tmp_path / "1", test=0.8, val=0.6)
-    text = as_table(indices_of(tmp_path))
+    text = as_table(rows_of(tmp_path))
     assert "bilinear *" in text and text.count("*") == 1
 
 
-@pytest.mark.parametrize("figure", sorted(set(PRIMARY_METRIC.values())))
-def test_the_table_shows_means_deviations_intervals_and_differences(tmp_path, figure):
+@pytest.mark.parametrize("task", Task)
+def test_the_table_shows_means_deviations_intervals_and_differences(tmp_path, task):
     for seed, (first, second) in enumerate([(0.2, 0.6), (0.3, 0.7), (0.4, 0.8)]):
-        finished_run(
-            tmp_path / f"a{seed}", first, 0.5, seed=seed, figure=figure, head__name="average"
-        )
-        finished_run(tmp_path / f"b{seed}", second, 0.7, seed=seed, figure=figure)
-    header, _, average, bilinear = as_table(indices_of(tmp_path)).splitlines()
-    figure = figure.replace("_", " ")
+        finished_run(tmp_path / f"a{seed}", first, 0.5, seed=seed, task=task, head__name="average")
+        finished_run(tmp_path / f"b{seed}", second, 0.7, seed=seed, task=task)
+    header, _, average, bilinear = as_table(rows_of(tmp_path)).splitlines()
+    metric = PRIMARY_METRIC[task].replace("_", " ")
     assert " ".join(header.split()) == (
-        f"head n val {figure} test {figure} 95% test - average, 95%"
+        f"head n val {metric} test {metric} 95% test - average, 95%"
     )
     assert (
         " ".join(average.split()) == "average 3 0.5000 ± 0.0000 0.3000 ± 0.1000 [0.0516, 0.5484] -"
@@ -115,12 +105,12 @@ def test_every_setting_has_a_column(tmp_path):
     finished_run(tmp_path / "0", 0.5)
     finished_run(tmp_path / "1", 0.5, head__name="average", optimizer__learning_rate=1.0)
     finished_run(tmp_path / "2", 0.5, optimizer__learning_rate=1.0)
-    text = as_table(indices_of(tmp_path))
+    text = as_table(rows_of(tmp_path))
     assert text.split()[:3] == ["head", "optimizer.learning_rate", "n"]
     assert text.splitlines()[3].split()[:3] == ["average", "1.0", "1"]
 
 
-def test_each_head_of_a_post_mortem_is_a_row_with_its_fastest_step(tmp_path):
+def test_each_variant_of_a_post_mortem_is_a_row_with_its_fastest_step(tmp_path):
     for seed, seconds in enumerate([0.5, 0.25]):
         finished_run(tmp_path / str(seed), 0.75, seed=seed)
         heads = {
@@ -129,7 +119,7 @@ def test_each_head_of_a_post_mortem_is_a_row_with_its_fastest_step(tmp_path):
         }
         metrics = {"val": None, "test": {"accuracy": 0.75}, "variants": heads}
         (tmp_path / str(seed) / "metrics.json").write_text(json.dumps(metrics))
-    rows = indices_of(tmp_path)
+    rows = rows_of(tmp_path)
     assert [row["settings"] for row in rows] == [{"variant": "all faults"}, {"variant": "no fault"}]
     assert [(row["n"], row["step_seconds"]) for row in rows] == [(2, 0.25), (2, 0.25)]
     assert rows[1]["difference"]["mean"] == 0.5
@@ -137,17 +127,17 @@ def test_each_head_of_a_post_mortem_is_a_row_with_its_fastest_step(tmp_path):
     assert "s/step" in header and " 0.250 " in none
 
 
-def test_numbers_of_many_digits_are_shortened_for_the_eye_and_not_in_csv(tmp_path):
+def test_numbers_with_many_digits_are_rounded_in_the_table_but_not_in_csv(tmp_path):
     finished_run(tmp_path / "0", 0.5, optimizer__learning_rate=1.7826497151386944)
     finished_run(tmp_path / "1", 0.5, optimizer__learning_rate=1.7826497151386945e-5)
-    rows = indices_of(tmp_path)
+    rows = rows_of(tmp_path)
     assert [line.split()[0] for line in as_table(rows).splitlines()[2:]] == ["1.783", "1.783e-05"]
     write(tmp_path, rows)
     assert "1.7826497151386944," in (tmp_path / "summary.csv").read_text()
 
 
-def test_csv_holds_every_number_and_markdown_the_table(sweep):
-    rows = indices_of(sweep)
+def test_csv_has_every_number_and_markdown_the_table(sweep):
+    rows = rows_of(sweep)
     write(sweep, rows)
     with (sweep / "summary.csv").open(newline="") as file:
         average, bilinear = csv.DictReader(file)
@@ -160,26 +150,3 @@ def test_csv_holds_every_number_and_markdown_the_table(sweep):
     assert markdown.startswith("| head | n | val accuracy | test accuracy | 95% | test - average")
     with Image.open(sweep / "summary.png") as image:
         assert image.width > 300
-
-
-def test_the_command_prints_the_table_and_what_failed(sweep, capsys):
-    module.main([str(sweep)])
-    printed = capsys.readouterr().out
-    assert "bilinear *" in printed and "failed: " in printed and "no such layer" in printed
-
-
-def test_the_command_takes_a_baseline_and_a_place_to_write_to(sweep, tmp_path, capsys):
-    module.main([str(sweep), "--baseline", "head=bilinear", "--output", str(tmp_path / "out")])
-    assert "-0.5500 [" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "summary.csv",
-        "summary.md",
-        "summary.png",
-    }
-
-
-def test_a_folder_without_runs_or_that_is_not_there_is_a_mistake(tmp_path):
-    with pytest.raises(UserError, match=r"no finished run in or below; one holds metrics\.json"):
-        module.main([str(tmp_path)])
-    with pytest.raises(UserError, match="nowhere: no such folder"):
-        module.main([str(tmp_path / "nowhere")])

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from conf.schema import Task
 from reporting.tables import final_table, metrics_table, table
 
 GOOD = {"accuracy": 0.9, "top5_accuracy": 1.0, "loss": 0.25, "pictures": 40}
 
 
-def test_columns_are_aligned_the_first_to_the_left_and_the_others_to_the_right():
+def test_the_first_column_is_aligned_to_the_left_and_the_others_to_the_right():
     assert table(["head", "runs"], [["average", "3"], ["mpn_cov", "10"]]).splitlines() == [
         "head     runs",
         "-------  ----",
@@ -16,19 +17,20 @@ def test_columns_are_aligned_the_first_to_the_left_and_the_others_to_the_right()
     ]
 
 
-def test_metrics_that_are_not_there_are_dashes():
+def test_missing_metrics_are_dashes():
     lines = metrics_table({"val": None, "test": GOOD}).splitlines()
     assert lines[0].split() == ["accuracy", "top-5", "loss", "pictures"]
     assert lines[2].split() == ["val", "-", "-", "-", "-"]
     assert lines[3].split() == ["test", "0.9000", "1.0000", "0.2500", "40"]
 
 
-def test_the_final_table_shows_every_stage_the_test_split_and_where_to_look():
+def test_the_final_table_shows_each_stage_the_test_split_and_the_command_for_curves():
     stages = {
         "head": {"val": GOOD, "chosen_epoch": 7, "chosen_by": "best val_accuracy"},
         "fine_tune": {"val": GOOD, "chosen_epoch": 12, "chosen_by": "best val_accuracy"},
     }
-    text = final_table({"stages": stages, "test": GOOD | {"accuracy": 0.8}}, Path("runs/one"))
+    record = {"stages": stages, "test": GOOD | {"accuracy": 0.8}}
+    text = final_table(Task.classification, record, Path("runs/one"))
     for shown in (
         "val, stage 1 (head)",
         "val, stage 2 (fine tune)",
@@ -39,9 +41,10 @@ def test_the_final_table_shows_every_stage_the_test_split_and_where_to_look():
         assert shown in text
 
 
-def test_a_post_mortem_shows_accuracy_and_time_of_every_head():
+def test_a_post_mortem_shows_accuracy_and_time_of_each_head():
     record = {"val": None, "test": GOOD, "step_seconds": 1.25}
-    results = {"variants": {"all faults": record, "no fault": record | {"val": GOOD}}}
-    lines = final_table(results, Path("runs/one")).strip().splitlines()
+    variants = {"all faults": record, "no fault": record | {"val": GOOD}}
+    text = final_table(Task.post_mortem, {"variants": variants}, Path("runs/one"))
+    lines = text.strip().splitlines()
     assert lines[2].split() == ["all", "faults", "-", "0.9000", "1.250"]
     assert lines[3].split() == ["no", "fault", "0.9000", "0.9000", "1.250"]

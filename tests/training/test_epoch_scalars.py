@@ -1,4 +1,4 @@
-"""Curves as TensorBoard reads them: Keras' own, under the same names."""
+"""Curves as TensorBoard reads them: the same as those of Keras's own callback."""
 
 import keras
 import numpy as np
@@ -11,8 +11,8 @@ from training.epoch_scalars import EpochScalars
 X, Y = np.arange(6, dtype=np.float32)[:, None], np.arange(6, dtype=np.float32)
 
 
-def fitted(callback, epochs=3, first=0, **options) -> None:
-    """Trains a line."""
+def fit(callback, epochs=3, first=0, **options) -> None:
+    """Trains a linear model."""
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(inputs))
     model.compile(keras.optimizers.SGD(0.01), "mse", metrics=["mae"])
@@ -37,10 +37,10 @@ def read(folder) -> dict[str, dict[int, float]]:
     }
 
 
-def test_they_are_those_that_keras_own_callback_writes(tmp_path):
-    fitted(EpochScalars(tmp_path / "ours"), validation_data=(X, Y))
+def test_curves_equal_those_of_keras_own_callback(tmp_path):
+    fit(EpochScalars(tmp_path / "ours"), validation_data=(X, Y))
     board = keras.callbacks.TensorBoard(tmp_path / "keras", write_graph=False)
-    fitted(board, validation_data=(X, Y))
+    fit(board, validation_data=(X, Y))
     ours, theirs = read(tmp_path / "ours" / "train"), read(tmp_path / "keras" / "train")
     assert set(ours) == set(theirs) == {"epoch_loss", "epoch_mae", "epoch_learning_rate"}
     for tag, curve in theirs.items():
@@ -51,12 +51,12 @@ def test_they_are_those_that_keras_own_callback_writes(tmp_path):
         assert curve == pytest.approx(theirs[tag], rel=1e-5)
 
 
-def test_without_validation_there_is_no_curve_of_it(tmp_path):
-    fitted(EpochScalars(tmp_path))
+def test_without_validation_there_are_only_training_curves(tmp_path):
+    fit(EpochScalars(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-def test_what_was_written_is_there_before_training_ends(tmp_path):
+def test_an_epoch_can_be_read_before_training_ends(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -64,11 +64,11 @@ def test_what_was_written_is_there_before_training_ends(tmp_path):
 
     curves = EpochScalars(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fitted(keras.callbacks.CallbackList([curves, Stop()]))
+        fit(keras.callbacks.CallbackList([curves, Stop()]))
     assert list(read(tmp_path / "train")["epoch_loss"]) == [0, 1]
 
 
-def test_a_run_that_goes_on_draws_its_curves_on(tmp_path):
-    fitted(EpochScalars(tmp_path), epochs=2)
-    fitted(EpochScalars(tmp_path), epochs=4, first=2)
+def test_a_resumed_run_continues_its_curves(tmp_path):
+    fit(EpochScalars(tmp_path), epochs=2)
+    fit(EpochScalars(tmp_path), epochs=4, first=2)
     assert list(read(tmp_path / "train")["epoch_loss"]) == [0, 1, 2, 3]

@@ -6,7 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from made_runs import one_worker
+from whole_runs import one_worker
 
 from conf.schema import Precision
 from data.datasets import open_dataset

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from made_runs import one_worker
+from whole_runs import one_worker
 
 from conf.schema import LossConfig
 from data.datasets import Dataset

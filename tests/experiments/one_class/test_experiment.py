@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 from conftest import COLOURS, SMALL
-from made_runs import run_steps
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from whole_runs import run_steps
 
 from errors import UserError
 from experiments.one_class.targets import targets

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import run_steps
+from whole_runs import run_steps
 
 import run_folder
 from commands.evaluate import evaluate_run

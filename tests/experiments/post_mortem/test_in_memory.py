@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from made_runs import one_worker
+from whole_runs import one_worker
 
 from data.datasets import Dataset
 from data.inputs import MemoryInputs

@@ -1,23 +1,23 @@
-"""Keys that a search would look through, and that its command fixes."""
+"""Hydra callbacks: the keys of a search space that the command line fixes."""
 
 import pytest
 from omegaconf import OmegaConf
 
-from commands.search_space import FixedKeys
+from commands.hydra_callbacks import FixedKeys
 
 SPACE = {"optimizer.learning_rate": "interval(0.1, 100)", "head.epsilon": "interval(1e-7, 1e-2)"}
 
 
-def said(capsys, space: dict | None, *overrides: str) -> str:
+def printed(capsys, space: dict | None, *overrides: str) -> str:
     hydra = {"sweeper": {"params": space}, "overrides": {"task": list(overrides)}}
     FixedKeys().on_multirun_start(OmegaConf.create({"hydra": hydra}), config_name="config")
     return capsys.readouterr().out
 
 
-def test_they_are_named_in_a_line(capsys):
+def test_fixed_keys_are_printed_in_one_line(capsys):
     fixed = ("optimizer.learning_rate=0.5", "head.epsilon=1e-5")
-    assert said(capsys, SPACE, "head=mpn_cov", *fixed) == (
-        "optimizer.learning_rate=0.5, head.epsilon=1e-5: as the command says, and not searched\n"
+    assert printed(capsys, SPACE, "head=mpn_cov", *fixed) == (
+        "optimizer.learning_rate=0.5, head.epsilon=1e-5: fixed by the command line, not searched\n"
     )
 
 
@@ -30,5 +30,5 @@ def test_they_are_named_in_a_line(capsys):
     ],
     ids=["other keys", "another space", "no search"],
 )
-def test_nothing_is_said_where_nothing_is_fixed(capsys, space, overrides):
-    assert said(capsys, space, *overrides) == ""
+def test_nothing_is_printed_if_no_key_is_fixed(capsys, space, overrides):
+    assert printed(capsys, space, *overrides) == ""

@@ -1,0 +1,57 @@
+"""Summarises finished runs: a table of means over seeds, and differences to a baseline.
+
+python summarize.py FOLDER...                                             every run in these folders
+python summarize.py FOLDER... --baseline head=average --output FOLDER     also as files
+
+`python train.py -m ...` prints the same table at its end, with its first configuration as baseline.
+The star marks the best mean validation metric of each task. The difference is that of the test
+metrics of the same seeds.
+"""
+
+import argparse
+from pathlib import Path
+
+from commands.hydra_callbacks import print_failures
+from commands.running import run_command
+from errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or sweeps")
+    parser.add_argument(
+        "--baseline", metavar="key=value[,...]", help="the row to compare with (default: the first)"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="write summary.csv, .md and .png to this folder"
+    )
+    options = parser.parse_args(arguments)
+
+    from reporting import finished_runs, sweep_summary
+
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    runs = finished_runs.read_runs(options.folders)
+    if runs:
+        rows = sweep_summary.summarize(runs, options.baseline and _settings(options.baseline))
+        print(sweep_summary.as_table(rows))
+        if options.output:
+            options.output.mkdir(parents=True, exist_ok=True)
+            sweep_summary.write(options.output, rows)
+    print_failures(finished_runs.read_failures(options.folders))
+    if not runs:
+        folders = " ".join(map(str, options.folders))
+        raise UserError(f"{folders}: no finished run in or below; a finished run has metrics.json")
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Parses "head=average,solver=svm"; `head.name` is the same as `head`."""
+    pairs = [pair.partition("=")[::2] for pair in text.split(",")]
+    return {key.strip().removesuffix(".name"): value.strip() for key, value in pairs}
+
+
+if __name__ == "__main__":
+    run_command(main)
