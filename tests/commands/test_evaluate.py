@@ -115,7 +115,9 @@ def test_a_split_whose_images_are_gone_is_refused_and_the_others_are_not(changin
     run, folder = changing
     gone = run_folder.read_splits(run)["test"][2]
     (folder / gone).unlink()
-    with pytest.raises(UserError, match=f"1 of the 6 images .* test split are gone, {gone}"):
+    with pytest.raises(
+        UserError, match=f"1 of the 6 images .* test split are gone, such as {gone}"
+    ):
         evaluate_run(run, [], "test")
     assert evaluate_run(run, [], "train")["pictures"] == 15
 
