@@ -167,12 +167,10 @@ def main() -> None:
         "--images-per-class",
         type=int,
         default=15,
-        help="of part epoch and extraction (default: 15)",
+        help="default: 15",
     )
-    parser.add_argument(
-        "--made-images", type=int, default=12_000, help="of part memory (default: 12000)"
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="of part extraction (default: 3)")
+    parser.add_argument("--made-images", type=int, default=12_000, help="default: 12000")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--child", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -1,19 +1,19 @@
 """Draws the birds of the `drawn_birds` data set.
 
-Every bird wears the same four colours and the same four patterns: a barred cap (and tail), a
-spotted breast, scaled shoulders and streaked wings. A species is told only by what goes with what:
-which colour is on which pattern. So every picture holds each colour and each pattern in about the
-same amount whatever the species; statistics of the first order do not see it, co-occurrence does.
+Every bird has the same four colours and the same four patterns: a barred cap (and tail), a spotted
+breast, scaled shoulders and streaked wings. The species differ only in the colour of each pattern.
+So the amounts of each colour and each pattern hardly depend on the species: statistics of the first
+order do not show it, co-occurrences do.
 
-The rule: the colours of cap, breast, shoulder and wing are an even permutation of `COLOURS`. Cap
-and breast name the species, any two parts tell it, and two species agree on one part at most.
+The rule: the colours of cap, breast, shoulder and wing are an even permutation of `COLOURS`. The
+colours of cap and breast name the species, any two parts identify it, and two species agree on at
+most one part.
 
-`python -m data.bird_drawing FILE` draws a labelled contact sheet of all species.
+`python -m data.bird_drawing FILE` draws a contact sheet of all species with their names.
 """
 
 import argparse
 import dataclasses
-import functools
 import itertools
 import math
 
@@ -52,16 +52,13 @@ class Species:
     dress: dict[str, str]
 
 
-def _is_even(order: tuple[int, ...]) -> bool:
-    return sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
-
-
 def _make_species() -> tuple[Species, ...]:
-    """The nine whose cap is not green: three caps, three breasts to each."""
+    """The nine species without a green cap: three caps with three breasts each."""
     species = []
     for order in itertools.permutations(range(len(COLOURS))):
+        inversions = sum(a > b for a, b in itertools.combinations(order, 2))
         cap, breast, *_ = colours = [tuple(COLOURS)[i] for i in order]
-        if _is_even(order) and cap != "green":
+        if inversions % 2 == 0 and cap != "green":
             dress = dict(zip(PARTS, colours, strict=True))
             species.append(Species(f"{cap}_capped_{breast}breast", dress))
     return tuple(species)
@@ -75,29 +72,29 @@ def draw(species: int, rng: np.random.Generator, size: int = 96) -> Image.Image:
 
     Args:
         species: index into `SPECIES`.
-        rng: decides everything that is not the species; the same state gives the same pixels.
-        size: side of the square picture in pixels. Default: 96.
+        rng: decides everything except the species; the same state gives the same pixels.
+        size: side of the square image in pixels. Default: 96.
 
     Returns:
-        An RGB picture, (size, size).
+        An RGB image of (size, size) pixels.
     """
-    pose = _Pose.sample(rng)
-    scenery = _background(rng, size)
-    scenery = _over(scenery, _perch(pose, rng, size))
-    bird = _shaded(_bird(SPECIES[species], pose, rng, size), rng)
+    pose = _Pose.sample(rng, size)
+    scenery = _over(_background(rng, size), _perch(pose, rng))
+    bird = _shaded(_bird(SPECIES[species], pose, rng), rng)
     drawing = _over(_with_shadow(scenery, bird), bird)
     drawing = _over(drawing, _foreground(rng, size))
     return _lit(drawing, rng)
 
 
-# Geometry: points are (n, 2) arrays, x to the bird's front, y down, in body lengths.
+# Geometry. Points are arrays of shape (n, 2) in body lengths: x to the bird's front, y down.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Pose:
-    """Where the bird is in the picture and how it holds itself (angles in radians)."""
+    """The bird's position in the image and its posture; angles are in radians."""
 
-    scale: float  # body lengths to picture sides
+    size: int  # of the image in pixels
+    scale: float  # length of the body, as a fraction of the image's side
     centre: tuple[float, float]
     facing: float  # 1 to the right, -1 to the left
     body: float
@@ -105,8 +102,9 @@ class _Pose:
     tail: float
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "_Pose":
+    def sample(cls, rng: np.random.Generator, size: int) -> "_Pose":
         return cls(
+            size=size,
             scale=rng.uniform(0.34, 0.50),
             centre=(rng.uniform(0.40, 0.60), rng.uniform(0.44, 0.56)),
             facing=rng.choice((-1.0, 1.0)),
@@ -115,18 +113,23 @@ class _Pose:
             tail=rng.uniform(-0.35, 0.3),
         )
 
-    def place(self, points, size: int, frame: str = "body") -> np.ndarray:
-        """Points of a frame (body, head or tail) as pixels of the supersampled canvas."""
+    def place(self, points, frame: str = "body") -> np.ndarray:
+        """Converts points of a frame (body, head or tail) to pixels of a `_Layer`."""
         points = np.asarray(points, float)
         if frame == "head":
             points = _rotate(points, self.head - self.body * 0.8) + _HEAD
         if frame == "tail":
             points = _rotate(points, self.tail) + _RUMP
         points = _rotate(points, self.body) * self.scale * (self.facing, 1.0) + self.centre
-        return points * size * _SUPERSAMPLING
+        return points * self.size * _SUPERSAMPLING
 
-    def length(self, units: float, size: int) -> float:
-        return units * self.scale * size * _SUPERSAMPLING
+    def length(self, units: float) -> float:
+        return units * self.scale * self.size * _SUPERSAMPLING
+
+    @property
+    def feet(self) -> np.ndarray:
+        """The point below the bird, as fractions of the image's side."""
+        return np.array(self.centre) + np.array((0.0, 0.45)) * self.scale
 
 
 _CHEST, _CHEST_RADIUS = np.array((0.10, 0.0)), 0.34
@@ -135,7 +138,7 @@ _HEAD, _HEAD_RADIUS = np.array((0.30, -0.34)), 0.27
 
 
 def _rotate(points: np.ndarray, angle: float) -> np.ndarray:
-    """Turns counter-clockwise as seen in the picture (y down): raises the front."""
+    """Rotates counter-clockwise in the image (y points down), which raises the front."""
     c, s = math.cos(angle), math.sin(angle)
     return points @ np.array(((c, -s), (s, c)))
 
@@ -146,7 +149,7 @@ def _arc(centre, radius: float, start: float, stop: float, n: int = 24) -> np.nd
 
 
 def _capsule(a, radius_a: float, b, radius_b: float) -> np.ndarray:
-    """The outline of two discs and all that lies between them."""
+    """The outline of the convex hull of two discs."""
     along = np.asarray(b) - np.asarray(a)
     direction = math.atan2(along[1], along[0])
     half = math.acos((radius_a - radius_b) / math.hypot(*along))
@@ -193,15 +196,14 @@ _LEAF = _smooth(((0, 0), (0.3, -0.2), (0.7, -0.16), (1, 0), (0.7, 0.16), (0.3, 0
 # The bird.
 
 
-def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
-    canvas = _Layer(size)
-    body = _varied(_BODY_COLOURS[rng.integers(len(_BODY_COLOURS))], rng)
+def _bird(species: Species, pose: _Pose, rng: np.random.Generator) -> Image.Image:
+    canvas, place = _Layer(pose.size), pose.place
+    body = _varied(_choose(_BODY_COLOURS, rng), rng)
     dress = {part: _varied(COLOURS[colour], rng) for part, colour in species.dress.items()}
-    place = functools.partial(pose.place, size=size)
 
-    _legs(canvas, pose, size)
+    _legs(canvas, pose)
     tail = canvas.mask(place(_TAIL, frame="tail"))
-    canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose, size))
+    canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose))
 
     trunk = ImageChops.lighter(
         canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _RUMP, _RUMP_RADIUS))),
@@ -210,119 +212,111 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator, size: int) ->
     canvas.paint(trunk, body)
     breast = canvas.mask(place(_arc(_BREAST, _BREAST_RADIUS, 0, 2 * math.pi, 48)))
     breast = ImageChops.multiply(breast, trunk)
-    canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng, size))
+    canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng))
 
     head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), frame="head"))
     canvas.paint(head, _mixed(body, (250, 244, 230), 0.45))
     cap = canvas.mask(place(_CAP, frame="head"))
-    canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose, size))
-    _face(canvas, place, pose, size)
+    canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose))
+    _face(canvas, pose)
 
     wing = canvas.mask(place(_WING))
-    canvas.plumage(wing, dress["wing"], _streaks(canvas, pose, size))
+    canvas.plumage(wing, dress["wing"], _streaks(canvas, pose))
     shoulder = ImageChops.multiply(wing, canvas.mask(place(_SHOULDER)))
-    canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose, size))
-    canvas.outline(place(_WING), _mixed(body, _INK, 0.6), pose.length(0.012, size))
+    canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose))
+    canvas.outline(place(_WING), _mixed(body, _INK, 0.6), pose.length(0.012))
     return canvas.finished()
 
 
-def _cap_bars(canvas, pose: _Pose, size: int) -> Image.Image:
-    """Bars from above the eye to the rim of the cap."""
+def _cap_bars(canvas, pose: _Pose) -> Image.Image:
+    """Bars from above the eye to the edge of the cap."""
     angles = np.radians(np.linspace(-195, -10, 9))
     spokes = np.stack((np.cos(angles), np.sin(angles)), -1)
     lines = np.stack((0.12 * spokes, 0.4 * spokes), 1) + (0.0, 0.04)
-    return canvas.lines(pose.place(lines, size, "head"), pose.length(0.05, size))
+    return canvas.lines(pose.place(lines, "head"), pose.length(0.05))
 
 
-def _tail_bars(canvas, pose: _Pose, size: int) -> Image.Image:
+def _tail_bars(canvas, pose: _Pose) -> Image.Image:
     x = np.arange(-0.42, 0, 0.105)[:, None]
     lines = np.stack(np.broadcast_arrays(x + (0.01, -0.01), (-0.15, 0.15)), -1)
-    return canvas.lines(pose.place(lines, size, "tail"), pose.length(0.05, size))
+    return canvas.lines(pose.place(lines, "tail"), pose.length(0.05))
 
 
-def _spots(canvas, pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
+def _spots(canvas, pose: _Pose, rng: np.random.Generator) -> Image.Image:
     step = 0.11
-    rows, columns = np.mgrid[-4:5, -4:5]
-    grid = np.stack((columns + 0.5 * (rows % 2), 0.87 * rows), -1).reshape(-1, 2) * step
+    y, x = np.mgrid[-4:5, -4:5]
+    grid = np.stack((x + 0.5 * (y % 2), 0.87 * y), -1).reshape(-1, 2) * step
     centres = grid + _BREAST + rng.normal(0, 0.006, grid.shape)
-    return canvas.dots(pose.place(centres, size), pose.length(0.036, size))
+    return canvas.dots(pose.place(centres), pose.length(0.036))
 
 
-def _scales(canvas, pose: _Pose, size: int) -> Image.Image:
+def _scales(canvas, pose: _Pose) -> Image.Image:
     """Rows of feather edges, each an arc open to the front."""
     arc = _arc((0, 0), 0.062, math.radians(80), math.radians(280), 9)
-    row, column = np.mgrid[0:10, 0:6]
-    at = np.stack((-0.66 + 0.1 * row, -0.36 + 0.12 * column + 0.06 * (row % 2)), -1)
+    x, y = np.mgrid[0:10, 0:6]
+    at = np.stack((-0.66 + 0.1 * x, -0.36 + 0.12 * y + 0.06 * (x % 2)), -1)
     lines = at.reshape(-1, 1, 2) + arc
-    return canvas.lines(pose.place(lines, size), pose.length(0.034, size))
+    return canvas.lines(pose.place(lines), pose.length(0.034))
 
 
-def _streaks(canvas, pose: _Pose, size: int) -> Image.Image:
-    """The edges of the long feathers, which fan out from the wing's tip."""
+def _streaks(canvas, pose: _Pose) -> Image.Image:
+    """The edges of the long feathers, a fan around the wing's tip."""
     tip = np.array((-1.5, 0.32))
     angles = np.radians(np.linspace(-33, 8, 11))
     ends = tip + 2.0 * np.stack((np.cos(angles), np.sin(angles)), -1)
     lines = np.stack((np.broadcast_to(tip, ends.shape), ends), 1)
-    return canvas.lines(pose.place(lines, size), pose.length(0.036, size))
+    return canvas.lines(pose.place(lines), pose.length(0.036))
 
 
-def _face(canvas, place, pose: _Pose, size: int) -> None:
+def _face(canvas, pose: _Pose) -> None:
+    place = pose.place
     canvas.polygon(place(((0.24, -0.03), (0.43, 0.06), (0.24, 0.06)), frame="head"), (72, 62, 54))
     canvas.polygon(place(((0.24, 0.05), (0.39, 0.07), (0.22, 0.11)), frame="head"), (104, 90, 76))
     eye = place((0.12, 0.03), frame="head")
-    canvas.spot(eye, pose.length(0.058, size), (240, 232, 214))
-    canvas.spot(eye, pose.length(0.046, size), (22, 18, 20))
-    canvas.spot(place((0.135, 0.012), frame="head"), pose.length(0.016, size), (255, 255, 255))
+    canvas.spot(eye, pose.length(0.058), (240, 232, 214))
+    canvas.spot(eye, pose.length(0.046), (22, 18, 20))
+    canvas.spot(place((0.135, 0.012), frame="head"), pose.length(0.016), (255, 255, 255))
 
 
-def _legs(canvas, pose: _Pose, size: int) -> None:
-    feet = _feet(pose)
+def _legs(canvas, pose: _Pose) -> None:
     for offset in (-0.07, 0.07):
-        hip = pose.place((offset, 0.26), size)
-        foot = (feet + (offset * 0.9 * pose.facing * pose.scale, 0)) * size * _SUPERSAMPLING
-        canvas.stroke(np.stack((hip, foot)), pose.length(0.028, size), (98, 78, 66))
-        toe = pose.length(0.06, size)
+        hip = pose.place((offset, 0.26))
+        x = offset * 0.9 * pose.facing * pose.scale
+        foot = (pose.feet + (x, 0)) * pose.size * _SUPERSAMPLING
+        canvas.stroke(np.stack((hip, foot)), pose.length(0.028), (98, 78, 66))
+        toe = pose.length(0.06)
         canvas.stroke(
             foot + np.array(((-toe, 0.2 * toe), (0, -0.1 * toe), (toe, 0.2 * toe))),
-            pose.length(0.026, size), (98, 78, 66),
+            pose.length(0.026), (98, 78, 66),
         )  # fmt: skip
 
 
-def _feet(pose: _Pose) -> np.ndarray:
-    """Where the bird stands, in picture sides."""
-    return np.array(pose.centre) + np.array((0.0, 0.45)) * pose.scale
-
-
-# What is around the bird.
+# The surroundings.
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
-    """Far, blurred surroundings: a gradient, soft foliage, discs of light."""
-    above, below = (_varied(c, rng) for c in _SCENES[rng.integers(len(_SCENES))])
+    """A blurred background: a gradient, soft foliage, discs of light."""
+    above, below = (_varied(c, rng) for c in _choose(_SCENES, rng))
     slope = np.linspace(0, 1, 8)[:, None, None]
     wash = np.asarray(above) * (1 - slope) + np.asarray(below) * slope
     wash = wash + rng.normal(0, 13, (8, 8, 1)) + rng.normal(0, 6, (8, 8, 3))
-    drawing = Image.fromarray(_bytes(wash)).resize((size, size), Image.BICUBIC)
+    drawing = Image.fromarray(_bytes(wash)).resize((size, size), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(drawing, "RGBA")
     for _ in range(rng.integers(4, 12)):
-        colour = _mixed(above, _random_colour(rng), 0.35)
-        (x, y), r = rng.uniform(0, size, 2), rng.uniform(0.03, 0.13) * size
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=(*colour, 110))
+        colour = _mixed(above, _choose(_CLUTTER, rng), 0.35)
+        centre, radius = rng.uniform(0, size, 2), rng.uniform(0.03, 0.13) * size
+        pen.ellipse(_square(centre, radius), fill=(*colour, 110))
     return drawing.filter(ImageFilter.GaussianBlur(size / 80))
 
 
-def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    return _CLUTTER[rng.integers(len(_CLUTTER))]
-
-
-def _perch(pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
-    """Sprays behind the bird and the branch it stands on."""
-    layer = _Layer(size)
+def _perch(pose: _Pose, rng: np.random.Generator) -> Image.Image:
+    """Sprays behind the bird, and the branch on which it stands."""
+    layer = _Layer(pose.size)
     bark = _varied((112, 88, 70), rng)
     for _ in range(rng.integers(1, 5)):
         _spray(layer, bark, rng, reach=(0.3, 0.8))
     width = rng.uniform(0.035, 0.055) * layer.side
-    feet = _feet(pose) * layer.side + (0, 0.42 * width)
+    feet = pose.feet * layer.side + (0, 0.42 * width)
     x = np.linspace(-0.1, 1.1, 9) * layer.side
     away = x - feet[0]
     y = feet[1] + rng.uniform(-0.22, 0.22) * away + rng.normal(0, 0.3) * away**2 / layer.side
@@ -334,7 +328,7 @@ def _perch(pose: _Pose, rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _foreground(rng: np.random.Generator, size: int) -> Image.Image:
-    """Sprays nearer than the bird, which keep to the rim."""
+    """Sprays in front of the bird, near the edge of the image."""
     layer = _Layer(size)
     for _ in range(rng.integers(0, 4)):
         _spray(layer, _varied((112, 88, 70), rng), rng, reach=(0.1, 0.22))
@@ -342,7 +336,7 @@ def _foreground(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _spray(layer, bark, rng: np.random.Generator, reach: tuple[float, float]) -> None:
-    """A twig that grows in from the rim of the picture, with leaves and perhaps berries."""
+    """A twig that grows in from the edge of the image, with leaves and sometimes berries."""
     side, angle = layer.side, rng.uniform(0, 2 * math.pi)
     outward = np.array((math.cos(angle), math.sin(angle)))
     root = (0.5 + 0.62 * outward / np.abs(outward).max()) * side
@@ -352,13 +346,13 @@ def _spray(layer, bark, rng: np.random.Generator, reach: tuple[float, float]) ->
     twig = np.stack((t, rng.normal(0, 0.15) * t**2), -1) * length
     twig = _rotate(twig, heading) + root
     layer.stroke(twig, rng.uniform(0.009, 0.016) * side, _mixed(bark, (210, 205, 190), 0.2))
-    colour = _varied(_LEAF_COLOURS[rng.integers(len(_LEAF_COLOURS))], rng)
+    colour = _varied(_choose(_LEAF_COLOURS, rng), rng)
     turn = rng.choice((-1.0, 1.0))
     for at in twig[2:]:
         turn = -turn
         _leaf(layer, at, heading + turn * rng.uniform(0.4, 1.1), colour, rng)
     if rng.random() < 0.6:
-        berry = _varied(_BERRY_COLOURS[rng.integers(len(_BERRY_COLOURS))], rng)
+        berry = _varied(_choose(_BERRY_COLOURS, rng), rng)
         for at in twig[2:].repeat(2, 0) + rng.normal(0, 0.03 * side, (14, 2)):
             _berry(layer, at, berry, rng.uniform(0.014, 0.028) * side)
 
@@ -381,7 +375,7 @@ def _berry(layer, at: np.ndarray, colour, radius: float) -> None:
 
 
 def _shaded(bird: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Gives the flat bird volume: darker towards the side away from the light."""
+    """Shades the flat bird: it gets darker away from the light."""
     alpha = bird.getchannel("A")
     size = bird.width
     soft = np.asarray(alpha.filter(ImageFilter.GaussianBlur(size / 14)), float) / 255
@@ -400,7 +394,7 @@ def _with_shadow(scenery: Image.Image, bird: Image.Image) -> Image.Image:
 
 
 def _lit(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """One light for the whole picture: strength, warmth, a slope across it, a little grain."""
+    """Lights the whole image: brightness, colour temperature, a gradient, and a little noise."""
     size = drawing.width
     across = np.linspace(-1, 1, size)
     angle = rng.uniform(0, 2 * math.pi)
@@ -415,7 +409,7 @@ def _lit(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 class _Layer:
-    """A transparent canvas, `_SUPERSAMPLING` times as fine as the picture."""
+    """A transparent canvas with `_SUPERSAMPLING` times the resolution of the image."""
 
     def __init__(self, size: int):
         self.side = size * _SUPERSAMPLING
@@ -423,7 +417,7 @@ class _Layer:
         self.pen = ImageDraw.Draw(self.image, "RGBA")
 
     def finished(self) -> Image.Image:
-        """The picture at its own size: every pixel the mean of the finer ones."""
+        """The canvas at the resolution of the image; a pixel is the mean of the finer ones."""
         return self.image.reduce(_SUPERSAMPLING)
 
     def mask(self, outline: np.ndarray) -> Image.Image:
@@ -431,18 +425,16 @@ class _Layer:
         ImageDraw.Draw(mask).polygon(outline.ravel().tolist(), fill=255)
         return mask
 
-    def lines(self, lines, width: float) -> Image.Image:
+    def lines(self, lines: np.ndarray, width: float) -> Image.Image:
         mask = Image.new("L", self.image.size)
-        pen = ImageDraw.Draw(mask)
         for line in lines:
-            pen.line(line.ravel().tolist(), fill=255, width=round(width))
+            ImageDraw.Draw(mask).line(line.ravel().tolist(), fill=255, width=round(width))
         return mask
 
     def dots(self, centres: np.ndarray, radius: float) -> Image.Image:
         mask = Image.new("L", self.image.size)
-        pen = ImageDraw.Draw(mask)
-        for x, y in centres:
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+        for centre in centres:
+            ImageDraw.Draw(mask).ellipse(_square(centre, radius), fill=255)
         return mask
 
     def paint(self, mask: Image.Image, colour) -> None:
@@ -464,13 +456,16 @@ class _Layer:
         self.pen.line(closed.ravel().tolist(), fill=tuple(colour), width=max(1, round(width)))
 
     def stroke(self, line: np.ndarray, width: float, colour) -> None:
-        self.pen.line(
-            line.ravel().tolist(), fill=tuple(colour), width=max(1, round(width)), joint="curve"
-        )
+        width = max(1, round(width))
+        self.pen.line(line.ravel().tolist(), fill=tuple(colour), width=width, joint="curve")
 
     def spot(self, centre: np.ndarray, radius: float, colour) -> None:
-        x, y = np.ravel(centre)
-        self.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tuple(colour))
+        self.pen.ellipse(_square(centre, radius), fill=tuple(colour))
+
+
+def _square(centre: np.ndarray, radius: float) -> tuple[float, ...]:
+    """The bounding box of a disc."""
+    return (*(centre - radius), *(centre + radius))
 
 
 def _over(below: Image.Image, above: Image.Image) -> Image.Image:
@@ -481,8 +476,12 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def _choose(colours: tuple, rng: np.random.Generator):
+    return colours[rng.integers(len(colours))]
+
+
 def _varied(colour, rng: np.random.Generator) -> tuple[int, ...]:
-    """The colour as one individual has it: lighter or darker, and a little off."""
+    """The colour of one individual: lighter or darker, with a slightly different hue."""
     varied = np.asarray(colour) * rng.normal(1, 0.1) + rng.normal(0, 12, 3)
     return tuple(int(v) for v in _bytes(varied))
 
@@ -495,11 +494,11 @@ def _mixed(colour, other, share: float) -> tuple[int, ...]:
 
 
 def contact_sheet(views: int = 3, size: int = 96, seed: int = 5) -> Image.Image:
-    """All species, three a row and `views` pictures of each, with their names."""
+    """`views` images of each species with its name; three species per line."""
     columns, gap, caption = 3, 6, 22
     width, height = views * (size + 2) + 2 * gap, size + caption + gap
-    rows = -(-len(SPECIES) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height + gap), (252, 251, 248))
+    lines = -(-len(SPECIES) // columns)
+    sheet = Image.new("RGB", (columns * width, lines * height + gap), (252, 251, 248))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, species in enumerate(SPECIES):
         x, y = gap + i % columns * width, gap + i // columns * height
@@ -512,7 +511,7 @@ def contact_sheet(views: int = 3, size: int = 96, seed: int = 5) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw a contact sheet of all species.")
-    parser.add_argument("file", help="the picture to write, e.g. docs/drawn_birds.jpg")
+    parser.add_argument("file", help="the image to write, e.g. docs/drawn_birds.jpg")
     contact_sheet().save(parser.parse_args().file, quality=88)
 
 

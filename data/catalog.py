@@ -99,7 +99,9 @@ class Records:
         self._split = split
         self._name_key = next((key for key in _NAMES if key in builder.info.features), None)
         self.labels = self._labels(Path(builder.data_dir))
-        self._identity = f"{builder.info.full_name}/{split}/{_size(builder, split)}"
+        official = builder.info.splits
+        size = int(official[split].num_bytes) if split in official else 0
+        self._identity = f"{builder.info.full_name}/{split}/{size}"
 
     def __len__(self) -> int:
         return len(self._source)
@@ -200,15 +202,9 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
             f"{entry.name}: cannot be downloaded, {server} does not answer; connect to the "
             "network, or set data.path to a folder where TFDS has prepared it"
         ) from error
-    except (
-        OSError,
-        tfds.download.DownloadError,
-        NonMatchingChecksumError,
-        ExtractError,
-    ) as error:
-        raise UserError(
-            f"{entry.name}: cannot be prepared in {folder}: {_first_line(error)}"
-        ) from error
+    except (OSError, tfds.download.DownloadError, NonMatchingChecksumError, ExtractError) as error:
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise UserError(f"{entry.name}: cannot be prepared in {folder}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -236,11 +232,3 @@ def _undecoded(features) -> dict:
         for key, feature in features.items()
         if isinstance(feature, tfds.features.Image)
     }
-
-
-def _size(builder, split: str) -> int:
-    return int(builder.info.splits[split].num_bytes) if split in builder.info.splits else 0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

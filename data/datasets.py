@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from data import catalog, decoding, image_folder
 from data.progress import progress
 from data.splits import split_by_class, stratified_split
 from errors import UserError
+
+Splits = dict[str, np.ndarray]  # sorted indices by the name of the split
 
 
 class ImageSource(Protocol):
@@ -34,7 +37,7 @@ class ImageSource(Protocol):
 class ConcatenatedImages:
     """Several image sources as one; the names and keys stay the same."""
 
-    def __init__(self, sources: list[ImageSource]):
+    def __init__(self, sources: Sequence[ImageSource]):
         self.sources = sources
         self.starts = np.cumsum([0] + [len(source) for source in sources])
         self.labels = np.concatenate([source.labels for source in sources])
@@ -78,7 +81,7 @@ class Dataset:
     name: str
     images: ImageSource
     class_names: list[str]
-    splits: dict[str, np.ndarray]
+    splits: Splits
     citation: str
     damaged: tuple[str, ...] = ()
 
@@ -177,34 +180,22 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
     return Dataset(config.name, images, class_names, splits, citation, names)
 
 
-def _open_catalog(
-    config: DataConfig,
-) -> tuple[ImageSource, list[str], dict[str, np.ndarray], str]:
+def _open_catalog(config: DataConfig) -> tuple[ImageSource, list[str], Splits, str]:
     if config.name not in catalog.ENTRIES:
         known = ", ".join(["image_folder", *catalog.ENTRIES])
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
     entry = catalog.ENTRIES[config.name]
     builder = catalog.builder_for(entry, config.path)
     official = {"train": entry.train, "val": entry.validation, "test": entry.test}
-    sources: list[ImageSource] = []
-    splits, start = {}, 0
-    for name, official_name in official.items():
-        if official_name is not None:
-            source = catalog.Records(builder, official_name)
-            sources.append(source)
-            splits[name] = np.arange(start, start + len(source))
-            start += len(source)
-    class_names = catalog.class_names(builder, entry)
-    return ConcatenatedImages(sources), class_names, splits, builder.info.citation
+    names = {name: split for name, split in official.items() if split is not None}
+    images = ConcatenatedImages([catalog.Records(builder, split) for split in names.values()])
+    splits = dict(zip(names, np.split(np.arange(len(images)), images.starts[1:-1]), strict=True))
+    return images, catalog.class_names(builder, entry), splits, builder.info.citation
 
 
 def _complete(
-    splits: dict[str, np.ndarray],
-    labels: np.ndarray,
-    class_names: list[str],
-    config: DataConfig,
-    seed: int,
-) -> dict[str, np.ndarray]:
+    splits: Splits, labels: np.ndarray, class_names: list[str], config: DataConfig, seed: int
+) -> Splits:
     """Adds the missing splits, and checks that the training split has images of every class."""
     for name, indices in splits.items():
         if not len(indices):
@@ -231,7 +222,7 @@ def _limit(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate([indices[:0], *kept]))
 
 
-def _damaged(images: ImageSource, splits: dict[str, np.ndarray]) -> list[int]:
+def _damaged(images: ImageSource, splits: Splits) -> list[int]:
     """Decodes all images of all splits; returns the indices of those that cannot be decoded."""
 
     def is_damaged(index: int) -> bool:

@@ -20,11 +20,11 @@ IMAGES_PER_SPECIES = {"train": 60, "validation": 20, "test": 40}
 SIZE = 96
 
 _DESCRIPTION = """
-Drawings of songbirds of nine species. All wear the same four colours and the same four patterns
-(a barred cap and tail, a spotted breast, scaled shoulders, streaked wings); a species is told only
-by which colour is on which pattern. Pose, facing, scale, place, body colour, background, light and
-clutter vary. Statistics of the first order (mean features) therefore tell little, those of the
-second order nearly all: a small stand-in for fine-grained classification that needs no download.
+Drawings of songbirds of nine species. All have the same four colours and the same four patterns
+(a barred cap and tail, a spotted breast, scaled shoulders, streaked wings); the species differ only
+in the colour of each pattern. Pose, direction, scale, position, body colour, background, light and
+clutter vary. So statistics of the first order (mean features) hardly separate the species, those of
+the second order do: a small example of fine-grained classification that needs no download.
 """
 
 _CITATION = """

@@ -141,6 +141,18 @@ def test_a_shard_recomputed_alone_has_the_same_bytes(tmp_path, monkeypatch, imag
         assert contents(store.folder) == whole
 
 
+def test_stores_of_earlier_versions_stay_valid(tmp_path):
+    """Fails if the name of a folder or a shard changes."""
+    store = store_in(tmp_path)
+    store.open(Extractor())
+    assert store.folder.name == "3b0e0038c7ba7307"
+    assert [path.name for path in shards(store)] == [
+        "00000-933c846e.bin",
+        "00001-afb901d9.bin",
+        "00002-17d6517f.bin",
+    ]
+
+
 # Interrupted or damaged
 
 
