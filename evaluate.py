@@ -21,19 +21,10 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="changes to the run's configuration: data.* except data.image_size, and "
-        "trainer.batch_size",
-    )
-    parser.add_argument(
-        "--split",
-        choices=["train", "val", "test", "all"],
-        default="test",
-        help="split to evaluate; all is the three of them together (default: test)",
-    )
+    changes = "changes to the configuration of the run (only data.* and trainer.batch_size)"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=changes)
+    splits = ["train", "val", "test", "all"]
+    parser.add_argument("--split", choices=splits, default="test", help="default: test")
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     options = parser.parse_intermixed_args(arguments)
 

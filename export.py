@@ -28,15 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument(
-        "--format",
-        required=True,
-        choices=["keras", "savedmodel", "onnx", "tflite"],
-        help="format to write",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="file or folder to write (default: in the folder of the run)"
-    )
+    formats = ["keras", "savedmodel", "onnx", "tflite"]
+    parser.add_argument("--format", choices=formats, required=True)
+    parser.add_argument("--output", type=Path, help="file or folder (default: in the run's folder)")
     options = parser.parse_args(arguments)
 
     import_tensorflow()

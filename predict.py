@@ -25,15 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="image file, or folder of images"
-    )
-    parser.add_argument(
-        "--top", type=int, default=5, help="number of classes per image (default: 5)"
-    )
-    parser.add_argument(
-        "--csv", action="store_true", help=f"print CSV with the columns {','.join(HEADER)}"
-    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="file or folder")
+    parser.add_argument("--top", type=int, default=5, help="classes per image (default: 5)")
+    parser.add_argument("--csv", action="store_true", help=f"columns: {','.join(HEADER)}")
     options = parser.parse_args(arguments)
     if options.top < 1:
         raise UserError(f"--top {options.top}: must be at least 1")

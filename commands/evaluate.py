@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import run_folder
@@ -14,14 +15,9 @@ from evaluation.prediction import predict_split
 from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
-SPLIT_KEYS = (  # keys of `data` that determine the images and their splits
-    "name",
-    "path",
-    "val_fraction",
-    "test_fraction",
-    "skip_damaged",
-    "limit",
-    "limit_classes",
+# The values of `data` that determine the images and their splits.
+split_settings = attrgetter(
+    "name", "path", "val_fraction", "test_fraction", "skip_damaged", "limit", "limit_classes"
 )
 
 
@@ -64,7 +60,7 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         unknown = sorted(set(dataset.class_names) ^ set(class_names))
         difference = f"they differ in {unknown[:5]}" if unknown else "their order differs"
         raise UserError(f"{folder}: was trained on other classes; {difference}")
-    if all(getattr(own, key) == getattr(config.data, key) for key in SPLIT_KEYS):
+    if split_settings(own) == split_settings(config.data):
         dataset = _restore_split(folder, dataset, split)
     elif split == "all":
         dataset = dataclasses.replace(dataset, splits={"all": dataset.indices})

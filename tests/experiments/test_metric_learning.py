@@ -145,7 +145,7 @@ def test_evaluate_works_in_a_process_of_its_own(finished):
 
 def test_predict_says_that_there_are_no_classes_to_name(finished, command, images):
     assert (
-        "task=metric_learning, which names no classes"
+        "task=metric_learning, which predicts no classes"
         in command("predict.py", finished, images).error
     )
 
