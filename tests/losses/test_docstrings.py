@@ -1,17 +1,14 @@
-"""The example in the docstring of every loss runs."""
-
-import doctest
-import importlib
-
-import keras
-import numpy as np
 import pytest
+from docstrings import check_example, check_sections
 
-MODULES = ["center_loss", "compactness_loss", "triplet_hard_loss", "triplet_semi_hard_loss"]
+import losses
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", losses.__all__)
 def test_the_example_runs(name):
-    module = importlib.import_module(f"losses.{name}")
-    results = doctest.testmod(module, extraglobs={"np": np, "keras": keras})
-    assert results.attempted > 0 and results.failed == 0
+    check_example(getattr(losses, name))
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_the_sections_have_a_fixed_order(name):
+    check_sections(getattr(losses, name))
