@@ -55,6 +55,6 @@ class CompactnessLoss(keras.losses.Loss):
             )
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
-        # Sums are used because `ops.mean` returns float32 for float64 on JAX.
+        # On JAX, `ops.mean` of float64 is computed in float32, so these are sums.
         z = factor * (x - ops.sum(x, axis=0) / n)
         return ops.sum(ops.square(z), axis=1) / x.shape[1]
