@@ -3,6 +3,7 @@
 import keras
 
 from . import feature_maps
+from .precision import in_full_precision
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -11,20 +12,20 @@ class BilinearPooling(keras.layers.Layer):
 
         output = X'Z / N
 
-    with X (N x C) and Z (N x D) the maps of two networks at the same N positions: the asymmetric
-    bilinear CNN of Lin et al. 2015. The result is no symmetric matrix, so the matrix square root
-    does not apply; one feature map with itself is `SecondOrderPooling`.
+    X (N x C) and Z (N x D) are the maps of two networks at the same N positions, as in the
+    asymmetric bilinear CNN of Lin et al. (2015). The result is not symmetric, so it has no matrix
+    square root. To pool one feature map with itself, use `SecondOrderPooling`.
 
     Args:
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
 
     Input shape:
-        A pair of `(batch, height, width, channels)` or `(batch, positions, channels)` (channels
-        second with `data_format="channels_first"`), of equal positions.
+        A pair of feature maps with the same positions, each `(batch, height, width, channels)` or
+        `(batch, positions, channels)`; channels second with `data_format="channels_first"`.
 
     Output shape:
-        `(batch, channels of the first, channels of the second)`.
+        `(batch, first_channels, second_channels)`.
 
     Example:
 
@@ -32,7 +33,8 @@ class BilinearPooling(keras.layers.Layer):
     (2, 8, 5)
 
     Raises:
-        ValueError: not two feature maps, maps of different positions, or a mask.
+        ValueError: If the input is not a pair of feature maps with the same positions, or has a
+            mask.
     """
 
     def __init__(self, data_format=None, **kwargs):
@@ -59,15 +61,16 @@ class BilinearPooling(keras.layers.Layer):
             )
 
     def call(self, inputs, mask=None):
-        for one in mask if isinstance(mask, (tuple, list)) else [mask]:
-            feature_maps.refuse_mask(one, self)
-        self._check_positions([tuple(one.shape) for one in inputs])  # they may change
-        x, z = (feature_maps.flatten_positions(one, self.data_format) for one in inputs)
-        dtype = x.dtype
-        if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
-            x, z = keras.ops.cast(x, "float32"), keras.ops.cast(z, "float32")
+        for each in mask if isinstance(mask, (tuple, list)) else [mask]:
+            feature_maps.refuse_mask(each, self)
+        # Sizes that were unknown in `build` may differ now.
+        self._check_positions([tuple(feature_map.shape) for feature_map in inputs])
+        x, z = (feature_maps.flatten_positions(each, self.data_format) for each in inputs)
+        return in_full_precision(self._mean_product, x, z)
+
+    def _mean_product(self, x, z):
         product = keras.ops.matmul(keras.ops.transpose(x, (0, 2, 1)), z)
-        return keras.ops.cast(product / keras.ops.cast(keras.ops.shape(x)[1], x.dtype), dtype)
+        return product / keras.ops.cast(keras.ops.shape(x)[1], x.dtype)
 
     def compute_output_shape(self, input_shape):
         axis = feature_maps.channel_axis(self.data_format)
@@ -75,9 +78,7 @@ class BilinearPooling(keras.layers.Layer):
         return (first[0], first[axis], second[axis])
 
     def get_config(self):
-        config = super().get_config()
-        config.update({"data_format": self.data_format})
-        return config
+        return {**super().get_config(), "data_format": self.data_format}
 
     def _positions(self, shape):
         return tuple(shape[2:] if self.data_format == "channels_first" else shape[1:-1])

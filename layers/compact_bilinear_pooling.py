@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from . import feature_maps
+from .precision import in_full_precision
 
 METHODS = ("tensor_sketch", "random_maclaurin")
 
@@ -12,17 +13,20 @@ METHODS = ("tensor_sketch", "random_maclaurin")
 class CompactBilinearPooling(keras.layers.Layer):
     """Pools a feature map into a short vector whose inner products approximate bilinear pooling's.
 
-    For two images with second moments A and B, <output(A), output(B)> estimates <A, B> without bias
-    (Gao et al. 2016). With x the channels at one position, averaged over the positions:
+    For two images with second moments A and B, <output(A), output(B)> is an unbiased estimate of
+    <A, B> (Gao et al. 2016). The output is the mean over the positions, with x the channels at one
+    position, of
 
-        random_maclaurin: (W1 x) o (W2 x) / sqrt(output_dim), W1 and W2 of random signs
-        tensor_sketch:    ifft(fft(S1 x) o fft(S2 x)), S1 and S2 count sketches
+        random_maclaurin: (W1 x) o (W2 x) / sqrt(output_dim)
+        tensor_sketch:    ifft(fft(S1 x) o fft(S2 x))
+
+    W1 and W2 are matrices of random signs, and S1 and S2 are count sketches.
 
     Args:
         output_dim: Positive integer, the length of the output.
         method: `"tensor_sketch"` or `"random_maclaurin"`. Defaults to `"tensor_sketch"`.
-        seed: Integer from which the projections are drawn, always to the same values. `None` draws
-            a seed, which is then saved with the layer. Defaults to `None`.
+        seed: Integer, the seed of the projections. The projections of a seed never change. `None`
+            draws a seed, which is saved with the layer. Defaults to `None`.
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
 
@@ -39,7 +43,8 @@ class CompactBilinearPooling(keras.layers.Layer):
     (2, 128)
 
     Raises:
-        ValueError: an unknown `method`, an `output_dim` below 1, an input of another rank, a mask.
+        ValueError: If `method` is unknown, `output_dim` is below 1, or the input has another rank
+            or a mask.
     """
 
     def __init__(self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs):
@@ -56,7 +61,7 @@ class CompactBilinearPooling(keras.layers.Layer):
     def build(self, input_shape):
         feature_maps.check_feature_shape(input_shape, self)
         channels = input_shape[feature_maps.channel_axis(self.data_format)]
-        # RandomState's stream is frozen, that of NumPy's newer generators is not.
+        # NumPy guarantees the stream of RandomState, but not that of its newer generators.
         random = np.random.RandomState(self.seed)
         if self.method == "random_maclaurin":
             shape = (2, channels, self.output_dim)
@@ -67,45 +72,38 @@ class CompactBilinearPooling(keras.layers.Layer):
     def call(self, inputs, mask=None):
         feature_maps.refuse_mask(mask, self)
         x = feature_maps.flatten_positions(inputs, self.data_format)
-        dtype = x.dtype
-        if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
-            x = keras.ops.cast(x, "float32")
         pool = self._maclaurin if self.method == "random_maclaurin" else self._tensor_sketch
-        return keras.ops.cast(pool(x), dtype)
+        return in_full_precision(pool, x)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.output_dim)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "output_dim": self.output_dim,
-                "method": self.method,
-                "seed": self.seed,
-                "data_format": self.data_format,
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "output_dim": self.output_dim,
+            "method": self.method,
+            "seed": self.seed,
+            "data_format": self.data_format,
+        }
+
+    def _project(self, x):
+        return [keras.ops.matmul(x, keras.ops.cast(w, x.dtype)) for w in self._projections]
 
     def _maclaurin(self, x):
-        first, second = (
-            keras.ops.matmul(x, keras.ops.cast(w, x.dtype)) for w in self._projections
-        )  # (B, N, D)
+        first, second = self._project(x)  # (B, N, D)
         return keras.ops.mean(first * second, axis=1) / self.output_dim**0.5
 
     def _tensor_sketch(self, x):
-        # The FFT is linear, so it is applied to the sketch matrices once instead of to every
+        # The FFT is linear. It is therefore applied once to the sketch matrices instead of to every
         # position, and its inverse once to the mean over positions.
-        re1, im1, re2, im2 = (
-            keras.ops.matmul(x, keras.ops.cast(w, x.dtype)) for w in self._projections
-        )  # (B, N, D / 2 + 1)
+        re1, im1, re2, im2 = self._project(x)  # (B, N, D / 2 + 1)
         real = keras.ops.mean(re1 * re2 - im1 * im2, axis=1)
         imaginary = keras.ops.mean(re1 * im2 + im1 * re2, axis=1)
         return keras.ops.irfft((real, imaginary), fft_length=self.output_dim)
 
     def _sketch_spectra(self, random, channels):
-        """The FFTs of the two count sketches as four real (C, D / 2 + 1) matrices."""
+        """Return the FFTs of the two count sketches as four real (C, D / 2 + 1) matrices."""
         spectra = []
         for _ in range(2):
             sketch = np.zeros((channels, self.output_dim))

@@ -1,4 +1,4 @@
-"""Says so where TensorFlow's XLA would make an eigendecomposition slow."""
+"""A warning about slow eigendecompositions under TensorFlow's XLA."""
 
 import warnings
 
@@ -6,16 +6,16 @@ import keras
 
 
 def eigendecomposition_supports_jit():
-    """False on TensorFlow, whose XLA takes 10 to 35 times as long for an eigendecomposition.
+    """Return False on TensorFlow, where XLA takes 10 to 35 times as long for it, else True.
 
-    A layer that decomposes sets `supports_jit` to this, so that `Model.compile` does not choose XLA
-    by itself, and says so and goes without it where `jit_compile=True` asks for it.
+    A layer that decomposes sets `supports_jit` to this value. `Model.compile` then does not choose
+    XLA by itself, and with `jit_compile=True` it warns and compiles without XLA.
     """
     return keras.backend.backend() != "tensorflow"
 
 
 def warn_if_decomposing_under_xla(layer):
-    """Warn where `layer` is being traced into a `tf.function(jit_compile=True)`."""
+    """Warn if `layer` is being traced into a `tf.function(jit_compile=True)`."""
     if keras.backend.backend() == "tensorflow" and _traced_for_xla():
         warnings.warn(
             f"{layer.name}: an exact matrix root needs an eigendecomposition, for which "
@@ -26,7 +26,12 @@ def warn_if_decomposing_under_xla(layer):
 
 
 def _traced_for_xla():
-    from tensorflow.python.framework import ops
-    from tensorflow.python.ops import control_flow_util
+    """Whether TensorFlow is tracing for XLA; False if its private function for it is missing."""
+    import tensorflow as tf
 
-    return bool(control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph()))
+    try:
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+        return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+    except (ImportError, AttributeError, TypeError):
+        return False

@@ -1,4 +1,4 @@
-"""What every pooling layer does to its input first: bring it to (batch, positions, channels)."""
+"""Checks of a feature map, and its reshaping to (batch, positions, channels)."""
 
 import keras
 
@@ -6,7 +6,7 @@ DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def standardize_data_format(data_format):
-    """Return `data_format`, or Keras' global setting where it is `None`."""
+    """Return `data_format`, or Keras' global setting if it is `None`."""
     if data_format is None:
         data_format = keras.config.image_data_format()
     if data_format not in DATA_FORMATS:
@@ -17,7 +17,7 @@ def standardize_data_format(data_format):
 
 
 def refuse_mask(mask, layer):
-    """Raise where a mask arrives: a pooling that ignored it would average padding in."""
+    """Raise if there is a mask: pooling ignores it, so padding would count as positions."""
     if mask is not None:
         raise ValueError(
             f"{layer.__class__.__name__} does not support masks: every position counts the same. "
@@ -41,15 +41,15 @@ def check_feature_shape(shape, layer):
 
 
 def channel_axis(data_format):
-    """The axis of the channels, for rank 3 and rank 4 alike."""
+    """Return the axis of the channels, which is the same for rank 3 and rank 4."""
     return 1 if data_format == "channels_first" else -1
 
 
 def flatten_positions(inputs, data_format):
-    """Reshape (B, H, W, C) or (B, N, C), or their channels-first twins, to (B, N, C)."""
+    """Return a feature map of rank 3 or 4, in `data_format`, as (B, N, C)."""
     shape = keras.ops.shape(inputs)
     if data_format == "channels_first":
-        if len(inputs.shape) == 4:  # no -1: it would be unknown wherever the batch is
+        if len(inputs.shape) == 4:  # with -1 the number of positions would not be static
             inputs = keras.ops.reshape(inputs, (shape[0], inputs.shape[1], shape[2] * shape[3]))
         return keras.ops.transpose(inputs, (0, 2, 1))
     if len(inputs.shape) == 3:

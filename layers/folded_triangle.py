@@ -1,20 +1,21 @@
-"""One triangle of a symmetric matrix as a vector, made from part of the product that the matrix is.
+"""One triangle of a symmetric matrix as a vector.
 
-A symmetric C x C matrix R holds C (C + 1) / 2 numbers. With h = C / 2 and its four h x h blocks
+A symmetric C x C matrix R has C (C + 1) / 2 different entries. With h = C / 2, it has the h x h
+blocks
 
     R = [T1  S ]
-        [S'  T2],
+        [S'  T2].
 
-S is kept whole, the triangles of T1 and T2 share one more h x h block,
+The vector contains all of S, then one h x h block for the triangles of T1 and T2,
 
     W = T1 on and above the diagonal, T2 below it,
 
-and the diagonal of T2 comes last. The vector's order is S row by row, W row by row, diag(T2). It
-will not change: saved classifiers depend on it.
+and then the diagonal of T2. Its order is S row by row, W row by row, diag(T2). The order will not
+change, because saved classifiers depend on it.
 
-No entry is moved. Where R = A'B, three of its blocks are computed and the fourth is not; a gather
-of the plain upper triangle (`TriangularVectorization`) takes longer than the product itself. All
-that follows, and comes back as a gradient, is half as long.
+For a product R = A'B, three of the four blocks are computed, and no entry is moved. Taking the
+plain upper triangle (`TriangularVectorization`) takes longer than the product itself. Later layers
+and their gradients have half the entries.
 """
 
 import math
@@ -26,37 +27,39 @@ from .matrices import diagonal, matmul, transpose, with_diagonal
 
 
 class FoldedTriangle:
-    """Symmetric products as folded triangles; what `matrices` does, of half the entries.
+    """Computes symmetric products as folded triangles, with half the entries of a `FullMatrix`.
 
     Args:
-        weight: Float, what off-diagonal entries are multiplied by. With sqrt(2), inner products of
-            two vectors are those of their matrices.
+        weight: Float, the factor of off-diagonal entries. With sqrt(2), two vectors have the inner
+            product of their matrices.
     """
 
     def __init__(self, weight):
         self.weight = weight
 
-    def product(self, a, b, rows=None, ridge=None):
-        """Fold A' diag(rows) B, which must be symmetric, plus a ridge.
+    def product(self, a, b, row_weights=None, ridge=None):
+        """Fold A' diag(row_weights) B, which must be symmetric, plus `ridge` on the diagonal.
 
         (B, N, C), (B, N, C), (B, N), (B, 1) -> (B, D), D = `size(C)`.
         """
         channels = a.shape[2]
         a, b = _even(a, 2), _even(b, 2)
         (a1, a2), (b1, b2) = _halves(a), _halves(b)
-        scale = self.weight if rows is None else ops.expand_dims(self.weight * rows, 2)
+        scale = self.weight
+        if row_weights is not None:
+            scale = ops.expand_dims(self.weight * row_weights, 2)
         a1, a2 = transpose(a1 * scale), transpose(a2 * scale)
         s, t1, t2 = matmul(a1, b2), matmul(a1, b1), matmul(a2, b2)
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1) / self.weight
-        if ridge is not None:  # none for the zero that makes C even
+        if ridge is not None:  # but not on the zero that makes C even
             values = values + ridge * ops.cast(np.arange(a.shape[2]) < channels, a.dtype)
         return _join(s, t1, t2, values)
 
     def gradient_product(self, p, g):
         """Return P (G + G') and the trace of G + G', both divided by `weight`.
 
-        G is the gradient with respect to a matrix whose folded triangle has the gradient `g`, so
-        that G + G' is weight * g off the diagonal and 2 g on it.
+        G is the gradient with respect to the matrix and `g` that with respect to its folded
+        triangle. G + G' is weight * g off the diagonal and 2 g on it.
 
         (B, N, C), (B, D) -> (B, N, C), (B,).
         """
@@ -83,13 +86,13 @@ class FoldedTriangle:
 
 
 def size(channels):
-    """Return D, the numbers that a C x C matrix folds to: an odd C counts as one more."""
+    """Return D, the length of a folded C x C matrix. An odd C is rounded up."""
     even = channels + channels % 2
     return even * (even + 1) // 2
 
 
 def order(channels):
-    """Return the rows and the columns of the entries, an even number of channels: two of (D,)."""
+    """Return the row and the column of every entry, for an even number of channels. Two of (D,)."""
     h = channels // 2
     rows, columns = np.indices((channels, channels))
     return tuple(
@@ -105,7 +108,7 @@ def order(channels):
 
 
 def _join(s, t1, t2, values):
-    """The vector of the blocks, with `values` (B, C) on the diagonal."""
+    """Return the vector of the blocks, with `values` (B, C) on the diagonal."""
     h = s.shape[2]
     w = with_diagonal(ops.where(_upper(h), t1, t2), values[:, :h])
     parts = [ops.reshape(s, (-1, h * h)), ops.reshape(w, (-1, h * h)), values[:, h:]]
@@ -113,7 +116,7 @@ def _join(s, t1, t2, values):
 
 
 def _split(vector, factor):
-    """The blocks S, T1 and T2 of a vector, with their diagonals multiplied by `factor`."""
+    """Return the blocks S, T1 and T2 of a vector, with their diagonals multiplied by `factor`."""
     h = math.isqrt(vector.shape[1] // 2)  # D = h (2 h + 1)
     s, w = (ops.reshape(part, (-1, h, h)) for part in (vector[:, : h * h], vector[:, h * h : -h]))
     mirrored, upper = transpose(w), _upper(h)
@@ -133,7 +136,7 @@ def _halves(matrix, axis=2):
 
 
 def _even(matrix, axis):
-    """Append a zero where there is an odd number of channels along `axis`."""
+    """Append a zero if the number of channels along `axis` is odd."""
     if matrix.shape[axis] % 2 == 0:
         return matrix
     padding = [[0, 0]] * 3

@@ -2,7 +2,8 @@
 
 import keras
 
-from . import compilation, matrix_functions
+from . import compilation, matrices, matrix_functions
+from .precision import in_full_precision
 
 METHODS = ("exact", "newton_schulz")
 
@@ -13,14 +14,17 @@ class MatrixSquareRoot(keras.layers.Layer):
 
         output = (A + epsilon tr(A) I)^(1/2)  or  Newton-Schulz(A)
 
-    Where the matrix is the second moment of a feature map, `SecondOrderPooling(root=...)` gives the
-    same root faster and more accurately, because it still knows the features.
+    The exact root is an eigendecomposition with the Lyapunov gradient of Lin and Maji (2017), and
+    Newton-Schulz is the iteration of Li et al. (2018). For the second moment of a feature map,
+    `SecondOrderPooling(root=...)` gives the same root faster and more accurately, because it starts
+    from the features.
 
     Args:
-        method: `"exact"` (an eigendecomposition, with the Lyapunov gradient of Lin and Maji 2017)
-            or `"newton_schulz"` (Li et al. 2018). Defaults to `"exact"`.
-        iterations: Integer, the number of Newton-Schulz steps. Defaults to `5`.
-        epsilon: Float, the ridge of the exact root, relative to the trace. Defaults to `1e-5`.
+        method: `"exact"` or `"newton_schulz"`. Defaults to `"exact"`.
+        iterations: Integer, the number of Newton-Schulz steps. Only used with
+            `method="newton_schulz"`. Defaults to `5`.
+        epsilon: Float, the ridge of the exact root, relative to the trace. Only used with
+            `method="exact"`. Defaults to `1e-5`.
 
     Input shape:
         `(batch, channels, channels)`, each matrix symmetric positive semi-definite.
@@ -37,8 +41,8 @@ class MatrixSquareRoot(keras.layers.Layer):
            [0., 3.]], dtype=float32)
 
     Raises:
-        ValueError: an unknown `method`, `iterations` below 1, a negative `epsilon`, or an input
-            that is no batch of square matrices.
+        ValueError: If `method` is unknown, `iterations` is below 1, `epsilon` is negative, or the
+            input is not a batch of square matrices.
     """
 
     def __init__(self, method="exact", iterations=5, epsilon=1e-5, **kwargs):
@@ -56,29 +60,24 @@ class MatrixSquareRoot(keras.layers.Layer):
             self.supports_jit = compilation.eigendecomposition_supports_jit()
 
     def build(self, input_shape):
-        if len(input_shape) != 3 or input_shape[1] != input_shape[2] or input_shape[1] is None:
-            raise ValueError(
-                "MatrixSquareRoot takes square matrices of a static size, "
-                f"(batch, channels, channels). Received: shape={tuple(input_shape)}"
-            )
+        matrices.check_square(input_shape, self)
 
     def call(self, inputs):
-        matrix = inputs
-        if keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16"):
-            matrix = keras.ops.cast(inputs, "float32")
+        return in_full_precision(self._root, inputs)
+
+    def _root(self, matrix):
         if self.method == "exact":
             compilation.warn_if_decomposing_under_xla(self)
-            root = matrix_functions.matrix_root(matrix, self.epsilon)
-        else:
-            root = matrix_functions.matrix_newton_schulz(matrix, self.iterations)
-        return keras.ops.cast(root, inputs.dtype)
+            return matrix_functions.matrix_root(matrix, self.epsilon)
+        return matrix_functions.matrix_newton_schulz(matrix, self.iterations)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {"method": self.method, "iterations": self.iterations, "epsilon": self.epsilon}
-        )
-        return config
+        return {
+            **super().get_config(),
+            "method": self.method,
+            "iterations": self.iterations,
+            "epsilon": self.epsilon,
+        }

@@ -2,8 +2,10 @@
 
 import keras
 
-from . import compilation, feature_maps, folded_triangle, matrices, matrix_functions
+from . import compilation, feature_maps, folded_triangle, matrix_functions
 from .folded_triangle import FoldedTriangle
+from .full_matrix import FullMatrix
+from .precision import in_full_precision
 
 ROOTS = (None, "exact", "newton_schulz")
 SIDES = ("auto", "channels", "positions")
@@ -11,39 +13,39 @@ SIDES = ("auto", "channels", "positions")
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class SecondOrderPooling(keras.layers.Layer):
-    """Pools a feature map into the second moment of its channels, or that moment's square root.
-
-    With X the N x C matrix of one image's N positions, and X minus its mean where `centered`:
+    """Pools a feature map into the second moment of its channels, or the root of that moment.
 
         A = X'X / N,    output = A,  (A + epsilon tr(A) I)^(1/2)  or  Newton-Schulz(A)
 
-    The root is exact to float32 ("improved" bilinear pooling, Lin and Maji 2017) or the iteration
-    of iSQRT-COV (Li et al. 2018). Where an image has fewer positions than channels, both are
-    computed from the N x N matrix XX', at a fraction of the cost; see `matrix_functions`.
+    X is the N x C matrix of an image's N positions, minus their mean if `centered`. The exact root
+    is that of "improved" bilinear pooling (Lin and Maji 2017), accurate to float32, and
+    Newton-Schulz is the iteration of iSQRT-COV (Li et al. 2018). If an image has fewer positions
+    than channels, both are computed from the smaller N x N matrix XX'; see `matrix_functions`.
 
-    A half-precision input is pooled in float32 and the result is cast back. A zero map gives a zero
-    matrix and a zero gradient. Under a root a sample that is not finite gives NaN, and its
-    neighbours do not; without one, its products are what they are.
+    A half-precision input is pooled in float32, and the result is cast back. A zero map gives a
+    zero matrix and a zero gradient. With a root, a sample that is not finite gives NaN and does not
+    affect the other samples of the batch.
 
     Args:
-        centered: Boolean, whether to subtract the mean over positions first (a covariance instead
-            of a second moment). Defaults to `False`.
+        centered: Boolean, whether to subtract the mean over positions first, which gives a
+            covariance instead of a second moment. Defaults to `False`.
         root: `None`, `"exact"` or `"newton_schulz"`. Defaults to `None`.
         iterations: Integer, the number of Newton-Schulz steps. Only used with
             `root="newton_schulz"`. Defaults to `5`.
         epsilon: Float, the ridge of the exact root, relative to the trace, so that the result does
             not depend on the scale of the features. Only used with `root="exact"`.
             Defaults to `1e-5`.
-        side: `"auto"`, `"channels"` or `"positions"`: the matrix that the root is computed on.
-            The result is the same; `"auto"` takes the smaller, at run time where the number of
-            positions is not known before. Defaults to `"auto"`.
+        side: `"auto"`, `"channels"` (C x C) or `"positions"` (N x N), the matrix that the root is
+            computed from. The result is the same. `"auto"` takes the smaller one; it decides at run
+            time if the number of positions is unknown. Defaults to `"auto"`.
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
-        triangular: Boolean, whether to return one triangle alone, as a vector in the order of
-            `folded_triangle.py`: half of the numbers, from fewer products. Defaults to `False`.
-        off_diagonal: Float, what off-diagonal entries of the triangle are multiplied by, so that
-            inner products are those of the whole matrices: sqrt(2), or 2 where a
-            `SignedSquareRoot` follows. Only used with `triangular=True`. Defaults to `2**0.5`.
+        triangular: Boolean, whether to return only one triangle, as a vector in the order of
+            `folded_triangle.py`. It has half the entries and takes fewer products.
+            Defaults to `False`.
+        off_diagonal: Float, the factor of the triangle's off-diagonal entries. With sqrt(2), two
+            vectors have the inner product of their matrices; use 2 if a `SignedSquareRoot` follows.
+            Only used with `triangular=True`. Defaults to `2**0.5`.
 
     Input shape:
         `(batch, height, width, channels)` or `(batch, positions, channels)`; with
@@ -51,8 +53,8 @@ class SecondOrderPooling(keras.layers.Layer):
         `(batch, channels, positions)`. Batch and spatial sizes may be unknown.
 
     Output shape:
-        `(batch, channels, channels)`; with `triangular`, `(batch, channels (channels + 1) / 2)`,
-        where an odd number of channels counts as one more.
+        `(batch, channels, channels)`; with `triangular=True`,
+        `(batch, channels * (channels + 1) / 2)`, with an odd number of channels rounded up to even.
 
     Example:
 
@@ -61,8 +63,9 @@ class SecondOrderPooling(keras.layers.Layer):
     (2, 64, 64)
 
     Raises:
-        ValueError: an unknown `root` or `side`, `iterations` below 1, a negative `epsilon`, an
-            `off_diagonal` that is not positive, an input of another rank, or a mask.
+        ValueError: If `root`, `side` or `data_format` is unknown, `iterations` is below 1,
+            `epsilon` is negative, `off_diagonal` is not positive, or the input has another rank or
+            a mask.
     """
 
     def __init__(
@@ -105,16 +108,13 @@ class SecondOrderPooling(keras.layers.Layer):
     def call(self, inputs, mask=None):
         feature_maps.refuse_mask(mask, self)
         features = feature_maps.flatten_positions(inputs, self.data_format)
-        dtype = features.dtype
-        if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
-            features = keras.ops.cast(features, "float32")
-        return keras.ops.cast(self._pooled(features), dtype)
+        return in_full_precision(self._pool, features)
 
-    def _pooled(self, features):
-        form = FoldedTriangle(self.off_diagonal) if self.triangular else matrices
+    def _pool(self, features):
+        form = FoldedTriangle(self.off_diagonal) if self.triangular else FullMatrix()
         if self.root == "exact":
             compilation.warn_if_decomposing_under_xla(self)
-            x = matrix_functions.around_mean(features) if self.centered else features
+            x = matrix_functions.center(features) if self.centered else features
             return matrix_functions.exact_root(x, self.epsilon, self.side, form)
         y = matrix_functions.normalized_positions(features, self.centered)
         if self.root is None:
@@ -128,17 +128,14 @@ class SecondOrderPooling(keras.layers.Layer):
         return (input_shape[0], channels, channels)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "centered": self.centered,
-                "root": self.root,
-                "iterations": self.iterations,
-                "epsilon": self.epsilon,
-                "side": self.side,
-                "data_format": self.data_format,
-                "triangular": self.triangular,
-                "off_diagonal": self.off_diagonal,
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "centered": self.centered,
+            "root": self.root,
+            "iterations": self.iterations,
+            "epsilon": self.epsilon,
+            "side": self.side,
+            "data_format": self.data_format,
+            "triangular": self.triangular,
+            "off_diagonal": self.off_diagonal,
+        }

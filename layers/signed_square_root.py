@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from .backend import custom_gradient
+from .precision import in_full_precision
+
 TINY = 1e-30  # keeps the reciprocal root of an all-zero sample finite
 
 
@@ -12,10 +15,10 @@ class SignedSquareRoot(keras.layers.Layer):
 
         output = sign(x) sqrt(|x|),    d output / dx = 1 / (2 sqrt(max(|x|, epsilon)))
 
-    and the output is linear in x below `epsilon`. With `normalize`, each sample's output is also
-    divided by its L2 norm. As that norm is sqrt(sum |x|), the two together take hardly more time
-    than the square root alone, and `epsilon` is relative to the sample's mean |x|, so that the
-    output does not depend on the scale of the input.
+    For |x| below `epsilon` the output is linear in x. With `normalize`, each sample's output is
+    also divided by its L2 norm, and `epsilon` is relative to the sample's mean |x|, so that the
+    output does not depend on the scale of the input. The norm is sqrt(sum |x|), so `normalize`
+    takes hardly any more time.
 
     Args:
         epsilon: Positive float, the magnitude (with `normalize`, relative to the sample's mean
@@ -23,10 +26,10 @@ class SignedSquareRoot(keras.layers.Layer):
         normalize: Boolean, whether to divide each sample by its L2 norm. Defaults to `False`.
 
     Input shape:
-        Arbitrary, the batch first.
+        Arbitrary, with the batch axis first.
 
     Output shape:
-        The same as the input's.
+        Same shape as the input.
 
     Example:
 
@@ -37,7 +40,7 @@ class SignedSquareRoot(keras.layers.Layer):
     array([[-0.5547,  0.    ,  0.8321]], dtype=float32)
 
     Raises:
-        ValueError: an `epsilon` that is not positive.
+        ValueError: If `epsilon` is not positive.
     """
 
     def __init__(self, epsilon=1e-8, normalize=False, **kwargs):
@@ -48,31 +51,28 @@ class SignedSquareRoot(keras.layers.Layer):
         self.normalize = normalize
 
     def call(self, inputs):
-        x = inputs
-        if keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16"):
-            x = ops.cast(inputs, "float32")
+        return in_full_precision(self._root, inputs)
+
+    def _root(self, x):
         if not self.normalize:
-            return ops.cast(_signed_square_root(x, self.epsilon), inputs.dtype)
-        shape = ops.shape(inputs)
-        flat = _normalized_signed_square_root(ops.reshape(x, (shape[0], -1)), self.epsilon)
-        return ops.cast(ops.reshape(flat, shape), inputs.dtype)
+            return _signed_square_root(x, self.epsilon)
+        shape = ops.shape(x)
+        flat = ops.reshape(x, (shape[0], -1))
+        return ops.reshape(_normalized_signed_square_root(flat, self.epsilon), shape)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        config = super().get_config()
-        config.update({"epsilon": self.epsilon, "normalize": self.normalize})
-        return config
+        return {**super().get_config(), "epsilon": self.epsilon, "normalize": self.normalize}
 
 
 def _signed_square_root(x, epsilon):
-    @ops.custom_gradient
+    @custom_gradient
     def root(x):
         reciprocal = ops.rsqrt(ops.maximum(ops.abs(x), epsilon))
 
-        def gradient(*args, upstream=None):
-            g = args[0] if upstream is None else upstream
+        def gradient(g):
             return 0.5 * reciprocal * g
 
         return x * reciprocal, gradient
@@ -81,25 +81,24 @@ def _signed_square_root(x, epsilon):
 
 
 def _normalized_signed_square_root(x, epsilon):
-    """z = sign(x) sqrt(|x| / sum |x|) of each row of x (B, D), in five passes over it and back.
+    """Return z = sign(x) sqrt(|x| / sum |x|) for each sample of x (B, D).
 
-    With t = <z, g>, the gradient of the norm is folded in: dL/dx = (g - t z) dz/dx.
+    With t = <z, g>, the gradient that includes the norm is (g - t z) / (2 sqrt(|x| sum |x|)).
     """
 
-    @ops.custom_gradient
+    @custom_gradient
     def root(x):
         magnitude = ops.abs(x)
         mean = ops.mean(magnitude, axis=1, keepdims=True)  # (B, 1)
-        # A sum, not a maximum: TensorFlow broadcasts it twice as fast, and it bounds as well.
+        # TensorFlow broadcasts this sum twice as fast as a maximum, and it is a bound as well.
         reciprocal = ops.rsqrt(magnitude + ops.maximum(epsilon * mean, TINY))
         size = ops.cast(ops.shape(x)[1], x.dtype)
         scale = ops.where(mean == 0, 0.0, ops.rsqrt(ops.maximum(size * mean, TINY)))
         z = x * reciprocal * scale
 
-        def gradient(*args, upstream=None):
-            g = args[0] if upstream is None else upstream
+        def gradient(g):
             t = ops.sum(g * z, axis=1, keepdims=True)
-            # 0.5 * scale goes in through the row's scalars, not as a pass of its own.
+            # 0.5 * scale multiplies the sample's scalars, which saves a pass over x.
             half = 0.5 * scale
             return (half * g - (half * t) * z) * reciprocal
 

@@ -3,17 +3,18 @@
 import keras
 import numpy as np
 
+from . import matrices
+
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class TriangularVectorization(keras.layers.Layer):
     """Writes the upper triangle of a symmetric matrix as a vector that keeps inner products.
 
-    Entries off the diagonal are multiplied by sqrt(2), so that the inner product of two vectors is
-    that of the two matrices: a classifier or a distance sees no difference, at half the weights.
+    Off-diagonal entries are multiplied by sqrt(2), so that two vectors have the inner product of
+    their matrices. A linear classifier or a distance gives the same result with half the weights.
 
-    The order is row by row from the diagonal on, that of `numpy.triu_indices`:
-    (0,0), (0,1), ..., (0,C-1), (1,1), (1,2), ..., (C-1,C-1). It never changes: a saved classifier
-    depends on it.
+    The order is that of `numpy.triu_indices`: (0,0), (0,1), ..., (0,C-1), (1,1), (1,2), ...,
+    (C-1,C-1). It never changes, because saved classifiers depend on it.
 
     Input shape:
         `(batch, channels, channels)`, each matrix symmetric.
@@ -28,15 +29,11 @@ class TriangularVectorization(keras.layers.Layer):
     array([[1.    , 2.8284, 3.    ]], dtype=float32)
 
     Raises:
-        ValueError: an input that is no batch of square matrices of a static size.
+        ValueError: If the input is not a batch of square matrices of a static size.
     """
 
     def build(self, input_shape):
-        if len(input_shape) != 3 or input_shape[1] != input_shape[2] or input_shape[1] is None:
-            raise ValueError(
-                "TriangularVectorization takes square matrices of a static size, "
-                f"(batch, channels, channels). Received: shape={tuple(input_shape)}"
-            )
+        matrices.check_square(input_shape, self)
 
     def call(self, inputs):
         channels = inputs.shape[-1]

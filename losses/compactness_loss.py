@@ -3,29 +3,32 @@
 import keras
 from keras import ops
 
-from . import pairwise
+from .control_flow import is_traced
+from .inputs import at_least_float32, check_embeddings
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class CompactnessLoss(keras.losses.Loss):
-    """How far each embedding of a batch is from the mean of the others (Perera and Patel 2019).
+    """Mean squared distance of each embedding from the mean of the others in its batch.
 
-    With n embeddings x_i of k dimensions, and m_i the mean of the other n - 1:
+    For n embeddings x_i of k dimensions, and m_i the mean of the other n - 1 (Perera and Patel
+    2019):
 
         l_C = 1 / (n k) sum_i |x_i - m_i|^2,    x_i - m_i = n / (n - 1) (x_i - mean)
 
-    and so l_C is (n / (n - 1))^2 times the mean over dimensions of the variance.
+    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions.
 
     Args:
-        name: Optional name of the loss.
-        reduction: of the samples' values |x_i - m_i|^2 / k. Defaults to `"sum_over_batch_size"`.
+        name: Optional name of the loss. Defaults to `"compactness_loss"`.
+        reduction: The reduction of the values |x_i - m_i|^2 / k of the samples. Defaults to
+            `"sum_over_batch_size"`.
 
     Input shape:
-        Labels, which are not looked at (all samples are of one class), and embeddings
+        Labels, which are ignored because all samples belong to one class, and embeddings
         `(batch, dimensions)`.
 
     Output shape:
-        A number in float32, or `(batch,)` with `reduction=None`.
+        A float32 scalar, or `(batch,)` with `reduction=None`.
 
     Example:
 
@@ -34,23 +37,24 @@ class CompactnessLoss(keras.losses.Loss):
     1.875
 
     Raises:
-        ValueError: embeddings of another shape; a batch of one, for which the loss is undefined.
-            Inside a graph, where no error can be raised, such a batch gives 0 with a zero gradient.
+        ValueError: If the embeddings have another shape, or the batch has only one sample, for
+            which the loss is undefined. A graph cannot raise an error and returns 0 with a zero
+            gradient for such a batch.
     """
 
     def __init__(self, name="compactness_loss", reduction="sum_over_batch_size"):
         super().__init__(name=name, reduction=reduction, dtype="float32")
 
     def call(self, y_true, y_pred):
-        x = pairwise.at_least_float32(y_pred)
-        pairwise.check_embeddings(x.shape, self)
-        if x.shape[0] == 1 and not pairwise.is_traced(x):
+        x = at_least_float32(y_pred)
+        check_embeddings(x.shape, self)
+        if x.shape[0] == 1 and not is_traced(x):
             raise ValueError(
                 "CompactnessLoss compares each sample with the others, and needs at least two. "
                 f"Received: shape={tuple(x.shape)}"
             )
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
-        # Sums: on JAX, ops.mean takes float64 for float32.
+        # On JAX, `ops.mean` of float64 is computed in float32, so these are sums.
         z = factor * (x - ops.sum(x, axis=0) / n)
         return ops.sum(ops.square(z), axis=1) / x.shape[1]

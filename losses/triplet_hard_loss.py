@@ -3,39 +3,42 @@
 import keras
 from keras import ops
 
-from . import pairwise
-from .triplet_loss import TripletLoss, share_of
+from .pairwise import pairs
+from .triplet_loss import TripletLoss, rescale_mean
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
 class TripletHardLoss(TripletLoss):
     """Triplet loss with hard mining in the batch (Hermans et al. 2017, "batch hard").
 
-    For each anchor a, with the farthest p of its class and the nearest n of another:
+    For each anchor a, p is the farthest sample of its class and n the nearest of another class:
 
         loss_a = max(d(a, p) - d(a, n) + margin, 0)    or, soft,    log(1 + exp(d(a, p) - d(a, n)))
 
-    Drop-in for TensorFlow Addons' class of this name, in float64 inside, so that neither an offset
-    that all embeddings share nor duplicates spoil the distances, and without its overflow.
+    This is a drop-in replacement for TensorFlow Addons' class of this name. It computes distances
+    in float64, so they stay accurate if all embeddings share an offset or some are duplicates. The
+    soft margin does not overflow.
 
     Args:
-        margin: Float, the margin; not used where `soft`. Defaults to `1.0`.
+        margin: Float, the margin. Not used with `soft=True`. Defaults to `1.0`.
         soft: Boolean, whether to use the soft margin. Defaults to `False`.
         distance_metric: `"L2"`, `"squared-L2"`, `"angular"` (1 - cosine), or a function from
             embeddings `(batch, dimensions)` to distances `(batch, batch)`. Defaults to `"L2"`.
-        degenerate: what an anchor without a positive or without a negative counts. `"skip"`: it is
-            left out, and the mean is over the others; 0 with a zero gradient where none is left.
-            `"original"`: as TensorFlow Addons has it, with its row's smallest distance for a
-            positive (that to itself, 0) and its largest for a negative. Defaults to `"skip"`.
-        name: Optional name of the loss.
-        reduction: of the anchors' values. The values are scaled so that their mean over the batch
-            is the mean over the anchors that count. Defaults to `"sum_over_batch_size"`.
+        degenerate: The rule for an anchor without a positive or without a negative. `"skip"`
+            excludes it from the mean; without any anchor, the loss is 0 with a zero gradient.
+            `"original"` does as TensorFlow Addons: the anchor's smallest distance, which is that to
+            itself, replaces a missing positive, and its largest a missing negative.
+            Defaults to `"skip"`.
+        name: Optional name of the loss. Defaults to `"triplet_hard_loss"`.
+        reduction: The reduction of the values of the anchors. The values are scaled so that their
+            mean over the batch is the mean over the anchors that are not excluded. Defaults to
+            `"sum_over_batch_size"`.
 
     Input shape:
         Integer labels `(batch,)` or `(batch, 1)`, below 2^24, and embeddings `(batch, dimensions)`.
 
     Output shape:
-        A number in float32, or `(batch,)` with `reduction=None`.
+        A float32 scalar, or `(batch,)` with `reduction=None`.
 
     Example:
 
@@ -44,7 +47,7 @@ class TripletHardLoss(TripletLoss):
     4.7991
 
     Raises:
-        ValueError: an unknown `distance_metric` or `degenerate`, or inputs of another shape.
+        ValueError: If `distance_metric` or `degenerate` is unknown, or an input has another shape.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class TripletHardLoss(TripletLoss):
 
     def _values(self, distances, labels, dtype):
         distances = ops.cast(distances, dtype)
-        positive, negative = pairwise.pairs(labels)
+        positive, negative = pairs(labels)
         has_positive = ops.any(positive, axis=1)
         has_negative = ops.any(negative, axis=1)
         farthest = ops.max(ops.where(positive, distances, -1.0), axis=1)
@@ -73,7 +76,7 @@ class TripletHardLoss(TripletLoss):
         counts = ops.logical_and(has_positive, has_negative)
         values = self._margin_loss(ops.where(counts, farthest - nearest, 0.0))
         number = ops.maximum(ops.sum(ops.cast(counts, values.dtype)), 1.0)
-        return share_of(ops.where(counts, values, 0.0), number)
+        return rescale_mean(ops.where(counts, values, 0.0), number)
 
     def _margin_loss(self, difference):
         if self.soft:

@@ -1,55 +1,55 @@
-"""What the two triplet losses have in common."""
+"""The base class of the triplet losses."""
 
 import keras
 from keras import ops
 
-from . import pairwise
+from .inputs import at_least_float32, check_embeddings, label_vector
+from .pairwise import METRICS, pairwise_distances
+
+RULES = ("skip", "original")
 
 
 class TripletLoss(keras.losses.Loss):
-    """Base of the triplet losses with online mining: checks, distances, pairs.
+    """Checks the inputs and computes the distances for a triplet loss.
 
-    Args: see the losses.
+    A subclass implements `_values(distances, labels, dtype)`, which returns a value for each
+    anchor. The arguments are those of `TripletHardLoss` and `TripletSemiHardLoss`.
     """
 
     def __init__(self, margin, distance_metric, degenerate, name, reduction):
         super().__init__(name=name, reduction=reduction, dtype="float32")
-        if not callable(distance_metric) and distance_metric not in pairwise.METRICS:
+        if not callable(distance_metric) and distance_metric not in METRICS:
             raise ValueError(
-                f"`distance_metric` must be one of {pairwise.METRICS}, or a function. "
+                f"`distance_metric` must be one of {METRICS}, or a function. "
                 f"Received: {distance_metric!r}"
             )
-        if degenerate not in pairwise.RULES:
-            raise ValueError(
-                f"`degenerate` must be one of {pairwise.RULES}. Received: {degenerate!r}"
-            )
+        if degenerate not in RULES:
+            raise ValueError(f"`degenerate` must be one of {RULES}. Received: {degenerate!r}")
         self.margin = margin
         self.distance_metric = distance_metric
         self.degenerate = degenerate
 
     def call(self, y_true, y_pred):
-        x = pairwise.at_least_float32(y_pred)
-        pairwise.check_embeddings(x.shape, self)
-        labels = pairwise.label_vector(y_true, self)
+        x = at_least_float32(y_pred)
+        check_embeddings(x.shape, self)
+        labels = label_vector(y_true, self)
         return self._values(self._distances(x), labels, x.dtype)
 
     def _distances(self, x):
         if not callable(self.distance_metric):
-            return pairwise.pairwise_distances(x, self.distance_metric)
+            return pairwise_distances(x, self.distance_metric)
         distances = self.distance_metric(x)
-        # The losses are of differences, and mining takes it that nothing is below 0.
+        # Mining assumes that no distance is negative. A shift does not change the losses, which
+        # depend on differences.
         return distances - ops.stop_gradient(ops.minimum(ops.min(distances), 0))
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "margin": self.margin,
-                "distance_metric": keras.saving.serialize_keras_object(self.distance_metric),
-                "degenerate": self.degenerate,
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "margin": self.margin,
+            "distance_metric": keras.saving.serialize_keras_object(self.distance_metric),
+            "degenerate": self.degenerate,
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -59,6 +59,6 @@ class TripletLoss(keras.losses.Loss):
         return cls(**config)
 
 
-def share_of(values, total):
-    """`values` (B,) scaled so that their mean over the batch is their sum over `total`."""
-    return values * (ops.cast(ops.shape(values)[0], values.dtype) / total)
+def rescale_mean(values, count):
+    """Scale `values` (B,) so that their mean over the batch is their sum divided by `count`."""
+    return values * (ops.cast(ops.shape(values)[0], values.dtype) / count)

@@ -1,13 +1,15 @@
-"""The triplet loss of every positive pair and a negative that is barely farther."""
+"""The triplet loss of every positive pair and its semi-hard negative."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from . import pairwise
-from .triplet_loss import TripletLoss, share_of
+from .backend import widest_float
+from .control_flow import cond, fori_loop
+from .pairwise import pairs
+from .triplet_loss import TripletLoss, rescale_mean
 
-FEW = 32  # positives of an anchor up to which comparing them all is faster than sorting
+MAX_COMPARED_POSITIVES = 32  # up to this number, comparing all positives is faster than sorting
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -15,32 +17,32 @@ class TripletSemiHardLoss(TripletLoss):
     """Triplet loss with semi-hard mining in the batch (FaceNet, Schroff et al. 2015).
 
     For each pair (a, p) of a class, n is the nearest sample of another class that is farther from a
-    than p is, or, where none is, the farthest of all:
+    than p, or the farthest of all if none is:
 
         loss = sum over (a, p) of max(d(a, p) - d(a, n) + margin, 0) / number of pairs (a, p)
 
-    Drop-in for TensorFlow Addons' class of this name. That compares every pair with every sample at
-    once, in O(B^3) memory; here in O(B^2). Where classes are small, as in a balanced batch, one
-    positive of every anchor is compared after the other; else each row of distances is sorted, in
-    O(B^2 log B) time.
+    This is a drop-in replacement for TensorFlow Addons' class of this name, with O(B^2) memory
+    instead of O(B^3). If every anchor has at most 32 positives, they are compared one after the
+    other; otherwise the distances of each anchor are sorted, in O(B^2 log B) time.
 
     Args:
         margin: Float, the margin. Defaults to `1.0`.
         distance_metric: `"L2"`, `"squared-L2"`, `"angular"` (1 - cosine), or a function from
             embeddings `(batch, dimensions)` to distances `(batch, batch)`. Defaults to `"L2"`.
-        degenerate: what a batch without positives or negatives gives. `"skip"`: 0 with a zero
-            gradient. `"original"`: as TensorFlow Addons has it, NaN without positives; without
-            negatives the row's smallest distance (that to itself, 0). Defaults to `"skip"`.
-        name: Optional name of the loss.
-        reduction: of the anchors' values. An anchor's value is its sum over its positives, scaled
-            so that the mean over the batch is the mean over pairs. Defaults to
-            `"sum_over_batch_size"`.
+        degenerate: The rule for a batch without positives or without negatives. `"skip"` gives 0
+            with a zero gradient. `"original"` does as TensorFlow Addons: NaN without positives, and
+            the anchor's smallest distance, which is that to itself, in place of a missing negative.
+            Defaults to `"skip"`.
+        name: Optional name of the loss. Defaults to `"triplet_semi_hard_loss"`.
+        reduction: The reduction of the values of the anchors. An anchor's value is its sum over its
+            positives, scaled so that the mean over the batch is the mean over all pairs. Defaults
+            to `"sum_over_batch_size"`.
 
     Input shape:
         Integer labels `(batch,)` or `(batch, 1)`, below 2^24, and embeddings `(batch, dimensions)`.
 
     Output shape:
-        A number in float32, or `(batch,)` with `reduction=None`.
+        A float32 scalar, or `(batch,)` with `reduction=None`.
 
     Example:
 
@@ -49,7 +51,7 @@ class TripletSemiHardLoss(TripletLoss):
     1.4942
 
     Raises:
-        ValueError: an unknown `distance_metric` or `degenerate`, or inputs of another shape.
+        ValueError: If `distance_metric` or `degenerate` is unknown, or an input has another shape.
     """
 
     def __init__(
@@ -63,113 +65,120 @@ class TripletSemiHardLoss(TripletLoss):
         super().__init__(margin, distance_metric, degenerate, name, reduction)
 
     def _values(self, distances, labels, dtype):
-        # The loss is linear in the distances, with weights that mining chooses and that have no
-        # gradient of their own: none flows back through it.
+        # The loss is linear in the distances. Mining chooses the weights, without a gradient.
         mined = ops.cast(ops.stop_gradient(distances), dtype)
-        positive, negative = pairwise.pairs(labels)
-        number = ops.sum(ops.cast(positive, "int32"), axis=1)  # of positives of each anchor
+        positive, negative = pairs(labels)
+        positives = ops.sum(ops.cast(positive, "int32"), axis=1)  # the number for each anchor
         if self.degenerate == "skip":
-            number = ops.where(number < ops.shape(labels)[0] - 1, number, 0)
-        weights, counts = pairwise.either(
-            ops.max(number) <= FEW,
-            lambda: _compared(mined, labels, negative, number, self.margin),
-            lambda: _sorted(mined, positive, negative, self.margin),
+            positives = ops.where(positives < ops.shape(labels)[0] - 1, positives, 0)
+        weights, counts = cond(
+            ops.max(positives) <= MAX_COMPARED_POSITIVES,
+            lambda: _mine_by_comparing(mined, labels, negative, positives, self.margin),
+            lambda: _mine_by_sorting(mined, positive, negative, self.margin),
         )
         linear = ops.sum(ops.cast(weights, distances.dtype) * distances, axis=1)
         values = linear + self.margin * ops.cast(counts, distances.dtype)
-        total = ops.cast(ops.sum(number), dtype)
+        total = ops.cast(ops.sum(positives), dtype)
         if self.degenerate == "skip":
             total = ops.maximum(total, 1.0)
-        return share_of(ops.cast(values, dtype), total)
+        return rescale_mean(ops.cast(values, dtype), total)
 
 
-def _compared(distances, labels, negative, number, margin):
-    """The weights by comparing the positives of all anchors with their negatives, in turn.
+# In the functions below, the entry of anchor a and sample b in a (B, B) matrix has the flat index
+# a * B + b. P is MAX_COMPARED_POSITIVES.
+
+
+def _mine_by_comparing(distances, labels, negative, positives, margin):
+    """Compare the k-th positive of all anchors with all their negatives, for each k.
 
     Returns:
-        How often each distance (B, B) is, in a triplet above 0, that of the positive, minus how
-        often that of the negative; and the triplets above 0 of each anchor (B,).
+        A matrix (B, B) that counts, over the triplets with a loss above 0, how often each distance
+        is that of the positive, minus how often it is that of the negative; and the number (B,) of
+        these triplets for each anchor.
     """
     partners = _partners(labels)
-    rows = _row_starts(distances)
-    nearest = _taken(distances, rows + partners)  # (B, FEW)
+    offsets = _anchor_offsets(distances)
+    positive_distances = _take_flat(distances, offsets + partners)  # (B, P)
     negatives = ops.where(negative, distances, float("inf"))
-    steps = ops.arange(FEW, dtype="int32")
+    steps = ops.arange(MAX_COMPARED_POSITIVES, dtype="int32")
 
-    def compare(chosen, step):
-        nearer = ops.take(nearest, step, axis=1)[:, None]
-        farther = ops.where(negatives > nearer, negatives, float("inf"))
-        found = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
-        return ops.where(steps == step, found, chosen)
+    def compare(step, chosen):
+        threshold = ops.take(positive_distances, step, axis=1)[:, None]
+        farther = ops.where(negatives > threshold, negatives, float("inf"))
+        nearest = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
+        return ops.where(steps == step, nearest, chosen)
 
-    # The distances' shape: the labels' static one may be known where the loop's is not.
-    start = ops.zeros_like(nearest, dtype="int32")
-    chosen = pairwise.repeated(ops.max(number), compare, start)
-    # Where no negative is farther, what was found is none of them, or one that is not.
-    found = _taken(negatives, rows + chosen)
-    found = ops.logical_and(found > nearest, found < float("inf"))
-    chosen = ops.where(found, chosen, _farthest(distances, negative))
-    counted = steps < number[:, None]
-    return _weights(distances, rows + partners, rows + chosen, counted, margin)
+    # The labels' static shape may be known where that of the loop's result is not, so the start has
+    # the shape of the distances.
+    start = ops.zeros_like(positive_distances, dtype="int32")
+    chosen = fori_loop(ops.max(positives), compare, start)
+    # If no negative is farther, `argmin` chose a sample that is not a semi-hard negative.
+    chosen_distances = _take_flat(negatives, offsets + chosen)
+    is_semi_hard = ops.logical_and(
+        chosen_distances > positive_distances, chosen_distances < float("inf")
+    )
+    chosen = ops.where(is_semi_hard, chosen, _farthest(distances, negative))
+    counted = steps < positives[:, None]
+    return _weights(distances, offsets + partners, offsets + chosen, counted, margin)
 
 
 def _partners(labels):
-    """Of each sample (B, FEW) others of its class, in turn; they repeat where there are fewer."""
+    """Return other samples (B, P) of each sample's class. They repeat if there are fewer than P."""
     order = ops.cast(ops.argsort(labels), "int32")
     grouped = ops.take(labels, order)
     first = ops.cast(ops.searchsorted(grouped, labels), "int32")
     size = ops.cast(ops.searchsorted(grouped, labels, side="right"), "int32") - first
     place = ops.cast(ops.argsort(order), "int32")
-    shifts = ops.arange(1, FEW + 1, dtype="int32")
+    shifts = ops.arange(1, MAX_COMPARED_POSITIVES + 1, dtype="int32")
     shifted = (place - first)[:, None] + shifts
     return ops.take(order, first[:, None] + ops.mod(shifted, size[:, None]))
 
 
-def _sorted(distances, positive, negative, margin):
-    """What `_compared` returns, by sorting each row."""
-    rows = _row_starts(distances)
-    # Places in the flat matrix: of the samples of each row, the nearest first, ...
-    nearest = rows + ops.cast(ops.argsort(_negatives_first(distances, negative), axis=1), "int32")
-    is_negative = ops.cast(_taken(negative, nearest), "int32")
-    # ... and of its negatives alone. So many of them are no farther than the k-th nearest sample:
-    # the next one is its semi-hard negative.
-    nearer = ops.cumsum(is_negative, axis=1)
-    negatives = _summed(nearest * is_negative, rows + ops.maximum(nearer - 1, 0))
+def _mine_by_sorting(distances, positive, negative, margin):
+    """Return the same as `_mine_by_comparing`, by sorting the distances of each anchor."""
+    offsets = _anchor_offsets(distances)
+    keys = _negatives_first(distances, negative)
+    # The flat indices of each anchor's samples, nearest first, and of its negatives alone.
+    nearest = offsets + ops.cast(ops.argsort(keys, axis=1), "int32")
+    is_negative = ops.cast(_take_flat(negative, nearest), "int32")
+    nearer = ops.cumsum(is_negative, axis=1)  # the number of negatives up to the k-th nearest
+    negatives = _sum_flat(nearest * is_negative, offsets + ops.maximum(nearer - 1, 0))
+    # The next negative after the k-th nearest sample is that sample's semi-hard negative.
     last = nearer[:, -1:] - 1
-    chosen = _taken(negatives, rows + ops.maximum(ops.minimum(nearer, last), 0))
-    chosen = ops.where(nearer <= last, chosen, rows + _farthest(distances, negative))
-    return _weights(distances, nearest, chosen, _taken(positive, nearest), margin)
+    chosen = _take_flat(negatives, offsets + ops.maximum(ops.minimum(nearer, last), 0))
+    chosen = ops.where(nearer <= last, chosen, offsets + _farthest(distances, negative))
+    return _weights(distances, nearest, chosen, _take_flat(positive, nearest), margin)
 
 
 def _weights(distances, positives, negatives, counted, margin):
-    """What `_compared` returns, for triplets by the places of their positives and negatives."""
-    above = _taken(distances, positives) - _taken(distances, negatives) + margin > 0
+    """Return the same as `_mine_by_comparing`, for the flat indices of positives and negatives."""
+    above = _take_flat(distances, positives) - _take_flat(distances, negatives) + margin > 0
     counts = ops.cast(ops.logical_and(counted, above), "int32")
-    weights = _summed(
+    weights = _sum_flat(
         ops.concatenate([counts, -counts], axis=1), ops.concatenate([positives, negatives], axis=1)
     )
     return weights, ops.sum(counts, axis=1)
 
 
 def _farthest(distances, negative):
-    """The column (B, 1) of each row's farthest negative, or without any of its smallest."""
+    """Return the index (B, 1) of each anchor's farthest negative, or else of its nearest sample."""
     keys = ops.where(negative, distances, -distances)
     return ops.cast(ops.argmax(keys, axis=1), "int32")[:, None]
 
 
-def _row_starts(matrix):
-    """The places (B, 1) in the flat form of a matrix (B, B) at which its rows begin."""
+def _anchor_offsets(matrix):
+    """Return the flat index (B, 1) of each anchor's first entry in a matrix (B, B)."""
     size = ops.shape(matrix)[0]
     return ops.arange(size, dtype="int32")[:, None] * size
 
 
 def _negatives_first(distances, negative):
-    """Keys that sort by distance, and among equal distances the negatives before the others.
+    """Return keys that sort by distance, and at equal distances put negatives first.
 
-    Others are raised by less than float32 resolves, where there is a wider type to do it in, or
-    else by the least that can be told.
+    The keys of other samples are raised by less than the resolution of float32 if there is a wider
+    type, and otherwise by the smallest possible amount.
     """
-    wide = pairwise.wide_dtype()
+    wide = widest_float()
     keys = ops.cast(distances, wide)
     limits = np.finfo(wide)
     narrow = keras.backend.standardize_dtype(distances.dtype) != wide
@@ -177,13 +186,13 @@ def _negatives_first(distances, negative):
     return ops.where(negative, keys, keys * (1.0 + step) + float(limits.tiny))
 
 
-def _taken(matrix, places):
-    """The entries of a matrix (B, B) at places (B, N) in its flat form."""
-    return ops.take(ops.reshape(matrix, (-1,)), places, axis=0)
+def _take_flat(matrix, indices):
+    """Return the entries of a matrix (B, B) at flat indices (B, N)."""
+    return ops.take(ops.reshape(matrix, (-1,)), indices, axis=0)
 
 
-def _summed(values, places):
-    """A matrix (B, B) with the sum of the values (B, N) that belong to each of its places."""
+def _sum_flat(values, indices):
+    """Return a matrix (B, B) with the sum of the values (B, N) at each flat index (B, N)."""
     size = ops.shape(values)[0]
-    flat = ops.reshape(values, (-1,)), ops.reshape(places, (-1,))
+    flat = ops.reshape(values, (-1,)), ops.reshape(indices, (-1,))
     return ops.reshape(ops.segment_sum(*flat, num_segments=size * size), (size, size))

@@ -11,9 +11,9 @@ from layers import (
     SecondOrderPooling,
     feature_maps,
     folded_triangle,
-    matrices,
     matrix_functions,
 )
+from layers.full_matrix import FullMatrix
 
 TINY = 1e-30
 
@@ -75,12 +75,12 @@ class PortablePooling(keras.layers.Layer):
         scale = keras.ops.sqrt(keras.ops.maximum(squares, TINY))
         y = y / scale  # (B, N, C); y'y has trace 1
         if pooling.root is None:
-            root = scale * matrices.product(y, y)  # not a root, but the moment
+            root = scale * FullMatrix().product(y, y)  # the moment itself
         elif pooling.root == "newton_schulz":
             root = _newton_schulz(y, pooling.iterations)
         else:
             ridge = pooling.epsilon * keras.ops.eye(y.shape[2], dtype=y.dtype)
-            matrix = matrices.product(y, y) + ridge
+            matrix = FullMatrix().product(y, y) + ridge
             root, _ = matrix_functions.newton_schulz_iteration(matrix, steps(pooling.epsilon))
         root = scale * root
         return _folded(root, pooling.off_diagonal) if pooling.triangular else root

@@ -1,16 +1,16 @@
-"""What the tests of the layers hold them against: float64 NumPy, and gradients on any backend."""
+"""Reference results in float64 NumPy, and gradients and compilation on any backend."""
 
 import os
 
 import keras
 import numpy as np
 
-# JAX has float64 with JAX_ENABLE_X64=1 only.
+# JAX has float64 only with JAX_ENABLE_X64=1.
 HAS_FLOAT64 = keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64") == "1"
 
 
 def second_moment(x, centered=False):
-    """A of features x (B, N, C), in float64."""
+    """Return the second moment of features x (B, N, C), in float64."""
     x = np.asarray(x, "float64")
     if centered:
         x = x - x.mean(1, keepdims=True)
@@ -18,10 +18,10 @@ def second_moment(x, centered=False):
 
 
 def root(x, upstream, epsilon, centered=False):
-    """The exact root of features x (B, N, C) and the gradient of <root, upstream>, in float64.
+    """Return the exact root for features x (B, N, C) and the gradient of <root, upstream>.
 
-    Written from the singular values of X instead of the eigenvalues of a Gram matrix, so that it
-    shares no step with the code under test.
+    Computed in float64 from the singular values of X, not from the eigenvalues of a Gram matrix,
+    so that it has no step in common with the tested code.
     """
     x = np.asarray(x, "float64")
     y = (x - x.mean(1, keepdims=True) if centered else x) / x.shape[1] ** 0.5
@@ -42,7 +42,7 @@ def root(x, upstream, epsilon, centered=False):
 
 
 def newton_schulz(a, iterations):
-    """iSQRT-COV of matrices a (B, C, C), in float64 (Li et al. 2018, eq. 4 to 6)."""
+    """Return iSQRT-COV of matrices a (B, C, C), in float64 (Li et al. 2018, eq. 4 to 6)."""
     a = np.asarray(a, "float64")
     trace = np.trace(a, axis1=1, axis2=2)[:, None, None]
     identity = np.eye(a.shape[1])
@@ -54,14 +54,14 @@ def newton_schulz(a, iterations):
 
 
 def relative_error(value, reference):
-    """The largest relative Frobenius error of a sample."""
+    """Return the largest relative Frobenius error of the samples."""
     value, reference = np.asarray(value, "float64"), np.asarray(reference)
     pairs = zip(value, reference, strict=True)
     return max(np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs)
 
 
 def value_and_gradient(function, x, upstream):
-    """function(x) and the gradient of <function(x), upstream>, as NumPy arrays."""
+    """Return function(x) and the gradient of <function(x), upstream> as NumPy arrays."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -87,7 +87,7 @@ def value_and_gradient(function, x, upstream):
 
 
 def compiled(function):
-    """`function` under XLA, or unchanged where the backend has none."""
+    """Return `function` compiled with XLA, or unchanged if the backend has no XLA."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

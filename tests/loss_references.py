@@ -1,10 +1,10 @@
-"""What the tests of the losses hold them against: plain loops in float64 NumPy."""
+"""Reference losses as plain loops in float64 NumPy."""
 
 import numpy as np
 
 
 def distance(a, b, metric):
-    """Of two vectors; what float32 cannot tell apart is equal, as it is in the losses."""
+    """Return the distance of two vectors, rounded to float32, as the losses compare distances."""
     a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
     if metric == "angular":
         norms = [np.linalg.norm(v) or 1.0 for v in (a, b)]
@@ -15,7 +15,7 @@ def distance(a, b, metric):
 
 
 def triplet_hard(labels, x, margin=1.0, soft=False, metric="L2"):
-    """Mean over the anchors that have a positive and a negative; 0 without any."""
+    """Return the mean over the anchors that have a positive and a negative; 0 without any."""
     values = []
     for a in range(len(x)):
         positives, negatives = _others(labels, x, a, metric)
@@ -26,7 +26,7 @@ def triplet_hard(labels, x, margin=1.0, soft=False, metric="L2"):
 
 
 def triplet_semi_hard(labels, x, margin=1.0, metric="L2"):
-    """Mean over the positive pairs whose anchor has a negative; 0 without any."""
+    """Return the mean over the positive pairs whose anchor has a negative; 0 without any."""
     values = []
     for a in range(len(x)):
         positives, negatives = _others(labels, x, a, metric)
@@ -38,6 +38,7 @@ def triplet_semi_hard(labels, x, margin=1.0, metric="L2"):
 
 
 def _others(labels, x, a, metric):
+    """Return the distances of sample `a` from the others of its class, and from the rest."""
     others = [
         (labels[i] == labels[a], distance(x[a], x[i], metric)) for i in range(len(x)) if i != a
     ]
@@ -45,7 +46,7 @@ def _others(labels, x, a, metric):
 
 
 def compactness(x):
-    """Each sample against the mean of the others, one by one."""
+    """Compare each sample with the mean of the others, one by one."""
     x = np.asarray(x, "float64")
     others = [np.delete(x, i, axis=0).mean(axis=0) for i in range(len(x))]
     return np.sum((x - others) ** 2) / x.size

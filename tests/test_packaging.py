@@ -1,4 +1,4 @@
-"""`pip install .` gives another project `fgvc.layers` and `fgvc.losses`, and nothing else."""
+"""`pip install .` installs `fgvc.layers` and `fgvc.losses` and no other package."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGED = ["layers", "packaging", "losses", "pyproject.toml", "LICENSE", "README.md"]
 
-FOREIGN_PROJECT = """
+SAVE_IN_OTHER_PROJECT = """
 import importlib.util
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ np.save("before.npy", model.predict(x, verbose=0))
 model.save("model.keras")
 """
 
-LOADED_THERE = """
+LOAD_IN_OTHER_PROJECT = """
 import keras
 import numpy as np
 import fgvc.layers
@@ -46,7 +46,7 @@ assert model.loss.__class__ is fgvc.losses.TripletSemiHardLoss and model.loss.ma
 np.save("after.npy", model.predict(np.load("x.npy"), verbose=0))
 """
 
-LOADED_HERE = """
+LOAD_IN_THIS_PROJECT = """
 import sys
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that the build leaves nothing in the working tree."""
+    """Build from a copy, so that the working tree does not change."""
     source = tmp_path_factory.mktemp("source")
     for name in PACKAGED:
         if (ROOT / name).is_dir():
@@ -79,34 +79,39 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def foreign(tmp_path_factory, wheel):
-    """An environment with nothing but the wheel in it, and an empty project folder.
+def other_project(tmp_path_factory, wheel):
+    """Return the Python of an environment that contains only the wheel, and an empty folder.
 
-    Keras and its backend are lent to it by a path file instead of being installed again.
+    A path file makes the packages of this environment, such as Keras, importable there.
     """
-    folder = tmp_path_factory.mktemp("foreign")
+    folder = tmp_path_factory.mktemp("other_project")
     environment = folder / "environment"
     run(sys.executable, "-m", "venv", str(environment), cwd=folder)
     python = environment / "bin" / "python"
     run(str(python), "-m", "pip", "install", "--no-deps", str(wheel), cwd=folder)
     (packages,) = environment.glob("lib/python*/site-packages")
-    (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    (packages / "shared.pth").write_text(sysconfig.get_path("purelib"))
     project = folder / "project"
     project.mkdir()
     return python, project
 
 
-def test_only_one_top_level_package(wheel):
+def test_the_wheel_has_one_top_level_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"fgvc"}
     assert {"fgvc/layers/second_order_pooling.py", "fgvc/losses/center_loss.py"} <= set(names)
 
 
-def test_a_foreign_model_is_saved_and_loaded_with_it(foreign):
-    python, project = foreign
-    run(str(python), "-c", FOREIGN_PROJECT, cwd=project)
-    run(str(python), "-c", LOADED_THERE, cwd=project)
+def test_another_project_saves_and_loads_a_model(other_project):
+    python, project = other_project
+    run(str(python), "-c", SAVE_IN_OTHER_PROJECT, cwd=project)
+    run(str(python), "-c", LOAD_IN_OTHER_PROJECT, cwd=project)
     before = np.load(project / "before.npy")
     np.testing.assert_allclose(np.load(project / "after.npy"), before, rtol=1e-4, atol=1e-5)
-    run(sys.executable, "-c", LOADED_HERE, str(project), cwd=ROOT)
+    run(sys.executable, "-c", LOAD_IN_THIS_PROJECT, str(project), cwd=ROOT)
     np.testing.assert_allclose(np.load(project / "here.npy"), before, rtol=1e-4, atol=1e-5)
+
+
+def test_both_packages_have_the_same_copy_of_backend():
+    """They import nothing from each other, so that each can be installed as a part of `fgvc`."""
+    assert (ROOT / "layers/backend.py").read_text() == (ROOT / "losses/backend.py").read_text()

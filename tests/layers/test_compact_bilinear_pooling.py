@@ -36,7 +36,7 @@ def test_a_drawn_seed_is_saved_with_the_layer(method):
 
 
 def test_the_projections_of_a_seed_never_change():
-    """A saved classifier's weights depend on them: these numbers must never be changed."""
+    """The weights of saved classifiers depend on them. Never change these numbers."""
     x = np.arange(1, 5, dtype="float32").reshape(1, 1, 4)
     sketch = CompactBilinearPooling(4, "tensor_sketch", seed=0)(x)
     maclaurin = CompactBilinearPooling(4, "random_maclaurin", seed=0)(x)
@@ -45,7 +45,7 @@ def test_the_projections_of_a_seed_never_change():
 
 
 def test_tensor_sketch_is_a_count_sketch_of_the_second_moment():
-    """Pham and Pagh: entry (i, j) of A lands in bin h1(i) + h2(j) with the sign s1(i) s2(j)."""
+    """Pham and Pagh add entry (i, j) of A to bin h1(i) + h2(j), with the sign s1(i) s2(j)."""
     x = np.random.default_rng(1).normal(size=(1, 6, 5)).astype("float32")
     random = np.random.RandomState(7)
     bins, signs = [], []
@@ -76,11 +76,12 @@ def test_formats_gradient_and_xla(method):
     x = rng.normal(size=(2, 3, 4, 6)).astype("float32")
     upstream = rng.normal(size=(2, 16)).astype("float32")
     layer = CompactBilinearPooling(16, method, seed=0)
-    first = CompactBilinearPooling(16, method, seed=0, data_format="channels_first")
+    channels_first = CompactBilinearPooling(16, method, seed=0, data_format="channels_first")
     value, gradient = value_and_gradient(layer, x, upstream)
-    np.testing.assert_allclose(first(np.moveaxis(x, 3, 1).copy()), value, rtol=1e-4, atol=1e-5)
+    moved = np.moveaxis(x, 3, 1).copy()
+    np.testing.assert_allclose(channels_first(moved), value, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(compiled(layer)(x), value, rtol=1e-4, atol=1e-5)
-    # Homogeneous of degree two, so by Euler <x, gradient> = 2 <value, upstream>.
+    # The pooling is homogeneous of degree 2. By Euler, <x, gradient> = 2 <value, upstream>.
     np.testing.assert_allclose(np.sum(x * gradient), 2 * np.sum(value * upstream), rtol=1e-3)
 
 

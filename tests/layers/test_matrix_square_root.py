@@ -32,7 +32,7 @@ def test_an_error_ends_with_the_value_received(options):
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)])
-def test_only_square_matrices(shape):
+def test_matrices_that_are_not_square_are_refused(shape):
     with pytest.raises(ValueError, match="square matrices"):
         MatrixSquareRoot()(np.ones(shape, "float32"))
 
@@ -52,7 +52,7 @@ def test_the_root_squared_is_the_matrix(size, decay, exponent, seed):
 
 
 @pytest.mark.parametrize("kind", ["exact", "newton_schulz"])
-def test_it_is_what_second_order_pooling_gives(kind):
+def test_second_order_pooling_gives_the_same_root(kind):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 20, 8)).astype("float32")
     upstream = rng.normal(size=(2, 8, 8)).astype("float32")

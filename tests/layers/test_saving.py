@@ -1,27 +1,15 @@
-"""Every layer: the examples of its docstring run, and a model with it is the same elsewhere."""
+"""A saved model with every layer is the same in another process."""
 
-import doctest
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-import pytest
 
 import layers
 
 ROOT = Path(__file__).parents[2]
-MODULES = [
-    "bilinear_pooling",
-    "compact_bilinear_pooling",
-    "matrix_square_root",
-    "second_order_pooling",
-    "signed_square_root",
-    "triangular_vectorization",
-]
-
 LOAD_AND_PREDICT = """
 import sys
 import keras
@@ -29,15 +17,8 @@ import numpy as np
 import layers
 folder = sys.argv[1]
 model = keras.saving.load_model(folder + "/model.keras")
-np.save(folder + "/there.npy", model.predict(np.load(folder + "/x.npy"), verbose=0))
+np.save(folder + "/loaded.npy", model.predict(np.load(folder + "/x.npy"), verbose=0))
 """
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_example_runs(name):
-    module = importlib.import_module(f"layers.{name}")
-    results = doctest.testmod(module, extraglobs={"np": np, "keras": keras})
-    assert results.attempted > 0 and results.failed == 0
 
 
 def test_a_saved_model_is_the_same_in_another_process(tmp_path):
@@ -57,5 +38,5 @@ def test_a_saved_model_is_the_same_in_another_process(tmp_path):
     model.save(tmp_path / "model.keras")
     command = [sys.executable, "-c", LOAD_AND_PREDICT, str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    there = np.load(tmp_path / "there.npy")
-    np.testing.assert_allclose(there, model.predict(x, verbose=0), rtol=1e-4, atol=1e-6)
+    loaded = np.load(tmp_path / "loaded.npy")
+    np.testing.assert_allclose(loaded, model.predict(x, verbose=0), rtol=1e-4, atol=1e-6)

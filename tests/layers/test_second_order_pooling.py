@@ -1,4 +1,3 @@
-import warnings
 from pathlib import Path
 
 import keras
@@ -21,7 +20,7 @@ from layers import SecondOrderPooling
 GOLDEN = Path(__file__).parents[1] / "golden" / "isqrt_cov.npz"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 EPSILON = SecondOrderPooling().epsilon
-# Without float64, as on JAX unless told otherwise, the smallest modes are known less well.
+# Without float64, as on JAX by default, the smallest modes are less accurate.
 SLACK = 1 if HAS_FLOAT64 else 12
 
 
@@ -117,7 +116,7 @@ def test_an_error_ends_with_the_value_received(options):
         SecondOrderPooling(**options)
 
 
-def test_other_ranks_are_refused():
+def test_inputs_of_another_rank_are_refused():
     with pytest.raises(ValueError, match=r"rank 4 .* Received: shape=\(2, 5\)"):
         SecondOrderPooling()(np.ones((2, 5), "float32"))
 
@@ -143,7 +142,7 @@ def test_without_a_root_it_is_the_second_moment(centered):
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_contract(spectrum, shape, centered):
     if centered and spectrum == "constant":
-        pytest.skip("what is left of a constant map is rounding")
+        pytest.skip("a centered constant map contains only rounding errors")
     rng = np.random.default_rng(0)
     x = SPECTRA[spectrum](rng, *shape)
     assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])), centered=centered)
@@ -161,7 +160,7 @@ def test_contract_at_other_scales(scale, shape):
 @pytest.mark.parametrize("shape", [(49, 512), (196, 512), (256, 400), (300, 200), (784, 512)])
 def test_contract_at_the_sizes_of_vgg16(shape):
     if not HAS_FLOAT64 and shape in ((256, 400), (784, 512)):
-        pytest.skip("in float32 alone a power law is not known to the contract at this size")
+        pytest.skip("float32 is not accurate enough for a power law of this size")
     rng = np.random.default_rng(2)
     for spectrum in ("full rank", "rank one", "constant", "decaying to 1e-8", "power law"):
         x = SPECTRA[spectrum](rng, *shape)
@@ -169,13 +168,13 @@ def test_contract_at_the_sizes_of_vgg16(shape):
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (150, 160)])
-def test_without_a_ridge_modes_that_are_rounding_are_left_out(shape):
+def test_without_a_ridge_rounding_errors_are_left_out(shape):
     x = SPECTRA["constant"](np.random.default_rng(5), *shape).astype("float32")
     ones = np.ones((2, shape[1], shape[1]), "float32")
     value, gradient = value_and_gradient(SecondOrderPooling(root="exact", epsilon=0.0), x, ones)
-    # Of rank one: the root of xx' is xx' / |x|.
-    row = x[:, 0].astype("float64")
-    expected = row[:, :, None] * row[:, None] / np.linalg.norm(row, axis=1)[:, None, None]
+    # The moment has rank one, and the root of vv' is vv' / |v|.
+    v = x[:, 0].astype("float64")
+    expected = v[:, :, None] * v[:, None] / np.linalg.norm(v, axis=1)[:, None, None]
     assert relative_error(value, expected) <= SLACK * 5e-6
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() < 100
@@ -199,7 +198,7 @@ def test_contract_holds_for_any_map(positions, channels, rank, decay, exponent, 
     x = with_singular_values(rng, positions, channels, lambda _: values) * 10.0**exponent
     centered = centered and positions > 1
     if centered:
-        # Float32 knows the part of a map around its mean only as well as the map itself.
+        # The error of the centered map in float32 is relative to the map, not to the centered map.
         spread = np.linalg.norm(x - x.mean(1, keepdims=True), axis=(1, 2))
         centered = bool(np.all(spread > 0.1 * np.linalg.norm(x, axis=(1, 2))))
     assert_meets_the_contract(x, rng.normal(size=(2, channels, channels)), centered=centered)
@@ -255,7 +254,7 @@ def test_gradient_by_finite_differences(shape, side, kind):
     ],
 )
 def test_newton_schulz_reproduces_isqrt_cov(case, iterations, side):
-    """Values and gradients of the authors' code (fast-MPN-COV)."""
+    """The golden values and gradients are those of the authors' code (fast-MPN-COV)."""
     golden = np.load(GOLDEN)
     layer = SecondOrderPooling(True, "newton_schulz", iterations, side=side)
     upstream = golden[f"{case}/upstream"]
@@ -427,17 +426,3 @@ def test_xla_gives_the_same(shape, kind):
     expected, expected_gradient = value_and_gradient(layer, x, upstream)
     assert relative_error(value, expected) < 5e-6
     assert relative_error(gradient, expected_gradient) < 1e-4
-
-
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="other backends decompose as fast under XLA")
-def test_a_slow_eigendecomposition_is_never_silent():
-    x = np.ones((1, 4, 6), "float32")
-    with pytest.warns(UserWarning, match="XLA"):
-        compiled(SecondOrderPooling(root="exact"))(x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        compiled(SecondOrderPooling(root="newton_schulz"))(x)
-        SecondOrderPooling(root="exact")(x)
-    model = keras.Sequential([keras.Input((4, 6)), SecondOrderPooling(root="exact")])
-    with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
-        model.compile("sgd", "mse", jit_compile=True)

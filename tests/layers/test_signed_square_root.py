@@ -53,7 +53,7 @@ def test_the_gradient_at_zero_is_bounded(epsilon):
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
-def test_the_normalized_form_does_not_see_the_scale(scale):
+def test_the_normalized_form_does_not_depend_on_the_scale(scale):
     rng = np.random.default_rng(1)
     x, upstream = rng.normal(size=(2, 2, 6, 6)).astype("float32")
     layer = SignedSquareRoot(normalize=True)

@@ -10,8 +10,8 @@ def symmetric(rng, size, batch=2):
     return a + np.swapaxes(a, 1, 2)
 
 
-def test_the_order_is_fixed_for_ever():
-    """A saved classifier's weights depend on it: this test must never be changed."""
+def test_the_order_never_changes():
+    """The weights of saved classifiers depend on it. Never change this test."""
     a = np.arange(16, dtype="float32").reshape(1, 4, 4)
     r = 2**0.5
     expected = [[0, 1 * r, 2 * r, 3 * r, 5, 6 * r, 7 * r, 10, 11 * r, 15]]
@@ -26,7 +26,7 @@ def test_shape_config_and_errors():
         layer(np.ones((2, 3, 4), "float32"))
 
 
-def test_inner_products_survive():
+def test_it_keeps_inner_products():
     one, other = (symmetric(np.random.default_rng(seed), 9) for seed in (0, 1))
     layer = TriangularVectorization()
     vectors = np.asarray(layer(one)) * np.asarray(layer(other))

@@ -1,4 +1,4 @@
-"""Also read where tests/conftest.py is cut off, to test the losses without the program."""
+"""Settings for a run of these tests without tests/conftest.py, which needs the program."""
 
 import os
 

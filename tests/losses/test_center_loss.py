@@ -21,7 +21,7 @@ ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 UNSTABLE = "ignore:.*are unstable"
 
 
-def made(batch=12, dimensions=4, classes=3, seed=0):
+def random_batch(batch=12, dimensions=4, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(batch, dimensions)).astype("float32")
     return x, rng.integers(0, classes, batch)
@@ -35,8 +35,8 @@ def centers_of(layer):
     return keras.ops.convert_to_numpy(layer.centers)
 
 
-def moved(centers, x, labels, rule, alpha):
-    """One step of the centers, class by class."""
+def step_centers(centers, x, labels, rule, alpha):
+    """Return the centers after one step, class by class."""
     centers = np.array(centers, "float64")
     for j in range(len(centers)):
         own = x[labels == j].astype("float64")
@@ -52,7 +52,7 @@ def moved(centers, x, labels, rule, alpha):
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run["name"])
 @pytest.mark.parametrize("normalization", GOLDEN_KEYS)
 def test_golden_values_and_centers(run, normalization):
-    """Before and after each step of the centers; of one normalisation only before is recorded."""
+    """The losses are recorded before each step of the centers, and most also after it."""
     layer = CenterLoss(run["num_classes"], run["rule"], run["param"], normalization)
     key = GOLDEN_KEYS[normalization]
     for x, labels, step in zip(run["x"], run["y"], run["steps"], strict=True):
@@ -66,7 +66,7 @@ def test_golden_values_and_centers(run, normalization):
 
 @pytest.mark.filterwarnings(UNSTABLE)
 def test_the_worked_example():
-    """The loss is taken before the centers move; after it, it is another."""
+    """The loss is computed before the centers move, which changes it."""
     run = RUNS[0]
     x, labels = np.array(run["x"][0], "float32"), np.array(run["y"][0])
     layer = CenterLoss(3, "facenet", 0.5, "mean_elements")
@@ -91,12 +91,12 @@ def test_any_batches_against_plain_loops(labels, rule, alpha, seed):
         values = np.asarray(layer(x, labels[:, None], training=True))
         expected = np.sum((x - centers[labels]) ** 2, axis=1) / 2
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
-        centers = moved(centers, x, labels, rule, alpha)
+        centers = step_centers(centers, x, labels, rule, alpha)
         np.testing.assert_allclose(centers_of(layer), centers, rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_is_that_of_fixed_centers():
-    x, labels = made()
+def test_the_gradient_is_that_for_fixed_centers():
+    x, labels = random_batch()
     layer = CenterLoss(3)
     layer(x, labels, training=True)
     before = centers_of(layer)
@@ -112,8 +112,8 @@ def test_the_gradient_is_that_of_fixed_centers():
 # The state
 
 
-def test_evaluation_leaves_the_centers_alone():
-    x, labels = made()
+def test_evaluation_does_not_move_the_centers():
+    x, labels = random_batch()
     layer = CenterLoss(3)
     layer(x, labels, training=True)
     before = layer.get_weights()
@@ -133,8 +133,8 @@ def with_center_loss(accumulation_steps=None):
 @pytest.mark.parametrize("accumulation_steps", [None, 2])
 @pytest.mark.parametrize("kind", [".keras", ".weights.h5"])
 def test_centers_are_saved_and_restored(tmp_path, kind, accumulation_steps):
-    model, (x, labels) = with_center_loss(accumulation_steps), made()
-    for _ in range(3):  # with accumulation, in the middle between two steps
+    model, (x, labels) = with_center_loss(accumulation_steps), random_batch()
+    for _ in range(3):  # with accumulation, between two steps of the centers
         model.layers[-1](x, labels, training=True)
     assert np.abs(centers_of(model.layers[-1])).max() > 0.01
     path = tmp_path / f"model{kind}"
@@ -147,7 +147,7 @@ def test_centers_are_saved_and_restored(tmp_path, kind, accumulation_steps):
         again.load_weights(path)
     layers = model.layers[-1], again.layers[-1]
     assert layers[0].get_config() == layers[1].get_config()
-    for _ in range(2):  # and both go on alike
+    for _ in range(2):  # both continue in the same way
         np.testing.assert_array_equal(centers_of(layers[0]), centers_of(layers[1]))
         for layer in layers:
             layer(x, labels, training=True)
@@ -169,19 +169,21 @@ def test_config_round_trip():
 
 @pytest.mark.parametrize("rule", ["wen", "facenet"])
 def test_accumulated_batches_move_the_centers_as_one_large_batch(rule):
-    x, labels = made(24)
-    whole, parts = CenterLoss(3, rule), CenterLoss(3, rule, accumulation_steps=3)
-    parts.build((None, 4))
+    x, labels = random_batch(24)
+    single, accumulating = CenterLoss(3, rule), CenterLoss(3, rule, accumulation_steps=3)
+    accumulating.build((None, 4))
     for _ in range(2):
-        whole(x, labels, training=True)
+        single(x, labels, training=True)
         for part in (slice(0, 10), slice(10, 14), slice(14, 24)):
-            assert (centers_of(parts) != centers_of(whole)).any()
-            parts(x[part], labels[part], training=True)
-        np.testing.assert_allclose(centers_of(parts), centers_of(whole), rtol=1e-5, atol=1e-6)
+            assert (centers_of(accumulating) != centers_of(single)).any()
+            accumulating(x[part], labels[part], training=True)
+        np.testing.assert_allclose(
+            centers_of(accumulating), centers_of(single), rtol=1e-5, atol=1e-6
+        )
 
 
-def test_what_was_accumulated_can_be_forgotten():
-    x, labels = made()
+def test_accumulated_batches_can_be_discarded():
+    x, labels = random_batch()
     layer = CenterLoss(3, accumulation_steps=2)
     layer(x, labels, training=True)
     layer.reset_accumulation()
@@ -223,24 +225,24 @@ assert np.abs(one.centers).max() > 0.01
 """
 
 
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="a strategy of TensorFlow")
-def test_two_replicas_move_the_centers_as_one():
-    """In a process of its own: devices are divided before TensorFlow starts."""
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="the strategy is TensorFlow's")
+def test_two_replicas_move_the_centers_like_one():
+    """Runs in another process, because devices are split before TensorFlow starts."""
     process = subprocess.run(
         [sys.executable, "-c", REPLICAS], cwd=ROOT, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
 
 
-# Warnings, precision, graphs, mistakes
+# Warnings, precision, graphs, errors
 
 
-def test_unstable_settings_of_facenet_s_rule_are_reported():
+def test_unstable_settings_of_the_facenet_rule_give_a_warning():
     with pytest.warns(UserWarning, match="unstable as soon as a class has 4 samples"):
         CenterLoss(3, "facenet", 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer = CenterLoss(3, "facenet")  # keeps .95: 40 samples of a class are too many
+        layer = CenterLoss(3, "facenet")  # alpha is 0.95, so 40 samples of a class are too many
         layer(np.ones((39, 2), "float32"), np.zeros(39, "int32"), training=True)
         CenterLoss(3, "wen", 1.0)(np.ones((64, 2)), np.zeros(64, "int32"), training=True)
     with pytest.warns(UserWarning, match="unstable with 40 samples"):
@@ -248,7 +250,7 @@ def test_unstable_settings_of_facenet_s_rule_are_reported():
 
 
 @pytest.mark.filterwarnings(UNSTABLE)
-def test_four_samples_of_a_class_swing_for_ever_as_the_warning_says():
+def test_with_as_many_samples_as_the_warning_says_the_center_oscillates():
     layer, labels = CenterLoss(1, "facenet", 0.5), np.zeros(4, "int32")
     for step in range(6):
         layer(np.ones((4, 1), "float32"), labels, training=True)
@@ -257,7 +259,7 @@ def test_four_samples_of_a_class_swing_for_ever_as_the_warning_says():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_it_is_computed_in_float32_under_any_policy(policy):
-    x, labels = made()
+    x, labels = random_batch()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -276,7 +278,7 @@ def test_it_is_computed_in_float32_under_any_policy(policy):
 
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="JAX changes state through stateless_call only")
 def test_graphs_and_xla_move_the_centers_too():
-    x, labels = made()
+    x, labels = random_batch()
     eager, traced = CenterLoss(3), CenterLoss(3)
     traced.build((None, 4))
     step = compiled(lambda x: traced(x, labels, training=True))
@@ -285,7 +287,7 @@ def test_graphs_and_xla_move_the_centers_too():
         np.testing.assert_allclose(centers_of(traced), centers_of(eager), rtol=1e-5, atol=1e-7)
 
 
-def test_it_moves_in_fit_on_any_backend():
+def test_fit_moves_the_centers_on_any_backend():
     class Model(keras.Model):
         def __init__(self):
             super().__init__()
@@ -298,7 +300,7 @@ def test_it_moves_in_fit_on_any_backend():
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
             return keras.ops.mean(self.center_loss(y_pred, y, training=training))
 
-    x, labels = made(24)
+    x, labels = random_batch(24)
     model = Model()
     model.compile("sgd")
     curve = model.fit(x, labels, batch_size=10, epochs=3, verbose=0).history["loss"]
@@ -318,7 +320,7 @@ def test_it_moves_in_fit_on_any_backend():
         ({"accumulation_steps": 1}, "at least 2"),
     ],
 )
-def test_a_mistake_is_reported(options, message):
+def test_an_invalid_argument_is_an_error(options, message):
     with pytest.raises(ValueError, match=message):
         CenterLoss(3, **options)
 

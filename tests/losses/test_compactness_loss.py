@@ -14,7 +14,7 @@ from losses import CompactnessLoss
 GOLDEN = Path(__file__).parents[1] / "golden" / "center_compactness.json"
 RECORDS = json.loads(GOLDEN.read_text())["compactness"]
 X = np.array([[1, 2, 3, 4], [2, 4, 4, 3], [3, 2, 1, 4]], "float32")
-UNSEEN = np.zeros(3)  # labels, which are not looked at
+LABELS = np.zeros(3)  # ignored by the loss
 HAS_GRAPHS = keras.backend.backend() != "torch"
 
 
@@ -24,14 +24,14 @@ def loss_and_gradient(x, loss=None):
 
 
 def test_the_worked_example():
-    assert float(CompactnessLoss()(UNSEEN, X)) == 1.875
-    values = np.asarray(CompactnessLoss(reduction=None)(UNSEEN, X))
+    assert float(CompactnessLoss()(LABELS, X)) == 1.875
+    values = np.asarray(CompactnessLoss(reduction=None)(LABELS, X))
     np.testing.assert_allclose(values / len(X), [0.3125, 0.75, 0.8125], rtol=1e-6)
 
 
 def test_it_is_not_what_the_copied_prototype_prints():
-    """That slices features together with masks, so that each sample is its own mean of others."""
-    values = np.asarray(CompactnessLoss(reduction=None)(UNSEEN, X))
+    """The prototype's masks also slice the features, so each sample is compared with itself."""
+    values = np.asarray(CompactnessLoss(reduction=None)(LABELS, X))
     for scale in (1, 3):
         assert not np.isclose(values / scale, [0.64549722, 0.79056942, 0.64549722]).any()
 
@@ -44,7 +44,7 @@ def test_golden_values_and_gradients(record):
     np.testing.assert_allclose(gradient, record["grad"], rtol=1e-4, atol=1e-8)
     values = np.asarray(CompactnessLoss(reduction=None)(np.zeros(len(x)), x))
     np.testing.assert_allclose(values / len(x), record["per_sample_z2_over_nk"], rtol=1e-5)
-    assert not np.isclose(value, record["caffe_forward"], rtol=0.1)  # another scale
+    assert not np.isclose(value, record["caffe_forward"], rtol=0.1)  # that has another scale
 
 
 @settings(max_examples=15)
@@ -59,7 +59,7 @@ def test_any_batch_against_plain_loops(n, k, seed):
 
 @pytest.mark.skipif(not HAS_FLOAT64, reason="this backend computes in float32")
 def test_gradient_by_finite_differences():
-    """The published Caffe layer's backward pass fails this: its cosine with the gradient is .42."""
+    """The backward pass of the published Caffe layer has cosine 0.42 with this gradient."""
     x, direction = np.random.default_rng(1).normal(size=(2, 6, 5))
     function = lambda x: CompactnessLoss().call(None, x)  # noqa: E731
     _, gradient = value_and_gradient(function, x, np.full(6, 1 / 6))
@@ -74,11 +74,11 @@ def test_a_large_offset_does_not_cancel():
 
 def test_a_batch_of_one_is_an_error_outside_of_a_graph_and_zero_inside():
     with pytest.raises(ValueError, match=r"at least two.*\(1, 4\)"):
-        CompactnessLoss()(UNSEEN[:1], X[:1])
+        CompactnessLoss()(LABELS[:1], X[:1])
     if not HAS_GRAPHS:
         return
     value, gradient = value_and_gradient(
-        compiled(lambda x: CompactnessLoss()(UNSEEN[:1], x)), X[:1], np.ones((), "float32")
+        compiled(lambda x: CompactnessLoss()(LABELS[:1], x)), X[:1], np.ones((), "float32")
     )
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
@@ -86,17 +86,17 @@ def test_a_batch_of_one_is_an_error_outside_of_a_graph_and_zero_inside():
 
 def test_xla_and_half_precision():
     value, gradient = value_and_gradient(
-        compiled(lambda x: CompactnessLoss()(UNSEEN, x)), X, np.ones((), "float32")
+        compiled(lambda x: CompactnessLoss()(LABELS, x)), X, np.ones((), "float32")
     )
     np.testing.assert_allclose(value, 1.875, rtol=1e-6)
     np.testing.assert_allclose(gradient, RECORDS[0]["grad"], rtol=1e-5, atol=1e-7)
     for dtype in ("float16", "bfloat16"):
-        loss = CompactnessLoss()(UNSEEN, keras.ops.cast(X, dtype))
+        loss = CompactnessLoss()(LABELS, keras.ops.cast(X, dtype))
         assert keras.backend.standardize_dtype(loss.dtype) == "float32" and float(loss) == 1.875
 
 
 def test_it_trains_a_model_with_batches_of_any_size():
-    count = 21 if HAS_GRAPHS else 22  # the last batch holds one sample, or else two
+    count = 21 if HAS_GRAPHS else 22  # the last batch has one or two samples
     x = np.random.default_rng(3).normal(size=(count, 4)).astype("float32")
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
@@ -110,4 +110,4 @@ def test_config_round_trip():
     again = keras.losses.deserialize(keras.losses.serialize(CompactnessLoss(name="tight")))
     assert type(again) is CompactnessLoss and again.name == "tight"
     with pytest.raises(ValueError, match=r"Received: shape=\(3,\)"):
-        CompactnessLoss()(UNSEEN, np.zeros(3))
+        CompactnessLoss()(LABELS, np.zeros(3))

@@ -1,4 +1,4 @@
-"""Both triplet losses: other libraries' values, plain loops, and batches that break others."""
+"""Both triplet losses against other libraries, plain loops and difficult batches."""
 
 import json
 import re
@@ -29,7 +29,7 @@ WITH_TIES = ("dup_within_class", "all_zero_embeddings", "ties_grid_3x3")
 
 
 def recorded(*kinds):
-    """The recorded cases of these kinds, as (batch, case)."""
+    """Return the recorded cases of these kinds as (batch, case)."""
     names = "|".join(kinds)
     return [
         (batch, case)
@@ -72,7 +72,7 @@ def test_golden_values_under_both_rules(batch, case):
             np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
-OTHERS = {  # names of pytorch-metric-learning's recorded values, and what gives the same
+OTHERS = {  # prefixes of the values of pytorch-metric-learning, and the equal losses
     "pml_hard": TripletHardLoss,
     "pml_hardsoft": lambda **options: TripletHardLoss(soft=True, **options),
     "pml_tfa_semihard": TripletSemiHardLoss,
@@ -85,7 +85,7 @@ def test_the_safe_rule_is_pytorch_metric_learning_s(batch, case):
     kind, metric = re.match(rf"({'|'.join(OTHERS)})_({'|'.join(METRICS)})", case).groups()
     loss = OTHERS[kind](margin=record["margin"], distance_metric=metric)
     value, gradient = loss_and_gradient(loss, ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"])
-    np.testing.assert_allclose(value, record["loss"], rtol=1e-5, atol=1e-6)  # that is float32
+    np.testing.assert_allclose(value, record["loss"], rtol=1e-5, atol=1e-6)  # recorded in float32
     if batch not in WITH_TIES:
         np.testing.assert_allclose(np.linalg.norm(gradient), record["grad_l2"], rtol=1e-4)
 
@@ -106,7 +106,7 @@ def test_a_mean_over_anchors_above_zero_comes_from_the_anchors_values(batch, cas
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("batch", ["pk_4x4_d8_norm", "pk_4x4_d8_raw"])
 def test_semi_hard_is_not_the_other_library_s_semi_hard_miner(batch, metric):
-    """That takes every negative within the margin, and no pair without one."""
+    """That miner takes every negative within the margin, and ignores pairs without any."""
     cases = RECORDED["cases"][batch]
     value = TripletSemiHardLoss(0.2, metric)(ARRAYS[f"{batch}/labels"], ARRAYS[f"{batch}/emb"])
     assert abs(value - cases[f"pml_semihard_miner_{metric}_m0.2"]["loss"]) > 0.001
@@ -115,9 +115,9 @@ def test_semi_hard_is_not_the_other_library_s_semi_hard_miner(batch, metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("batch", RECORDED["batches"])
 def test_golden_distances(batch, metric):
-    found = pairwise_distances(keras.ops.convert_to_tensor(ARRAYS[f"{batch}/emb"]), metric)
+    distances = pairwise_distances(keras.ops.convert_to_tensor(ARRAYS[f"{batch}/emb"]), metric)
     expected = ARRAYS[f"{batch}/dist/{metric}"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(distances, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("batch", ["all_same_class", "all_diff_class", "batch_of_1"])
@@ -143,7 +143,7 @@ def test_without_triplets_loss_and_gradient_are_zero(metric, kind, batch):
     seed=st.integers(0, 2**31),
 )
 def test_any_batch_against_plain_loops(labels, dimensions, metric, margin, grid, seed):
-    """On a grid there are duplicates and exact ties."""
+    """Embeddings on a grid have duplicates and exact ties."""
     rng = np.random.default_rng(seed)
     shape = (len(labels), dimensions)
     x = rng.integers(-2, 3, shape) if grid else rng.normal(size=shape)
@@ -168,7 +168,7 @@ def test_gradient_by_finite_differences(kind, metric):
     loss = LOSSES[kind](distance_metric=metric, reduction=None)
     x, direction = np.random.default_rng(3).normal(size=(2, 8, 5))
     upstream = np.arange(1.0, 9.0)
-    function = lambda x: loss.call(LABELS, x)  # noqa: E731  in float64: __call__ would cast
+    function = lambda x: loss.call(LABELS, x)  # noqa: E731  __call__ would cast to float32
     value, gradient = value_and_gradient(function, x, upstream)
     assert value.dtype == "float64"
     ahead, behind = (np.asarray(function(x + sign * 1e-6 * direction)) for sign in (1, -1))
@@ -177,16 +177,16 @@ def test_gradient_by_finite_differences(kind, metric):
 
 
 def test_large_classes_agree_too():
-    """Many positives an anchor, so that sums cancel."""
+    """Each anchor has many positives, so the sums cancel."""
     x, labels = 100 * vectors(80, 16), np.arange(80) % 2
     value = TripletSemiHardLoss()(labels, x)
     np.testing.assert_allclose(value, triplet_semi_hard(labels, x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("largest", [4, 33, 34, 50])  # up to 33 are mined without sorting
+@pytest.mark.parametrize("largest", [4, 33, 34, 50])  # classes of up to 33 are not sorted
 def test_classes_of_any_size_against_plain_loops(largest, metric):
-    """On a coarse grid, with duplicates and exact ties; in no order."""
+    """The labels are not sorted, and the grid has duplicates and exact ties."""
     rng = np.random.default_rng(largest)
     sizes = [largest, 1, 2, 3, 8]
     labels = rng.permutation(np.repeat([5, 3, 9, 0, 7], sizes))
@@ -201,7 +201,7 @@ def test_classes_of_any_size_against_plain_loops(largest, metric):
 @pytest.mark.parametrize("kind", ["all alike", "all different"])
 @pytest.mark.parametrize("degenerate", ["skip", "original"])
 def test_large_degenerate_batches(degenerate, kind):
-    """As small ones: only the original rule counts pairs without negatives, at the margin."""
+    """Only the original rule counts pairs without negatives, at the margin."""
     x, labels = vectors(40, 6), np.zeros(40) if kind == "all alike" else np.arange(40)
     value = TripletSemiHardLoss(0.3, degenerate=degenerate)(labels, x)
     distances = np.linalg.norm(x[:, None].astype("float64") - x, axis=2)
@@ -209,14 +209,14 @@ def test_large_degenerate_batches(degenerate, kind):
     np.testing.assert_allclose(value, 0 if degenerate == "skip" else original, rtol=1e-5)
 
 
-# Numbers that break other implementations
+# Batches that break other implementations
 
 
 @pytest.mark.skipif(not HAS_FLOAT64, reason="float32 resolves less of it")
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_large_common_offset_does_not_cancel(kind):
     x = (vectors(8, 6) + np.float32(1000)).astype("float32")
-    moved = x.astype("float64") - 1000  # exact: the offset took its bits away before
+    moved = x.astype("float64") - 1000  # exact, because the addition has rounded already
     loss = LOSSES[kind]()
     value, gradient = loss_and_gradient(loss, LABELS, x)
     expected, expected_gradient = loss_and_gradient(loss, LABELS, moved.astype("float32"))
@@ -233,7 +233,7 @@ def test_duplicates_have_distance_0_and_gradient_0(kind, scale):
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_near_duplicates_keep_a_sane_gradient():
+def test_near_duplicates_have_a_bounded_gradient():
     x = vectors(1, 6).repeat(8, axis=0)
     x[:, 0] *= 1 + 1e-4 * np.arange(8, dtype="float32")
     _, gradient = loss_and_gradient(TripletHardLoss(), LABELS, x)
@@ -248,15 +248,17 @@ def test_the_soft_margin_does_not_overflow():
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_an_embedding_that_is_not_finite_is_not_hidden(kind):
+def test_an_embedding_that_is_not_finite_gives_nan(kind):
     x = vectors(8, 6)
     x[3, 2] = np.nan
     assert np.isnan(loss_and_gradient(LOSSES[kind](), LABELS, x)[0])
 
 
-def test_anchors_left_out_do_not_dilute_the_mean():
+def test_excluded_anchors_do_not_change_the_mean():
     x = vectors(8, 6)
-    far = np.concatenate([x, 100 + vectors(3, 6, seed=1)])  # three more, each of a class of its own
+    far = np.concatenate(
+        [x, 100 + vectors(3, 6, seed=1)]
+    )  # three more samples, each of its own class
     labels = np.concatenate([LABELS, [7, 8, 9]])
     for soft in (False, True):
         loss = TripletHardLoss(soft=soft)
@@ -279,13 +281,13 @@ def test_labels_of_either_shape_and_any_integer_type(kind):
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_sample_weights_weigh_anchors(kind):
+def test_sample_weights_multiply_the_values_of_anchors(kind):
     x, weight = vectors(8, 6), np.linspace(0, 1, 8).astype("float32")
     values = np.asarray(LOSSES[kind](reduction=None)(LABELS, x))
     assert values.shape == (8,)
     np.testing.assert_allclose(LOSSES[kind]()(LABELS, x), values.mean(), rtol=1e-6)
-    weighed = LOSSES[kind]()(LABELS, x, sample_weight=weight)
-    np.testing.assert_allclose(weighed, (values * weight).mean(), rtol=1e-5)
+    weighted = LOSSES[kind]()(LABELS, x, sample_weight=weight)
+    np.testing.assert_allclose(weighted, (values * weight).mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -309,7 +311,7 @@ def test_xla_gives_the_same(metric, labels):
         return keras.ops.stack([loss(labels, x) for loss in losses])
 
     upstream = np.array([1.0, 0.5, 2.0], "float32")
-    one_graph = compiled(all_losses)  # in which labels are not known yet
+    one_graph = compiled(all_losses)  # with symbolic labels
     value, gradient = value_and_gradient(lambda x: one_graph(labels, x), x, upstream)
     expected, expected_gradient = value_and_gradient(lambda x: all_losses(labels, x), x, upstream)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -342,10 +344,10 @@ def test_it_trains_a_model_with_batches_of_any_size(kind, policy):
 
 @pytest.mark.parametrize(
     "class_size",
-    [4, pytest.param(2048, marks=pytest.mark.slow)],  # few positives, and many
+    [4, pytest.param(2048, marks=pytest.mark.slow)],  # compared, and sorted
 )
 def test_a_batch_of_4096_trains(class_size):
-    """A mask of all triplets alone would take 64 GiB."""
+    """A mask of all triplets would take 64 GiB."""
     labels, x = np.arange(4096) // class_size, vectors(4096, 4)
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(8)(inputs))
@@ -371,7 +373,7 @@ def sums_of_differences(x):
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_distance_may_be_a_function(kind):
-    x = vectors(8, 1)  # in one dimension the sum is the L2 distance
+    x = vectors(8, 1)  # in one dimension this is the L2 distance
     loss = LOSSES[kind](distance_metric=sums_of_differences)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     value, gradient = loss_and_gradient(again, LABELS, x)
@@ -384,7 +386,7 @@ def test_a_distance_may_be_a_function(kind):
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_function_may_give_negative_distances(kind, degenerate):
     x = vectors(8, 6)
-    found, expected = (
+    result, expected = (
         loss_and_gradient(
             LOSSES[kind](
                 distance_metric=lambda x, least=least: least - x @ keras.ops.transpose(x),
@@ -395,12 +397,12 @@ def test_a_function_may_give_negative_distances(kind, degenerate):
         )
         for least in (0.0, 100.0)
     )
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(result[0], expected[0], rtol=1e-4)
+    np.testing.assert_allclose(result[1], expected[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("option", [{"distance_metric": "l2"}, {"degenerate": "drop"}])
 @pytest.mark.parametrize("kind", LOSSES)
-def test_an_unknown_option_names_the_known(kind, option):
+def test_the_error_for_an_unknown_option_lists_the_known_ones(kind, option):
     with pytest.raises(ValueError, match="must be one of"):
         LOSSES[kind](**option)
