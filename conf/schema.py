@@ -10,80 +10,24 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-
-class Task(enum.Enum):
-    classification = "classification"
-    metric_learning = "metric_learning"
-    one_class = "one_class"
-    post_mortem = "post_mortem"
-
-
-PRIMARY_METRIC = {  # the metric that selects epochs, sorts sweeps and is returned to a sweeper
-    Task.classification: "accuracy",
-    Task.metric_learning: "recall_at_1",
-    Task.one_class: "auroc",
-    Task.post_mortem: "accuracy",
-}
-
-
-class Solver(enum.Enum):
-    sgd = "sgd"
-    svm = "svm"
-
-
-class Crop(enum.Enum):
-    center = "center"
-    random = "random"
-    random_resized = "random_resized"
-
-
-class Pooling(enum.Enum):
-    average = "average"
-    second_order = "second_order"
-    compact = "compact"
-
-
-class Root(enum.Enum):
-    exact = "exact"
-    newton_schulz = "newton_schulz"
-
-
-class CompactMethod(enum.Enum):
-    tensor_sketch = "tensor_sketch"
-    random_maclaurin = "random_maclaurin"
-
-
-class EmbeddingInit(enum.Enum):
-    random = "random"
-    pca = "pca"
-    whitening = "whitening"
-
-
-class Loss(enum.Enum):
-    softmax = "softmax"
-    softmax_center = "softmax_center"
-    triplet_hard = "triplet_hard"
-    triplet_semi_hard = "triplet_semi_hard"
-    compactness = "compactness"
-
-
-LOSSES = {  # the losses that each task accepts
-    Task.classification: (Loss.softmax, Loss.softmax_center),
-    Task.metric_learning: (Loss.triplet_hard, Loss.triplet_semi_hard),
-    Task.one_class: (Loss.compactness,),
-    Task.post_mortem: (Loss.softmax,),
-}
-
-
-class CenterRule(enum.Enum):
-    wen = "wen"
-    facenet = "facenet"
-
-
-class CenterNormalization(enum.Enum):
-    half_sum = "half_sum"
-    half_mean = "half_mean"
-    mean_elements = "mean_elements"
+Task = enum.StrEnum("Task", ["classification", "metric_learning", "one_class", "post_mortem"])
+Solver = enum.StrEnum("Solver", ["sgd", "svm"])
+Crop = enum.StrEnum("Crop", ["center", "random", "random_resized"])
+Pooling = enum.StrEnum("Pooling", ["average", "second_order", "compact"])
+Root = enum.StrEnum("Root", ["exact", "newton_schulz"])
+CompactMethod = enum.StrEnum("CompactMethod", ["tensor_sketch", "random_maclaurin"])
+EmbeddingInit = enum.StrEnum("EmbeddingInit", ["random", "pca", "whitening"])
+Loss = enum.StrEnum(
+    "Loss", ["softmax", "softmax_center", "triplet_hard", "triplet_semi_hard", "compactness"]
+)
+CenterRule = enum.StrEnum("CenterRule", ["wen", "facenet"])
+CenterNormalization = enum.StrEnum(
+    "CenterNormalization", ["half_sum", "half_mean", "mean_elements"]
+)
+Optimizer = enum.StrEnum("Optimizer", ["sgd", "adamw"])
+Schedule = enum.StrEnum("Schedule", ["constant", "step", "cosine", "plateau"])
+Strategy = enum.StrEnum("Strategy", ["auto", "none", "mirrored", "multi_worker"])
+Precision = enum.StrEnum("Precision", ["auto", "float32", "mixed_bfloat16", "mixed_float16"])
 
 
 class Distance(enum.Enum):
@@ -92,30 +36,12 @@ class Distance(enum.Enum):
     angular = "angular"  # 1 - cosine
 
 
-class Optimizer(enum.Enum):
-    sgd = "sgd"
-    adamw = "adamw"
-
-
-class Schedule(enum.Enum):
-    constant = "constant"
-    step = "step"
-    cosine = "cosine"
-    plateau = "plateau"
-
-
-class Strategy(enum.Enum):
-    auto = "auto"
-    none = "none"
-    mirrored = "mirrored"
-    multi_worker = "multi_worker"
-
-
-class Precision(enum.Enum):
-    auto = "auto"
-    float32 = "float32"
-    mixed_bfloat16 = "mixed_bfloat16"
-    mixed_float16 = "mixed_float16"
+PRIMARY_METRIC = {  # the metric that selects epochs, sorts sweeps and is returned to a sweeper
+    Task.classification: "accuracy",
+    Task.metric_learning: "recall_at_1",
+    Task.one_class: "auroc",
+    Task.post_mortem: "accuracy",
+}
 
 
 @dataclasses.dataclass

@@ -10,13 +10,7 @@ from collections.abc import Iterable
 from omegaconf import DictConfig, OmegaConf
 
 from conf.schema import (
-    LOSSES,
     Config,
-    EmbeddingInit,
-    Loss,
-    Pooling,
-    Solver,
-    Task,
     dotted,
 )
 from errors import UserError
@@ -43,103 +37,111 @@ class Range:
         return f"{least} and {'below' if self.open_most else 'at most'} {self.most:g}"
 
 
-AT_LEAST_0, AT_LEAST_1, AT_LEAST_2 = Range(0), Range(1), Range(2)
-POSITIVE = Range(0, open_least=True)
-SHARE, PROPER_SHARE = Range(0, 1), Range(0, 1, open_most=True)
-
 RANGES = {
-    "seed": Range(0, 2**32 - 1),
-    "data.image_size": Range(8),
-    "data.crop_ratio": Range(0, 1, open_least=True),
-    "data.val_fraction": PROPER_SHARE,
-    "data.test_fraction": PROPER_SHARE,
-    "data.limit": AT_LEAST_1,
-    "data.limit_classes": AT_LEAST_2,
-    "head.iterations": AT_LEAST_1,
-    "head.epsilon": AT_LEAST_0,
-    "head.output_dim": AT_LEAST_1,
-    "head.reduction": AT_LEAST_1,
-    "head.dropout": PROPER_SHARE,
-    "head.embedding": AT_LEAST_1,
-    "loss.label_smoothing": SHARE,
-    "loss.margin": AT_LEAST_0,
-    "loss.compactness_weight": AT_LEAST_0,
-    "loss.center_weight": AT_LEAST_0,
-    "loss.center_alpha": SHARE,
-    "optimizer.learning_rate": POSITIVE,
-    "optimizer.momentum": PROPER_SHARE,
-    "optimizer.weight_decay": AT_LEAST_0,
-    "optimizer.clip_norm": POSITIVE,
-    "optimizer.accumulation_steps": AT_LEAST_2,
-    "optimizer.warmup_epochs": AT_LEAST_0,
-    "optimizer.step_epochs": AT_LEAST_1,
-    "optimizer.factor": Range(0, 1, open_least=True),
-    "optimizer.plateau_epochs": AT_LEAST_1,
-    "optimizer.fine_tune_learning_rate": POSITIVE,
-    "optimizer.classifier_factor": AT_LEAST_0,
-    "trainer.batch_size": AT_LEAST_1,
-    "trainer.classes_per_batch": AT_LEAST_1,
-    "trainer.pictures_per_class": AT_LEAST_1,
-    "trainer.epochs": AT_LEAST_1,
-    "trainer.fine_tune_epochs": AT_LEAST_0,
-    "trainer.fine_tune_batch_size": AT_LEAST_1,
-    "trainer.early_stopping": AT_LEAST_1,
-    "trainer.histogram_epochs": AT_LEAST_1,
-    "trainer.checkpoint_seconds": AT_LEAST_0,
-    "trainer.descriptor_gib": AT_LEAST_0,
-    "one_class.templates": AT_LEAST_2,
-    "one_class.neighbours": AT_LEAST_1,
-    "one_class.rank": AT_LEAST_1,
+    key: allowed
+    for allowed, keys in {
+        Range(0, 2**32 - 1): "seed",
+        Range(8): "data.image_size",
+        Range(0, 1): "loss.label_smoothing loss.center_alpha",
+        Range(0, 1, open_least=True): "data.crop_ratio optimizer.factor",
+        Range(0, 1, open_most=True): "data.val_fraction data.test_fraction head.dropout "
+        "optimizer.momentum",
+        Range(0, open_least=True): "optimizer.learning_rate optimizer.clip_norm "
+        "optimizer.fine_tune_learning_rate",
+        Range(0): "head.epsilon loss.margin loss.compactness_weight loss.center_weight "
+        "optimizer.weight_decay optimizer.warmup_epochs optimizer.classifier_factor "
+        "trainer.fine_tune_epochs trainer.checkpoint_seconds trainer.descriptor_gib",
+        Range(1): "data.limit head.iterations head.output_dim head.reduction head.embedding "
+        "optimizer.step_epochs optimizer.plateau_epochs trainer.batch_size "
+        "trainer.classes_per_batch trainer.pictures_per_class trainer.epochs "
+        "trainer.fine_tune_batch_size trainer.early_stopping trainer.histogram_epochs "
+        "one_class.neighbours one_class.rank",
+        Range(2): "data.limit_classes optimizer.accumulation_steps one_class.templates",
+    }.items()
+    for key in keys.split()
 }
 
-# An option, or a whole group, and when the program reads it. All conditions of a tuple must hold.
 TRAINS = "solver=sgd or trainer.fine_tune_epochs>0"
 FINE_TUNES = "trainer.fine_tune_epochs>0"
-STAGES = ("task=classification|metric_learning|one_class", TRAINS)
-TRIPLETS = ("loss=triplet_hard|triplet_semi_hard",)
-CENTERS = ("loss=softmax_center",)
-USED_WITH: dict[str, tuple[str, ...]] = {
-    "reference": ("task=one_class",),
-    "one_class": ("task=one_class",),
-    "data.train_crop": (f"trainer.feature_store=false or {FINE_TUNES} or data.train_crop=center",),
-    "backbone.seed": ("backbone.weights=random",),
-    "head.iterations": ("head.root=newton_schulz",),
-    "head.epsilon": ("head.root=exact",),
-    "head.output_dim": ("head.pooling=compact",),
-    "head.method": ("head.pooling=compact",),
-    "head.embedding_init": ("head.embedding!=null",),
-    "head.embedding_l2": ("task=metric_learning",),
-    "head.dropout": (TRAINS,),
-    "loss.label_smoothing": ("loss=softmax|softmax_center|compactness", TRAINS),
-    "loss.margin": (*TRIPLETS, "loss.soft=false"),
-    "loss.soft": ("loss=triplet_hard",),
-    "loss.distance_metric": TRIPLETS,
-    "loss.global_mining": TRIPLETS,
-    "loss.compactness_weight": ("loss=compactness",),
-    "loss.center_weight": CENTERS,
-    "loss.center_rule": CENTERS,
-    "loss.center_alpha": CENTERS,
-    "loss.center_normalization": CENTERS,
-    "optimizer.learning_rate": ("solver=sgd",),
-    "optimizer.momentum": ("optimizer=sgd", TRAINS),
-    "optimizer.weight_decay": (TRAINS,),
-    "optimizer.clip_norm": (TRAINS,),
-    "optimizer.accumulation_steps": (TRAINS,),
-    "optimizer.schedule": (TRAINS,),
-    "optimizer.warmup_epochs": (TRAINS,),
-    "optimizer.step_epochs": ("optimizer.schedule=step", TRAINS),
-    "optimizer.factor": ("optimizer.schedule=step|plateau", TRAINS),
-    "optimizer.plateau_epochs": ("optimizer.schedule=plateau", TRAINS),
-    "optimizer.fine_tune_learning_rate": (FINE_TUNES,),
-    "optimizer.classifier_factor": (FINE_TUNES,),
-    "trainer.pictures_per_class": ("trainer.classes_per_batch!=null",),
-    "trainer.epochs": ("solver=sgd",),
-    "trainer.fine_tune_batch_size": (FINE_TUNES,),
-    "trainer.early_stopping": (TRAINS,),
-    "trainer.descriptor_gib": ("trainer.feature_store=true",),
-    "trainer.histogram_epochs": STAGES,
-    "trainer.profile": STAGES,
-    "trainer.checkpoint_seconds": STAGES,
+CROPS = f"{FINE_TUNES} or trainer.feature_store=false or data.train_crop=center"
+STAGES = "task=classification|metric_learning|one_class"
+# Options, or whole groups, and when the program reads them. All conditions of a key must hold.
+USED_WITH = {
+    key: conditions
+    for keys, conditions in {
+        "reference one_class": ("task=one_class",),
+        "data.train_crop": (
+            f"trainer.feature_store=false or {FINE_TUNES} or data.train_crop=center",
+        ),
+        "backbone.seed": ("backbone.weights=random",),
+        "head.iterations": ("head.root=newton_schulz",),
+        "head.epsilon": ("head.root=exact",),
+        "head.output_dim head.method": ("head.pooling=compact",),
+        "head.embedding_init": ("head.embedding!=null",),
+        "head.embedding_l2": ("task=metric_learning",),
+        "head.dropout": (TRAINS,),
+        "loss.label_smoothing": ("loss=softmax|softmax_center|compactness", TRAINS),
+        "loss.margin": ("loss=triplet_hard|triplet_semi_hard", "loss.soft=false"),
+        "loss.soft": ("loss=triplet_hard",),
+        "loss.distance_metric loss.global_mining": ("loss=triplet_hard|triplet_semi_hard",),
+        "loss.compactness_weight": ("loss=compactness",),
+        "loss.center_weight loss.center_rule loss.center_alpha loss.center_normalization": (
+            "loss=softmax_center",
+        ),
+        "optimizer.learning_rate trainer.epochs": ("solver=sgd",),
+        "optimizer.momentum": ("optimizer=sgd", TRAINS),
+        "optimizer.weight_decay optimizer.clip_norm optimizer.accumulation_steps": (TRAINS,),
+        "optimizer.schedule optimizer.warmup_epochs trainer.early_stopping": (TRAINS,),
+        "optimizer.step_epochs": ("optimizer.schedule=step", TRAINS),
+        "optimizer.factor": ("optimizer.schedule=step|plateau", TRAINS),
+        "optimizer.plateau_epochs": ("optimizer.schedule=plateau", TRAINS),
+        "optimizer.fine_tune_learning_rate optimizer.classifier_factor": (FINE_TUNES,),
+        "trainer.fine_tune_batch_size": (FINE_TUNES,),
+        "trainer.pictures_per_class": ("trainer.classes_per_batch!=null",),
+        "trainer.descriptor_gib": ("trainer.feature_store=true",),
+        "trainer.histogram_epochs trainer.profile trainer.checkpoint_seconds": (STAGES, TRAINS),
+    }.items()
+    for key in keys.split()
+}
+# What a choice requires, each with the reason.
+RULES = {
+    "task=classification": {"loss=softmax|softmax_center": "it trains a classifier"},
+    "task=metric_learning": {
+        "loss=triplet_hard|triplet_semi_hard": "it trains an embedding",
+        "head.embedding!=null": "the units of the embedding, for example 512",
+        "solver=sgd": "it trains by gradient steps",
+    },
+    "task=one_class": {
+        "loss=compactness": "it makes the features of the target compact",
+        "reference!=null": "a second data set, data@reference=NAME",
+        "solver=sgd": "it trains by gradient steps",
+        "head.embedding=null": "it learns one_class.rank directions of the descriptors",
+        "trainer.classes_per_batch=null": "it has batches of its own",
+        "trainer.batch_size>1": "the compactness loss compares the images of a batch",
+        "trainer.fine_tune_batch_size>1": "the compactness loss compares the images of a batch",
+    },
+    "task=post_mortem": {
+        "loss=softmax": "it trains classifiers",
+        "solver=sgd": "it trains every head by gradient steps",
+        "head=improved_bilinear": "it rebuilds this head",
+        "head.reduction=null": "it pools each feature map once",
+        "head.embedding=null": "it classifies the descriptors themselves",
+        "trainer.feature_store=true": "it pools stored features",
+        "trainer.fine_tune_epochs=0": "it has no second stage",
+        "trainer.classes_per_batch=null": "it shuffles all images",
+    },
+    "solver=svm": {
+        "loss=softmax": "other losses are trained by solver=sgd",
+        "trainer.feature_store=true": "it reads stored features; or set solver=sgd",
+        "head.embedding=null": "it cannot train an embedding; or set solver=sgd",
+        "head.reduction=null": "it cannot train a reduction; or set solver=sgd",
+    },
+    "loss=softmax_center": {"head.embedding!=null": "the layer whose outputs have centers, as 64"},
+    "head.root!=null": {"head.pooling=second_order": "other poolings give no matrix"},
+    "head.centered=true": {"head.pooling=second_order": "other poolings have no covariance"},
+    "head.embedding_init!=random": {
+        "head.reduction=null": "a reduction is trained too, so there are no descriptors yet"
+    },
 }
 
 
@@ -166,10 +168,21 @@ def validate(config: Config) -> None:
         UserError: names the key, its value, and what would be right.
     """
     _check_ranges(config)
-    _check_head(config)
-    _check_task(config)
-    if config.solver is Solver.svm:
-        _check_svm(config)
+    values = _flat(config)
+    for choice, requirements in RULES.items():
+        for requirement, reason in requirements.items() if _holds(choice, values) else ():
+            if not _holds(requirement, values):
+                key, chosen = (re.split("[!=>]", each)[0] for each in (requirement, choice))
+                raise UserError(
+                    f"{key}={values[key]}: {chosen}={values[chosen]} requires {requirement} "
+                    f"({reason})"
+                )
+    size = config.data.image_size
+    if config.reference is not None and config.reference.image_size != size:
+        raise UserError(
+            f"reference.image_size={config.reference.image_size}: one network reads both data "
+            f"sets; set it to {size}, as data.image_size"
+        )
 
 
 def unused_options(config: Config, overrides: Iterable[str]) -> list[str]:
@@ -199,7 +212,7 @@ def _holds(condition: str, values: dict[str, str]) -> bool:
     """Evaluates `key=a|b`, `key!=a` or `key>number`, joined by `or`."""
     for part in condition.split(" or "):
         key, relation, wanted = re.split(r"(!=|=|>)", part)
-        value = values[key]
+        value = values.get(key, "")  # a group that is not null has no value
         if relation == ">" and float(value) > float(wanted):
             return True
         if relation != ">" and (value in wanted.split("|")) == (relation == "="):
@@ -225,92 +238,3 @@ def _check_ranges(config: Config) -> None:
             value = getattr(keys, name) if keys is not None else None
             if value is not None and value not in allowed:
                 raise UserError(f"{holder}.{name}={value}: must be {allowed}".lstrip("."))
-
-
-def _check_head(config: Config) -> None:
-    head = config.head
-    if head.pooling is not Pooling.second_order:
-        for key, value in (("root", head.root and head.root.value), ("centered", head.centered)):
-            if value:
-                raise UserError(
-                    f"head.{key}={value}: requires head.pooling=second_order, "
-                    f"but it is {head.pooling.value}"
-                )
-    if head.reduction and head.embedding_init is not EmbeddingInit.random:
-        raise UserError(
-            f"head.embedding_init={head.embedding_init.value}: head.reduction is trained, so the "
-            "embedding cannot be initialised from descriptors; set it to random"
-        )
-    if config.loss.name is Loss.softmax_center and head.embedding is None:
-        raise UserError(
-            "loss=softmax_center: requires head.embedding, the size of the layer whose outputs "
-            "have centers, for example head.embedding=64"
-        )
-
-
-def _check_task(config: Config) -> None:
-    task = config.task
-    losses = [loss.value for loss in LOSSES[task]]
-    if config.loss.name.value not in losses:
-        raise UserError(
-            f"loss={config.loss.name.value}: task={task.value} accepts {' or '.join(losses)}"
-        )
-    if task is Task.metric_learning and config.head.embedding is None:
-        raise UserError(
-            "head.embedding=null: task=metric_learning requires its number of units, for example "
-            "head.embedding=512"
-        )
-    required: dict[Task, tuple[tuple[str, str, str], ...]] = {
-        Task.classification: (),
-        Task.metric_learning: (("solver", "sgd", "trains by gradient steps"),),
-        Task.one_class: (
-            ("solver", "sgd", "trains by gradient steps"),
-            ("head.embedding", "null", "learns one_class.rank directions of the descriptors"),
-            ("trainer.classes_per_batch", "null", "has batches of its own"),
-        ),
-        Task.post_mortem: (
-            ("solver", "sgd", "trains every head by gradient steps"),
-            ("head", "improved_bilinear", "rebuilds this head"),
-            ("head.reduction", "null", "pools each feature map once"),
-            ("head.embedding", "null", "classifies the descriptors themselves"),
-            ("trainer.feature_store", "true", "pools stored features"),
-            ("trainer.fine_tune_epochs", "0", "has no second stage"),
-            ("trainer.classes_per_batch", "null", "shuffles all images"),
-        ),
-    }
-    values = _flat(config)
-    for key, value, reason in required[task]:
-        if values[key] != value:
-            raise UserError(f"{key}={values[key]}: task={task.value} {reason}; set it to {value}")
-    if task is Task.one_class:
-        _check_one_class(config)
-
-
-def _check_one_class(config: Config) -> None:
-    if config.reference is None:
-        raise UserError(
-            "reference=null: task=one_class requires a second data set, data@reference=NAME"
-        )
-    if config.reference.image_size != config.data.image_size:
-        raise UserError(
-            f"reference.image_size={config.reference.image_size}: one network reads both data "
-            f"sets; set it to {config.data.image_size}, as data.image_size"
-        )
-    for key in ("batch_size", "fine_tune_batch_size"):
-        if getattr(config.trainer, key) < 2:
-            raise UserError(
-                f"trainer.{key}={getattr(config.trainer, key)}: the compactness loss compares the "
-                "images of a batch; task=one_class requires at least 2"
-            )
-
-
-def _check_svm(config: Config) -> None:
-    if config.loss.name is not Loss.softmax:
-        raise UserError(f"loss={config.loss.name.value}: requires solver=sgd, not solver=svm")
-    if not config.trainer.feature_store:
-        raise UserError("solver=svm: requires trainer.feature_store=true; or set solver=sgd")
-    for key in ("embedding", "reduction"):
-        if (value := getattr(config.head, key)) is not None:
-            raise UserError(
-                f"solver=svm: cannot train head.{key}={value}; set it to null, or set solver=sgd"
-            )

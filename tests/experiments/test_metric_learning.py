@@ -227,14 +227,14 @@ def test_killed_and_started_again_it_ends_the_same(embed, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("loss=softmax", "task=metric_learning accepts triplet_hard or triplet_semi_hard"),
-        ("task=classification", "task=classification accepts softmax"),
-        ("head.embedding=null", "for example head.embedding=512"),
+        ("loss=softmax", "task=metric_learning requires loss=triplet_hard"),
+        ("task=classification", "task=classification requires loss=softmax"),
+        ("head.embedding=null", "for example 512"),
         (
             "head.reduction=4 head.embedding_init=pca",
-            "embedding_init=pca: head.reduction is trained",
+            "head.embedding_init=pca requires head.reduction=null",
         ),
-        ("solver=svm", "task=metric_learning trains by gradient steps; set it to sgd"),
+        ("solver=svm", "task=metric_learning requires solver=sgd"),
         ("trainer.classes_per_batch=4", "there are only 3 classes to train on"),
         ("trainer.pictures_per_class=0", "must be at least 1"),
         ("data.limit_classes=3", "takes at least 4; there are 3"),

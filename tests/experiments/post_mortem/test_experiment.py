@@ -100,16 +100,16 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
     [
         (
             "solver=svm",
-            "solver=svm: task=post_mortem trains every head by gradient steps; set it to sgd",
+            "solver=svm: task=post_mortem requires solver=sgd",
         ),
-        ("head=average", "rebuilds this head; set it to improved_bilinear"),
-        ("head.reduction=4", "pools each feature map once; set it to null"),
-        ("head.embedding=8", "classifies the descriptors themselves; set it to null"),
-        ("trainer.classes_per_batch=2", "shuffles all images; set it to null"),
+        ("head=average", "requires head=improved_bilinear (it rebuilds this head)"),
+        ("head.reduction=4", "requires head.reduction=null (it pools each"),
+        ("head.embedding=8", "requires head.embedding=null (it classifies"),
+        ("trainer.classes_per_batch=2", "requires trainer.classes_per_batch=null (it shuffles"),
         ("trainer.feature_store=false", "pools stored features; set it to true"),
         ("trainer.fine_tune_epochs=1", "has no second stage; set it to 0"),
         ("trainer.descriptor_gib=0", "raise it, or set data.mirror=false or data.limit"),
-        ("loss=triplet_hard", "task=post_mortem accepts softmax"),
+        ("loss=triplet_hard", "task=post_mortem requires loss=softmax"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_would_be_right(train, override, said):
