@@ -4,7 +4,7 @@ import keras
 
 from conf.schema import Config, Loss
 from losses import CenterLoss
-from training.distributed.global_batch import GlobalBatchModel, all_gather, outputs_of, replicas
+from training.distributed.global_batch import GlobalBatchModel, all_gather, replicas
 
 
 class SoftmaxCenterModel(GlobalBatchModel):
@@ -19,15 +19,11 @@ class SoftmaxCenterModel(GlobalBatchModel):
     """
 
     def __init__(self, network: keras.Model, center_loss: CenterLoss, weight: float):
-        super().__init__()
-        self.network, self.center_loss, self.weight = network, center_loss, weight
+        super().__init__(network)
+        self.center_loss, self.weight = center_loss, weight
         self.softmax_term = keras.metrics.Mean(name="softmax_loss")
         self.center_term = keras.metrics.Mean(name="center_loss")
         center_loss.reset_accumulation()  # an earlier stage may have ended between two steps
-        self.built = True
-
-    def call(self, inputs, training=None):
-        return outputs_of(self.network, inputs, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         logits, embeddings = y_pred

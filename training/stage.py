@@ -136,10 +136,9 @@ def fit_stage(
 
 def _training_model(stage: Stage, workers: Workers) -> keras.Model:
     """Returns another model of the same layers, so that the saved model has no compile options."""
-    kind = keras.Model
-    if workers.replicas > 1:
-        kind = GlobalBatchModel if stage.objective.global_batch else PatchedFit
-    return kind(stage.model.inputs, stage.model.outputs)
+    if workers.replicas == 1:
+        return keras.Model(stage.model.inputs, stage.model.outputs)
+    return (GlobalBatchModel if stage.objective.global_batch else PatchedFit)(stage.model)
 
 
 def _fit(

@@ -75,10 +75,10 @@ def outputs_of(call, inputs, training):
 
 
 class GlobalBatchModel(PatchedFit):
-    """A functional model whose losses and metrics are those of the whole batch."""
+    """Trains a model with the losses and metrics of the whole batch."""
 
     def call(self, inputs, training=None):
-        return outputs_of(super().call, inputs, training)
+        return outputs_of(self.network, inputs, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y, y_pred = all_gather([y, y_pred])

@@ -11,7 +11,19 @@ import tensorflow as tf
 
 
 class PatchedFit(keras.Model):
-    """A `keras.Model` that can be trained by several workers."""
+    """Trains `network` like `keras.Model`, also with several workers.
+
+    The network is an attribute: of a model class that is built functionally, as in
+    `PatchedFit(inputs, outputs)`, Keras changes the bases for the rest of the process.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__()
+        self.network = network
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.network(inputs, training=training)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if self.distribute_strategy.num_replicas_in_sync == 1:

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from training.distributed.global_batch import all_gather, whole_batch_norms
+from training.distributed.global_batch import GlobalBatchModel, all_gather, whole_batch_norms
+from training.distributed.keras_20585 import PatchedFit
 
 
 def nested_model() -> keras.Model:
@@ -26,3 +27,13 @@ def test_batch_norms_are_synchronized_only_while_the_model_is_trained():
 def test_with_one_replica_nothing_is_gathered():
     values = [np.arange(3), {"a": np.ones(2)}]
     assert all_gather(values) is values
+
+
+@pytest.mark.parametrize("first", [PatchedFit, GlobalBatchModel])
+def test_the_jobs_of_a_sweep_may_train_different_kinds_of_models(first):
+    """Keras changes the bases of a class that is built functionally."""
+    bases = [kind.__bases__ for kind in (PatchedFit, GlobalBatchModel)]
+    model = first(nested_model())
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0)
+    assert [kind.__bases__ for kind in (PatchedFit, GlobalBatchModel)] == bases
