@@ -1,4 +1,4 @@
-"""What every command does around its work: exit status, error line, signals, logging, devices."""
+"""Runs a command: exit status, one line for an error, signals, logging, devices."""
 
 import contextlib
 import gc

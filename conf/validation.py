@@ -103,7 +103,7 @@ USED_WITH = {
     }.items()
     for key in keys.split()
 }
-# What a choice requires, each with the reason.
+# The options that a choice requires, each with the reason.
 RULES = {
     "task=classification": {"loss=softmax|softmax_center": "it trains a classifier"},
     "task=metric_learning": {

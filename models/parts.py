@@ -13,7 +13,7 @@ from models.heads import build_descriptor
 
 
 class StageInput(enum.Enum):
-    """What a stage of training reads: the output of the parts that are frozen."""
+    """The input of a training stage: the output of the parts that are frozen in it."""
 
     images = "images"
     features = "features"

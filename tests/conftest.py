@@ -1,4 +1,4 @@
-"""What several tests share: made images, configurations, and the commands to run."""
+"""Fixtures of several tests: images, configurations, and the commands to run."""
 
 import dataclasses
 import os
@@ -126,7 +126,7 @@ class Outcome:
 
     @property
     def error(self) -> str:
-        """The one line that a mistake is told in."""
+        """The one line that reports an error."""
         lines = [line for line in self.errors.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1 and "Traceback" not in self.errors, self.errors
         return lines[0]

@@ -193,7 +193,7 @@ def test_a_tap_that_does_not_exist_lists_the_taps(train):
 
 def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_folder):
     broken = own_folder / "red" / "3.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     fails(*train(), "red/3.png")
     fails(*train("backbone.tap=nowhere"), "backbone.tap=nowhere")
     broken.unlink()
@@ -241,7 +241,7 @@ def test_no_folder_given(train):
 
 def test_an_empty_folder(train, tmp_path):
     (tmp_path / "empty").mkdir()
-    fails(*train(f"data.path={tmp_path / 'empty'}"), "empty", "class/picture")
+    fails(*train(f"data.path={tmp_path / 'empty'}"), "empty", "class/image")
 
 
 def test_one_class_only(train, own_folder):
@@ -253,12 +253,12 @@ def test_one_class_only(train, own_folder):
 def test_a_class_with_too_few_images_to_split(train, own_folder):
     for image in sorted((own_folder / "red").iterdir())[1:]:
         image.unlink()
-    fails(*train(), "'red'", "too few pictures (1 left)", "data.test_fraction")
+    fails(*train(), "'red'", "too few images (1 left)", "data.test_fraction")
 
 
 @pytest.mark.parametrize("store", ["true", "false"])
 def test_an_undecodable_image_is_named(train, own_folder, store):
-    (own_folder / "red" / "3.png").write_bytes(b"no picture")
+    (own_folder / "red" / "3.png").write_bytes(b"no image")
     fails(*train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true")
 
 
@@ -306,7 +306,7 @@ def test_a_split_without_images(train, own_folder):
     (own_folder.parent / "split").mkdir()
     own_folder.rename(own_folder.parent / "split" / "train")
     (own_folder.parent / "split" / "test").mkdir()
-    fails(*train(f"data.path={own_folder.parent / 'split'}"), "test split", "no pictures")
+    fails(*train(f"data.path={own_folder.parent / 'split'}"), "test split", "no images")
 
 
 def test_numbers_out_of_range_name_their_key(train):

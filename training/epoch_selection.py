@@ -6,7 +6,7 @@ import math
 def best_epoch(history: list[dict], monitor: str) -> int:
     """Returns the epoch, from 0, with the largest value of `monitor`.
 
-    Of several such epochs the one with the smallest "val_loss" is best, and then the first one:
+    Among equal epochs, the one with the smallest "val_loss" is best, and then the first one:
     with few images the first epoch can be as accurate as the last one, and far less certain. NaN is
     worse than any number. Without `monitor`, as without a validation split, the last epoch is best.
 

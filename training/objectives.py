@@ -1,4 +1,4 @@
-"""What a stage minimises, which metrics it has, and which of them selects its best epoch."""
+"""The loss of a stage, its metrics, and the metric that selects its best epoch."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Every YAML file composes, and a mistake in one is told."""
+"""Every YAML file composes, and an error in a file names it."""
 
 from pathlib import Path
 

@@ -135,7 +135,7 @@ def test_evaluate_takes_classes_that_the_run_has_never_heard_of(finished, tmp_pa
 
 
 def test_evaluate_works_in_a_process_of_its_own(finished):
-    """Where nothing has imported, by chance, what the saved model is made of."""
+    """A new process has imported none of the layers of the saved model."""
     done = subprocess.run(
         [sys.executable, "evaluate.py", str(finished)], cwd=ROOT, capture_output=True, text=True
     )
@@ -238,7 +238,7 @@ def test_killed_and_started_again_it_ends_the_same(embed, monkeypatch):
         ("trainer.classes_per_batch=4", "there are only 3 classes to train on"),
         ("trainer.pictures_per_class=0", "must be at least 1"),
         ("data.limit_classes=3", "takes at least 4; there are 3"),
-        ("data.val_fraction=0.95", "too few pictures (10 left)"),
+        ("data.val_fraction=0.95", "too few images (10 left)"),
         ("loss.margin=-1", "loss.margin=-1.0: must be at least 0"),
     ],
 )

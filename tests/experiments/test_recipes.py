@@ -18,7 +18,7 @@ EARLY = {"mobilenet_v2": "block_3_expand_relu", "vgg16": "block2_conv1"}
 
 
 def backbone_of(name: str) -> tuple[str, ...]:
-    """What the recipe says of its backbone and tap."""
+    """The backbone and the tap of a recipe."""
     return tuple(re.findall(r"/backbone: \w+|^  tap: \w+", TEXTS[name], re.MULTILINE))
 
 

@@ -113,9 +113,9 @@ def test_only_the_backbone_runs_at_half_precision(build, half_precision):
         keras.backend.standardize_dtype(classifier.network(StageInput.images).output.dtype)
         == "float32"
     )
-    found = complete(classifier)(images()).numpy()
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    probabilities = complete(classifier)(images()).numpy()
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_an_embedding_lies_between_descriptor_and_classifier(build):

@@ -95,7 +95,7 @@ def test_accumulated_batches_are_one_large_batch():
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
 
 
-# As a run
+# A whole run
 
 
 JOINT = ("loss=softmax_center", "head.embedding=4", "loss.center_weight=0.1", "optimizer=adamw")

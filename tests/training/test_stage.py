@@ -183,7 +183,7 @@ def test_variables_that_are_to_learn_faster_do(make_config, tmp_path):
     assert (model.get_weights()[1] != before[1]).any()
 
 
-# What a stage writes
+# The files of a stage
 
 
 def test_each_epoch_leaves_a_line_of_metrics(make_config, tmp_path):
@@ -242,7 +242,7 @@ def test_the_model_itself_stays_uncompiled(config, tmp_path):
     assert not model.compiled
 
 
-# What stops a stage
+# Errors that stop a stage
 
 
 def test_a_loss_that_diverges_stops_with_advice(config, tmp_path):

@@ -24,7 +24,7 @@ def test_batch_norms_are_synchronized_only_while_the_model_is_trained():
     assert [norm.synchronized for norm in norms] == [False, False]
 
 
-def test_with_one_replica_nothing_is_gathered():
+def test_with_one_replica_values_stay_unchanged():
     values = [np.arange(3), {"a": np.ones(2)}]
     assert all_gather(values) is values
 
