@@ -278,7 +278,7 @@ def test_no_room_for_the_features(train, monkeypatch):
 
 def test_a_loss_that_diverges_stops_with_advice(train):
     outcome, folder = train("optimizer.weight_decay=1e10", "trainer.epochs=20")
-    fails(outcome, folder, "the loss became", "optimizer.learning_rate")
+    fails(outcome, folder, "loss became nan", "optimizer.learning_rate")
 
 
 def test_batches_and_epochs_must_be_positive(train):

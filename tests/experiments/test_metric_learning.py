@@ -237,7 +237,7 @@ def test_killed_and_started_again_it_ends_the_same(embed, monkeypatch):
         ("solver=svm", "task=metric_learning requires solver=sgd"),
         ("trainer.classes_per_batch=4", "there are only 3 classes to train on"),
         ("trainer.pictures_per_class=0", "must be at least 1"),
-        ("data.limit_classes=3", "takes at least 4; there are 3"),
+        ("data.limit_classes=3", "needs at least 4; the data has 3"),
         ("data.val_fraction=0.95", "too few images (10 left)"),
         ("loss.margin=-1", "loss.margin=-1.0: must be at least 0"),
     ],
