@@ -1,15 +1,21 @@
 """The steps of a run, which `train.py` takes in order and every task defines."""
 
 import abc
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import run_folder
 from conf.schema import Config
+from data.datasets import open_dataset
 from reporting.hparams import log_hparams
 from run_folder import Results
 from training.distributed.workers import Workers
+from training.precision import resolve_precision
+from training.reproducibility import seed_everything
+
+logger = logging.getLogger(__name__)
 
 
 class Trial(abc.ABC):
@@ -45,9 +51,15 @@ class Experiment(abc.ABC):
         self.started = time.perf_counter()
         self.config, self.folder, self.workers = config, folder, workers
 
-    @abc.abstractmethod
+    disjoint_classes = False  # whether the test classes differ from the training classes
+
     def open_data(self) -> None:
         """Opens the images, labels and splits, and seeds all random generators."""
+        self.dataset = open_dataset(self.config.data, self.config.seed, self.disjoint_classes)
+        logger.info(self.dataset.summary())
+        self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
+        seed_everything(self.config)
+        run_folder.write_data(self.folder, self.dataset)
 
     @abc.abstractmethod
     def trials(self) -> Iterator[Trial]:

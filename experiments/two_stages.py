@@ -7,10 +7,9 @@ from pathlib import Path
 
 import keras
 
-import run_folder
 from conf.schema import Config, Solver
 from data.balanced_batches import BalancedBatches
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs, MemoryInputs
 from experiments.experiment import Experiment, Trial
 from models.backbones import weights_digest
@@ -19,8 +18,6 @@ from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
-from training.precision import resolve_precision
-from training.reproducibility import seed_everything
 from training.stage import Stage, fit_stage
 from training.svm import fit_svm
 from training.two_streams import Stream
@@ -143,15 +140,6 @@ class TwoStages(Trial):
 
 class TwoStageExperiment(Experiment, TwoStages):
     """An experiment on one data set with one model."""
-
-    disjoint_classes = False  # whether training and test classes differ
-
-    def open_data(self) -> None:
-        self.dataset = open_dataset(self.config.data, self.config.seed, self.disjoint_classes)
-        logger.info(self.dataset.summary())
-        self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
-        seed_everything(self.config)
-        run_folder.write_data(self.folder, self.dataset)
 
     def trials(self) -> Iterator[Trial]:
         yield self

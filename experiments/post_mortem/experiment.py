@@ -18,7 +18,7 @@ import tensorflow as tf
 
 import run_folder
 from conf.schema import Config, Schedule
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset
 from data.inputs import ArrayInputs, MemoryInputs
 from data.pipeline import steps
 from errors import UserError
@@ -42,8 +42,6 @@ from run_folder import Results
 from training.feature_extraction import descriptors, fits_in_memory, stored_features
 from training.initialization import standardize
 from training.optimizers import build_optimizer
-from training.precision import resolve_precision
-from training.reproducibility import seed_everything
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3
@@ -59,13 +57,6 @@ class PostMortem(Experiment, Trial):
     The record has "variants": the metrics of each, its "step_seconds" and the record of its
     training. "val" and "test" are those of the variant without fault.
     """
-
-    def open_data(self) -> None:
-        self.dataset = open_dataset(self.config.data, self.config.seed)
-        logger.info(self.dataset.summary())
-        self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
-        seed_everything(self.config)
-        run_folder.write_data(self.folder, self.dataset)
 
     def trials(self) -> Iterator[Trial]:
         yield self
