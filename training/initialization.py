@@ -161,7 +161,7 @@ def _principal_axes(samples: np.ndarray, most: int) -> tuple[np.ndarray, np.ndar
     """
     count, size = samples.shape
     matrix = samples if size > count else samples.T
-    blocks = (matrix[:, columns] for columns in column_blocks(matrix.shape[1]))
+    blocks = (matrix[:, c].astype(np.float64) for c in column_blocks(matrix.shape[1]))
     variances, axes = np.linalg.eigh(gram_matrix(blocks) / count)
     kept = np.flatnonzero(variances > MIN_VARIANCE * variances[-1])[::-1][:most]
     variances, axes = variances[kept], axes[:, kept]

@@ -22,6 +22,7 @@ from training.gram_matrix import column_blocks, gram_matrix
 from training.initialization import mean_and_deviation
 
 C = 1.0
+BLOCK_BYTES = 32 * 2**20  # of descriptors that are copied at a time
 
 
 def check_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> None:
@@ -62,7 +63,7 @@ def fit_svm(linear: keras.Model, vectors: MemoryInputs, dataset: Dataset, mirror
     mean, deviation = mean_and_deviation(linear)
 
     def blocks():
-        for columns in column_blocks(len(mean)):
+        for columns in column_blocks(len(mean), max(1, BLOCK_BYTES // (4 * len(labels)))):
             block = vectors.array[:views, positions, columns].reshape(len(labels), -1)
             yield (block - mean[columns]) / deviation[columns]
 

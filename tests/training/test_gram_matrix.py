@@ -16,7 +16,7 @@ def test_blocks_cover_every_dimension_once(dimensions):
 
 def test_it_is_exact_to_float64_rounding():
     samples = np.random.default_rng(0).normal(1, 1, (5, 2 * BLOCK + 3)).astype(np.float32)
-    products = gram_matrix(samples[:, columns] for columns in column_blocks(samples.shape[1]))
     exact = samples.astype(np.float64)
+    products = gram_matrix(exact[:, columns] for columns in column_blocks(samples.shape[1]))
     assert products.dtype == np.float64
     np.testing.assert_allclose(products, exact @ exact.T, rtol=1e-13)
