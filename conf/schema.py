@@ -1,6 +1,6 @@
 """The schema of the configuration: every key with its type, default and unit.
 
-Hydra and OmegaConf refuse unknown keys and wrong types; `conf/validation.py` checks the rest.
+Hydra and OmegaConf refuse unknown keys and wrong types; `conf/validation.yaml` has the other rules.
 """
 
 import dataclasses
