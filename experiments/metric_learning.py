@@ -13,7 +13,7 @@ from evaluation.prediction import descriptor_model, predict_split
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 from event_file import EventFile
 from experiments.two_stages import TwoStageExperiment
-from models.embedder import build_embedder
+from models.embedding import build_embedder
 from models.parts import StageInput
 from models.saved_model import save_model
 from reporting import plots, projector

@@ -1,8 +1,9 @@
-"""The layers between the descriptor and the classifier: standardisation, dropout, embedding."""
+"""The layers behind the descriptor, and the embedder for metric learning that ends with them."""
 
 import keras
 
-from conf.schema import HeadConfig
+from conf.schema import Config, HeadConfig
+from models.parts import Parts, build_parts
 
 
 def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
@@ -28,3 +29,19 @@ def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> ke
             config.embedding, use_bias=False, kernel_initializer=initializer, name="embedding"
         )(x)
     return keras.Model(vector, x, name="embedding")
+
+
+def build_embedder(config: Config) -> Parts:
+    """Builds parts whose linear part returns embeddings, of unit norm with `head.embedding_l2`.
+
+    `head.embedding` must be set; see also `build_parts`.
+    """
+
+    def build_linear(shape: tuple[int, ...]) -> keras.Model:
+        embedding = build_embedding(config.head, shape, config.seed)
+        if not config.head.embedding_l2:
+            return embedding
+        unit = keras.layers.UnitNormalization(name="embedding_l2")(embedding.output)
+        return keras.Model(embedding.input, unit, name="embedding")
+
+    return Parts(*build_parts(config, build_linear))

@@ -63,7 +63,9 @@ def test_a_number_outside_its_range_is_named_with_the_range(make_config, overrid
     key, value = override.split("=")
     with pytest.raises(UserError) as error:
         make_config(override)
-    assert str(error.value).lower().startswith(f"{key}={float(value) if '.' in value else value}"[:-1])
+    assert (
+        str(error.value).lower().startswith(f"{key}={float(value) if '.' in value else value}"[:-1])
+    )
     assert str(error.value).endswith(f": must be {allowed}")
 
 
