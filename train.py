@@ -17,7 +17,7 @@ import hydra
 
 from commands.running import exit_when_terminated, run_command
 from commands.train import run
-from conf.schema import Config
+from conf.schema import Config, Task
 
 if TYPE_CHECKING:
     from run_folder import Results
@@ -32,9 +32,19 @@ def main(composed) -> float:
 
 def train(config: Config, folder: Path, workers: "Workers") -> "Results":
     """The five steps of a run. `experiments/` has one class for each task."""
-    from experiments.tasks import TASKS  # imports TensorFlow, which `--help` does not wait for
+    from experiments.classification import Classification  # here, as they import TensorFlow
+    from experiments.experiment import Experiment
+    from experiments.metric_learning import MetricLearning
+    from experiments.one_class.experiment import OneClass
+    from experiments.post_mortem.experiment import PostMortem
 
-    experiment = TASKS[config.task](config, folder, workers)
+    tasks: dict[Task, type[Experiment]] = {
+        Task.classification: Classification,
+        Task.metric_learning: MetricLearning,
+        Task.one_class: OneClass,
+        Task.post_mortem: PostMortem,
+    }
+    experiment = tasks[config.task](config, folder, workers)
     experiment.open_data()  # 1. images, labels and splits
     for trial in experiment.trials():  # one; task=one_class: one for each target class
         trial.build_model()  # 2. backbone, descriptor, classifier or embedding

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 def configuration(folder: Path, composed: DictConfig, overrides: list[str]) -> Config:
     """Returns the configuration to run.
 
-    If the command line names nothing but a folder that holds a run, this is that run's own
-    configuration, otherwise `composed`.
+    If the command line sets no key but `force`, and the folder holds a run, this is that run's own
+    configuration, otherwise `composed`. Both are checked.
 
     Args:
         folder: the run's folder.

@@ -29,13 +29,13 @@ WORST = -math.inf  # the value of a failed job for a sweeper; a NaN would end Op
 # The keys that may differ between machines.
 PATHS = {"data.path", "reference.path", "backbone.weights", "trainer.feature_dir"}
 
-Train = Callable[[Config, Path, "Workers"], "Results"]
+Steps = Callable[[Config, Path, "Workers"], "Results"]  # `train` in train.py
 
 logger = logging.getLogger(__name__)
 
 
-def run(composed: DictConfig, train: Train) -> float:
-    """Runs `train` in Hydra's output folder.
+def run(composed: DictConfig, steps: Steps) -> float:
+    """Takes the steps of a run in Hydra's output folder.
 
     In a sweep, a failed job is reported, and the other jobs continue.
 
@@ -49,9 +49,9 @@ def run(composed: DictConfig, train: Train) -> float:
     single = hydra_config.mode is RunMode.RUN
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
     try:
-        config = resuming.configuration(folder, composed, overrides)
+        config = resuming.configuration(folder, composed, overrides)  # checked
         _check_unused(unused_options(config, overrides), single)
-        results = _results(config, folder, train)
+        results = _train_or_read(config, folder, steps)
     except (UserError, OmegaConfBaseException, OSError) as error:
         if single:
             raise SystemExit(error) from error
@@ -79,7 +79,7 @@ def _failed(folder: Path, reason: str) -> float:
     return WORST
 
 
-def _results(config: Config, folder: Path, train: Train) -> "Results":
+def _train_or_read(config: Config, folder: Path, steps: Steps) -> "Results":
     """Trains, unless the run has finished before, and prints the final table."""
     from commands import resuming
     from reporting.tables import final_table
@@ -93,17 +93,17 @@ def _results(config: Config, folder: Path, train: Train) -> "Results":
         from training.distributed.workers import connect, lost_workers
 
         workers = connect(config.task, config.trainer.strategy)
-        if workers.count == 1:
-            results = train(config, folder, workers)
+        if alone:
+            results = steps(config, folder, workers)
         else:
             with lost_workers():
-                results = _train_together(config, folder, train, workers)
+                results = _train_together(config, folder, steps, workers)
     if results.record is not None:
         print(final_table(config.task, results.record, folder), flush=True)
     return results
 
 
-def _train_together(config: Config, folder: Path, train: Train, workers: "Workers") -> "Results":
+def _train_together(config: Config, folder: Path, steps: Steps, workers: "Workers") -> "Results":
     """Trains with several workers. Only the chief uses the run's folder."""
     from commands import resuming
     from reporting.hparams import flat
@@ -116,7 +116,7 @@ def _train_together(config: Config, folder: Path, train: Train, workers: "Worker
         if record is not None:
             results = Results(record["val"], record if workers.is_chief else None)
         else:
-            results = train(config, folder if workers.is_chief else Path(discarded), workers)
+            results = steps(config, folder if workers.is_chief else Path(discarded), workers)
         # A worker that exits while others are still busy looks to them like a failure.
         workers.broadcast_object(None)
     return results

@@ -84,7 +84,7 @@ def _holds(condition: str, values: dict[str, str]) -> bool:
     """Evaluates `key=a|b`, `key!=a` or `key>number`, joined by `or`."""
     for part in condition.split(" or "):
         key, relation, wanted = re.split(r"(!=|=|>)", part)
-        value = values.get(key, "")  # a group that is not null has no value
+        value = values.get(key, "")  # `reference` is missing if it is not null
         if relation == ">" and float(value) > float(wanted):
             return True
         if relation != ">" and (value in wanted.split("|")) == (relation == "="):
@@ -108,7 +108,7 @@ def _in_words(interval: str) -> str:
 
 
 def _flat(config: Config) -> dict[str, str]:
-    """Every key, dotted, with its value as on the command line; a group has its name's value."""
+    """Every key, dotted, with its value as on the command line, and the name of every group."""
     values = dotted(config)
     values |= {key.removesuffix(".name"): value for key, value in values.items()}
     return {

@@ -1,4 +1,4 @@
-"""The inputs of a model as arrays at random access: images, stored features, descriptors.
+"""The inputs of a model, read by index: images, stored features, or descriptors.
 
 All have the same interface, so one pipeline (`data/pipeline.py`) feeds every stage:
 `evaluation(indices, mirrored)` returns fixed views, `training(indices, seed, epoch)` random views

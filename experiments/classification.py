@@ -55,13 +55,13 @@ class Classification(TwoStageExperiment):
         if self.workers.is_chief:
             save_model(self.folder, complete(self.parts))
             self.probabilities = self._predict("test")
+            self.test = self._metrics(self.probabilities, "test")
 
     def report(self) -> Results:
         val = self.validation_metrics()
         if not self.workers.is_chief:
             return Results(val, None)
-        test = self._metrics(self.probabilities, "test")
-        record = {"val": val, "test": test, **self.common_record()}
+        record = {"val": val, "test": self.test, **self.common_record()}
         path, dataset = self.folder / "predictions.csv", self.dataset
         run_folder.write_predictions(path, dataset, "test", self.probabilities)
         log_classification(self.config, self.folder, dataset, self.parts, self.probabilities)

@@ -54,7 +54,11 @@ class Experiment(abc.ABC):
     disjoint_classes = False  # whether the test classes differ from the training classes
 
     def open_data(self) -> None:
-        """Opens the images, labels and splits, and seeds all random generators."""
+        """Opens the images, labels and splits.
+
+        It also writes the splits to the run's folder, resolves `trainer.precision=auto`, seeds all
+        random generators, and sets the dtype policy of the backbone.
+        """
         self.dataset = open_dataset(self.config.data, self.config.seed, self.disjoint_classes)
         logger.info(self.dataset.summary())
         self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)

@@ -67,6 +67,7 @@ class MetricLearning(TwoStageExperiment):
         if self.workers.is_chief:
             save_model(self.folder, self.parts.network(StageInput.images))
             self.vectors = self._vectors(self.network(), "test")
+            self.test = self._metrics(self.vectors, "test")
 
     def report(self) -> Results:
         val = self.validation_metrics()
@@ -74,7 +75,7 @@ class MetricLearning(TwoStageExperiment):
             return Results(val, None)
         record = {
             "val": val,
-            "test": self._metrics(self.vectors, "test"),
+            "test": self.test,
             "untrained": self.untrained,
             "embedding_size": self.config.head.embedding,
             **self.common_record(),

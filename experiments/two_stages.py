@@ -25,7 +25,7 @@ from training.two_streams import Stream
 logger = logging.getLogger(__name__)
 
 
-class TwoStages(Trial):
+class TwoStageTrial(Trial):
     """A model that is trained in two stages; a task defines the model, the objective and the score.
 
     Attributes:
@@ -33,7 +33,8 @@ class TwoStages(Trial):
         dataset: the data set whose training and validation splits are read.
         parts: the model, set by `build_model`.
         balance: balanced training batches; `None`: shuffled batches.
-        start, inputs: what the current stage reads.
+        start: the kind of samples that the current stage reads.
+        inputs: these samples.
         batch_size: samples per batch of the current stage.
         stages: the record of each stage so far.
     """
@@ -76,7 +77,9 @@ class TwoStages(Trial):
         self.read_features()
         self.initialize()
         if config.solver is Solver.svm:
-            assert isinstance(self.inputs, MemoryInputs)  # `check_memory` and the configuration
+            assert isinstance(
+                self.inputs, MemoryInputs
+            )  # by `check_memory` and the rules of the configuration
             linear, mirror = self.parts.linear, config.data.mirror
             self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, mirror)
             self.finish_stage("head")
@@ -94,11 +97,11 @@ class TwoStages(Trial):
             self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, rate, fast)
 
     def read_features(self) -> None:
-        """Makes stage 1 read what is frozen from the feature store."""
+        """Sets the inputs of stage 1; see `stage_1_inputs`."""
         self.start, self.inputs = stage_1_inputs(self.config, self.dataset, self.parts)
 
     def read_images(self) -> None:
-        """Makes stage 2 read images."""
+        """Sets the inputs of stage 2: images."""
         self.start = StageInput.images
         self.inputs = ImageInputs(self.dataset.images, self.config.data)
 
@@ -138,8 +141,8 @@ class TwoStages(Trial):
         self.finish_stage(name)
 
 
-class TwoStageExperiment(Experiment, TwoStages):
-    """An experiment on one data set with one model."""
+class TwoStageExperiment(Experiment, TwoStageTrial):
+    """An experiment with one model: it is its own and only trial."""
 
     def trials(self) -> Iterator[Trial]:
         yield self

@@ -9,17 +9,15 @@ from models.parts import Parts, StageInput, build_parts
 
 def build_classifier(config: Config, classes: int) -> Parts:
     """Builds parts whose linear part returns the logits of `classes` classes; see `build_parts`."""
-    return Parts(*build_parts(config, lambda shape: build_linear(config, shape, classes)))
+    return build_parts(config, lambda shape: build_linear(config, shape, classes))
 
 
 def build_linear(config: Config, shape: tuple[int, ...], classes: int) -> keras.Model:
     """Builds the model from descriptors of `shape`, (D,), to logits; see `build_embedding`."""
-    embedding = build_embedding(config.head, shape, config.seed)
+    before = build_embedding(config.head, shape, config.seed)  # standardisation, dropout, embedding
     initializer = keras.initializers.GlorotUniform(config.seed)
-    logits = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")(
-        embedding.output
-    )
-    return keras.Model(embedding.input, logits, name="linear")
+    classifier = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")
+    return keras.Model(before.input, classifier(before.output), name="linear")
 
 
 def with_embedding(linear: keras.Model) -> keras.Model:

@@ -44,4 +44,4 @@ def build_embedder(config: Config) -> Parts:
         unit = keras.layers.UnitNormalization(name="embedding_l2")(embedding.output)
         return keras.Model(embedding.input, unit, name="embedding")
 
-    return Parts(*build_parts(config, build_linear))
+    return build_parts(config, build_linear)

@@ -13,7 +13,7 @@ from models.heads import build_descriptor
 
 
 class StageInput(enum.Enum):
-    """The input of a training stage: the output of the parts that are frozen in it."""
+    """The kind of samples that a stage reads: images, or the output of the parts that it skips."""
 
     images = "images"
     features = "features"
@@ -22,7 +22,7 @@ class StageInput(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Three functional models.
+    """Three functional models. The head is the descriptor and the linear part.
 
     Attributes:
         backbone: images (B, side, side, 3) to feature maps (B, H, W, C); frozen until stage 2.
@@ -35,7 +35,7 @@ class Parts:
     linear: keras.Model
 
     def describe(self, samples, start: StageInput):
-        """Returns the descriptors of a batch of samples, which are what `start` says."""
+        """Returns the descriptors of a batch of samples of the kind `start`."""
         if start is StageInput.images:
             samples = self.backbone(samples)
         return samples if start is StageInput.descriptors else self.descriptor(samples)
@@ -67,10 +67,8 @@ class Parts:
                 layer.trainable = False
 
 
-def build_parts(
-    config: Config, build_linear: Callable[[tuple[int, ...]], keras.Model]
-) -> tuple[keras.Model, keras.Model, keras.Model]:
-    """Builds the three `Parts` that `config.backbone` and `config.head` describe.
+def build_parts(config: Config, build_linear: Callable[[tuple[int, ...]], keras.Model]) -> Parts:
+    """Builds the parts that `config.backbone` and `config.head` describe.
 
     The backbone has the global dtype policy. The other parts are cheap and compute in float32.
 
@@ -85,7 +83,7 @@ def build_parts(
     with dtype_policy("float32"):
         descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
         linear = build_linear(descriptor.output.shape[1:])
-    return backbone, descriptor, linear
+    return Parts(backbone, descriptor, linear)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from models.parts import Parts, StageInput
 
 
 def stage_1_inputs(config: Config, dataset: Dataset, parts: Parts) -> tuple[StageInput, Inputs]:
-    """Returns what stage 1 reads.
+    """Returns the inputs of stage 1, and their kind:
 
-    These are descriptors in memory if they are frozen too and fit, stored features otherwise, and
-    images with `trainer.feature_store=false`.
+    - images with `trainer.feature_store=false`;
+    - otherwise descriptors in memory, if they are frozen and fit in `trainer.descriptor_gib`;
+    - otherwise stored features.
     """
     if not config.trainer.feature_store:
         return StageInput.images, ImageInputs(dataset.images, config.data)
@@ -34,9 +35,8 @@ def stage_1_inputs(config: Config, dataset: Dataset, parts: Parts) -> tuple[Stag
 def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> ArrayInputs:
     """Returns the feature maps of every image of the splits, extracted once and stored on disk.
 
-    The store holds the features of the evaluation view, and of its mirror image if training or
-    evaluation reads it. Other augmentation requires `trainer.feature_store=false`. If nothing reads
-    the mirror images, an existing store that holds them is used too.
+    The store holds the features of centre crops, and of their mirror images if `data.mirror` or
+    `data.average_mirror` is set. An existing store with mirror images also serves runs without.
 
     Raises:
         UserError: the disk is full, or an image cannot be decoded.
@@ -68,7 +68,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
                 yield np.stack([forward(view).numpy() for view in views], axis=1)
 
     features = store.open(features_of)
-    features.views = _views(config)
+    features.views = _views(config)  # the store may hold one more
     return features
 
 

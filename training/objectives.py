@@ -19,11 +19,11 @@ class Objective:
             there are several.
         monitor: name of the metric whose largest validation value selects the epoch.
         one_hot: whether labels are one-hot vectors instead of integers.
-        validate: computes the validation metrics from the stage's model, if they are not means over
-            batches. Default: they are those of `loss` and `metrics`.
+        validate: computes validation metrics that are not means over batches, from the stage's
+            model. Default: `loss` and `metrics` are computed on the validation split.
         weights: factors on the losses, if there are several.
-        global_batch: whether the loss compares the samples of the whole batch. If not, each replica
-            compares the samples of its own part.
+        global_batch: whether loss and metrics see the whole batch. If not, each replica computes
+            them for its part, which changes a loss that compares samples.
     """
 
     loss: keras.losses.Loss | list[keras.losses.Loss]

@@ -103,7 +103,7 @@ def fit_stage(
         workers,
     )
     with workers.scope():
-        model = stage.training_model or _training_model(stage, workers)
+        model = stage.training_model or _copy_to_fit(stage, workers)
     if record := checkpoints.finished():
         checkpoints.load(model)
         return record
@@ -116,13 +116,13 @@ def fit_stage(
             loss_weights=stage.objective.weights,
             metrics=list(stage.objective.metrics),
         )
-    first_epoch = checkpoints.restore(model)
+    resume_epoch = checkpoints.restore(model)
     started = time.perf_counter()
     norms = whole_batch_norms(model) if workers.replicas > 1 else contextlib.nullcontext()
     try:
         if not checkpoints.stopped_early():  # before an interruption
             with user_errors(), norms:
-                _fit(model, stage, dataset, config, folder, checkpoints, first_epoch, workers)
+                _fit(model, stage, dataset, config, folder, checkpoints, resume_epoch, workers)
     except BaseException:  # SIGTERM and Ctrl-C too
         checkpoints.save()
         raise
@@ -134,8 +134,11 @@ def fit_stage(
     return record
 
 
-def _training_model(stage: Stage, workers: Workers) -> keras.Model:
-    """Returns another model of the same layers, so that the saved model has no compile options."""
+def _copy_to_fit(stage: Stage, workers: Workers) -> keras.Model:
+    """Returns another model of the same layers, which share their weights.
+
+    The saved model then has no compile options.
+    """
     if workers.replicas == 1:
         return keras.Model(stage.model.inputs, stage.model.outputs)
     return (GlobalBatchModel if stage.objective.global_batch else PatchedFit)(stage.model)
@@ -148,7 +151,7 @@ def _fit(
     config: Config,
     folder: Path,
     checkpoints: Checkpoints,
-    first_epoch: int,
+    resume_epoch: int,
     workers: Workers,
 ) -> None:
     train, val = dataset.splits["train"], dataset.splits["val"]
@@ -172,14 +175,14 @@ def _fit(
             classes,
             stage.batch_size,
             config.seed,
-            first_epoch,
+            resume_epoch,
             stage.balance,
             share,
         )
     )
     if stage.second_stream is not None:
         batches = stage.second_stream.paired_with(
-            batches, steps_per_epoch, stage.batch_size, config.seed, first_epoch
+            batches, steps_per_epoch, stage.batch_size, config.seed, resume_epoch
         )
     callbacks += [
         LearningRateSchedule(
@@ -193,14 +196,14 @@ def _fit(
         StopOnDivergence(stage.name, checkpoints.weights),
     ]
     if workers.is_chief:
-        callbacks += _logs(stage, config, folder, first_epoch, steps_per_epoch)
+        callbacks += _logs(stage, config, folder, resume_epoch, steps_per_epoch)
     callbacks.append(checkpoints)  # last: it saves an epoch that all other callbacks have seen
     model.fit(
         batches,
         validation_data=validation,
         # Keras cannot count distributed batches, and would report that it ran out of data.
         validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
-        initial_epoch=first_epoch,
+        initial_epoch=resume_epoch,
         epochs=stage.first_epoch + stage.epochs,
         steps_per_epoch=steps_per_epoch,
         callbacks=callbacks,
@@ -210,12 +213,12 @@ def _fit(
 
 
 def _logs(
-    stage: Stage, config: Config, folder: Path, first_epoch: int, steps_per_epoch: int
+    stage: Stage, config: Config, folder: Path, resume_epoch: int, steps_per_epoch: int
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that log curves, norms, histograms and the profile."""
     board = folder / "tensorboard"
     return [
-        MetricsLog(folder / "metrics.jsonl", stage.name, first_epoch),
+        MetricsLog(folder / "metrics.jsonl", stage.name, resume_epoch),
         # Keras' callback logs the same curves, and records the profile.
         keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=PROFILED)
         if config.trainer.profile

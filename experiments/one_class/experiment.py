@@ -17,7 +17,7 @@ from experiments.one_class import results
 from experiments.one_class.features import build_features, stage_1_sources
 from experiments.one_class.one_target import OneTarget
 from experiments.one_class.targets import Target, targets
-from models.parts import Parts, build_parts
+from models.parts import build_parts
 from run_folder import Results
 from training.precision import resolve_precision
 from training.reproducibility import seed_everything
@@ -49,7 +49,7 @@ class OneClass(Experiment):
     def trials(self) -> Iterator[OneTarget]:
         """Yields the targets that have not finished; they share the frozen parts and features."""
         config = self.config
-        parts = Parts(*build_parts(config, lambda shape: build_features(config, shape, rank=1)))
+        parts = build_parts(config, lambda shape: build_features(config, shape, rank=1))
         sources = stage_1_sources(config, self.dataset, self.reference, parts)
         self.descriptor_size = parts.descriptor.output.shape[-1]
         weights = [model.get_weights() for model in (parts.backbone, parts.descriptor)]

@@ -11,7 +11,7 @@ from conf.schema import Config
 from experiments.one_class import results
 from experiments.one_class.features import Sources, image_sources, initial_features
 from experiments.one_class.targets import Target
-from experiments.two_stages import TwoStages
+from experiments.two_stages import TwoStageTrial
 from models.backbones import weights_digest
 from models.parts import Parts, StageInput
 from models.saved_model import save_model
@@ -20,7 +20,7 @@ from training.objectives import Objective, compactness_objective
 from training.two_streams import Stream
 
 
-class OneTarget(TwoStages):
+class OneTarget(TwoStageTrial):
     """Two streams through one network: cross-entropy on the reference, compactness of the target.
 
     Args:
