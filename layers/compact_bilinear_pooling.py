@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from . import feature_maps
+from .arguments import attributes, require
 from .precision import in_full_precision
 
 METHODS = ("tensor_sketch", "random_maclaurin")
@@ -49,10 +50,8 @@ class CompactBilinearPooling(keras.layers.Layer):
 
     def __init__(self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        if method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}. Received: {method!r}")
-        if output_dim < 1:
-            raise ValueError(f"`output_dim` must be at least 1. Received: {output_dim}")
+        require(method in METHODS, f"`method` must be one of {METHODS}", method)
+        require(output_dim >= 1, "`output_dim` must be at least 1", output_dim)
         self.output_dim = output_dim
         self.method = method
         self.seed = int(np.random.randint(2**31)) if seed is None else seed
@@ -79,13 +78,8 @@ class CompactBilinearPooling(keras.layers.Layer):
         return (input_shape[0], self.output_dim)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "output_dim": self.output_dim,
-            "method": self.method,
-            "seed": self.seed,
-            "data_format": self.data_format,
-        }
+        arguments = attributes(self, "output_dim", "method", "seed", "data_format")
+        return {**super().get_config(), **arguments}
 
     def _project(self, x):
         return [keras.ops.matmul(x, keras.ops.cast(w, x.dtype)) for w in self._projections]

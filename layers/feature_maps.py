@@ -2,6 +2,8 @@
 
 import keras
 
+from .arguments import require
+
 DATA_FORMATS = ("channels_last", "channels_first")
 
 
@@ -9,10 +11,8 @@ def standardize_data_format(data_format):
     """Return `data_format`, or Keras' global setting if it is `None`."""
     if data_format is None:
         data_format = keras.config.image_data_format()
-    if data_format not in DATA_FORMATS:
-        raise ValueError(
-            f"`data_format` must be one of {DATA_FORMATS} or None. Received: {data_format!r}"
-        )
+    requirement = f"`data_format` must be one of {DATA_FORMATS} or None"
+    require(data_format in DATA_FORMATS, requirement, data_format)
     return data_format
 
 

@@ -23,7 +23,7 @@ import math
 import numpy as np
 from keras import ops
 
-from .matrices import diagonal, matmul, transpose, with_diagonal
+from .matrices import diagonal, transpose, with_diagonal
 
 
 class FoldedTriangle:
@@ -49,7 +49,7 @@ class FoldedTriangle:
         if row_weights is not None:
             scale = ops.expand_dims(self.weight * row_weights, 2)
         a1, a2 = transpose(a1 * scale), transpose(a2 * scale)
-        s, t1, t2 = matmul(a1, b2), matmul(a1, b1), matmul(a2, b2)
+        s, t1, t2 = a1 @ b2, a1 @ b1, a2 @ b2
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1) / self.weight
         if ridge is not None:  # but not on the zero that makes C even
             values = values + ridge * ops.cast(np.arange(a.shape[2]) < channels, a.dtype)
@@ -66,15 +66,15 @@ class FoldedTriangle:
         channels = p.shape[2]
         s, t1, t2 = _split(g, 2.0 / self.weight)
         p1, p2 = _halves(_even(p, 2))
-        left = matmul(p1, t1) + matmul(p2, transpose(s))
-        right = matmul(p1, s) + matmul(p2, t2)
+        left = p1 @ t1 + p2 @ transpose(s)
+        right = p1 @ s + p2 @ t2
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1)[:, :channels]
         product = ops.concatenate([left, right], axis=2)[:, :, :channels]
         return product, ops.sum(values, axis=1)
 
     def fold(self, matrix):
         """Fold a symmetric matrix. (B, C, C) -> (B, D)."""
-        even = _even(_even(matrix, 1), 2)
+        even = _even(matrix, 1, 2)
         (t1, s), (_, t2) = (_halves(rows) for rows in _halves(even, 1))
         return _join(*(self.weight * block for block in (s, t1, t2)), diagonal(even))
 
@@ -92,19 +92,12 @@ def size(channels):
 
 
 def order(channels):
-    """Return the row and the column of every entry, for an even number of channels. Two of (D,)."""
+    """Return the row and the column of every entry, for an even number of channels. (2, D)."""
     h = channels // 2
-    rows, columns = np.indices((channels, channels))
-    return tuple(
-        np.concatenate(
-            [
-                index[:h, h:].ravel(),
-                np.where(_upper(h), index[:h, :h], index[h:, h:]).ravel(),
-                np.diag(index[h:, h:]),
-            ]
-        )
-        for index in (rows, columns)
-    )
+    index = np.indices((channels, channels))
+    s, w = index[:, :h, h:], np.where(_upper(h), index[:, :h, :h], index[:, h:, h:])
+    values = [np.arange(h, channels)] * 2  # the diagonal of T2
+    return np.concatenate([s.reshape(2, -1), w.reshape(2, -1), values], axis=1)
 
 
 def _join(s, t1, t2, values):
@@ -135,10 +128,8 @@ def _halves(matrix, axis=2):
     return ops.split(matrix, 2, axis=axis)
 
 
-def _even(matrix, axis):
-    """Append a zero if the number of channels along `axis` is odd."""
-    if matrix.shape[axis] % 2 == 0:
+def _even(matrix, *channel_axes):
+    """Append a zero along `channel_axes` if the number of channels is odd."""
+    if matrix.shape[channel_axes[0]] % 2 == 0:
         return matrix
-    padding = [[0, 0]] * 3
-    padding[axis] = [0, 1]
-    return ops.pad(matrix, padding)
+    return ops.pad(matrix, [[0, int(axis in channel_axes)] for axis in range(3)])

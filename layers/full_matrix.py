@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from .matrices import diagonal, matmul, transpose, with_diagonal
+from .matrices import diagonal, transpose, with_diagonal
 
 
 class FullMatrix:
@@ -21,13 +21,13 @@ class FullMatrix:
         """
         if row_weights is not None:
             a = a * ops.expand_dims(row_weights, 2)
-        matrix = matmul(transpose(a), b)
+        matrix = transpose(a) @ b
         return matrix if ridge is None else with_diagonal(matrix, diagonal(matrix) + ridge)
 
     def gradient_product(self, p, g):
         """Return P (G + G') and the trace of G + G'. (B, N, C), (B, C, C) -> (B, N, C), (B,)."""
         g = g + transpose(g)
-        return matmul(p, g), ops.sum(diagonal(g), axis=1)
+        return p @ g, ops.sum(diagonal(g), axis=1)
 
     def fold(self, matrix):
         """Return the matrix unchanged. (B, C, C) -> (B, C, C)."""

@@ -1,4 +1,7 @@
-"""Batches of matrices: products, transposes and diagonals."""
+"""Batches of matrices: transposes and diagonals.
+
+Products are written as `a @ b`: Keras' PyTorch backend computes `ops.matmul` of float64 in float32.
+"""
 
 from keras import ops
 
@@ -10,11 +13,6 @@ def check_square(shape, layer):
             f"{layer.__class__.__name__} takes square matrices of a static size, "
             f"(batch, channels, channels). Received: shape={tuple(shape)}"
         )
-
-
-def matmul(a, b):
-    """Return AB. Keras' PyTorch backend computes `ops.matmul` of float64 in float32."""
-    return a @ b
 
 
 def transpose(matrix):

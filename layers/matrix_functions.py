@@ -51,7 +51,7 @@ import keras
 from keras import ops
 
 from .backend import custom_gradient, widest_float
-from .matrices import diagonal, matmul, transpose, with_diagonal
+from .matrices import diagonal, transpose, with_diagonal
 
 # A mode is an eigenvector of K or A.
 MAX_FLOAT64_MODES = 128  # up to this number, K or A is computed in float64, which is cheap
@@ -85,20 +85,11 @@ def exact_root(x, epsilon, side, form):
 
     @custom_gradient
     def root(x):
-        result, kept = _on_side(
-            side,
-            x,
-            lambda: _positions_forward(x, epsilon, form),
-            lambda: _channels_forward(x, epsilon, form),
-        )
+        result, kept = _on_side(side, _positions_forward, _channels_forward, x, epsilon, form)
 
         def gradient(g):
-            return _on_side(
-                side,
-                x,
-                lambda: _positions_backward(x, epsilon, form, g, *kept),
-                lambda: _channels_backward(x, epsilon, form, g, *kept),
-            )
+            backward = _positions_backward, _channels_backward
+            return _on_side(side, *backward, x, epsilon, form, g, *kept)
 
         return result, gradient
 
@@ -110,21 +101,17 @@ def newton_schulz_root(y, iterations, side, form):
 
     `side` and `form` are those of `exact_root`.
     """
-    return _on_side(
-        side,
-        y,
-        lambda: _newton_schulz_on_positions(y, iterations, form),
-        lambda: form.fold(matrix_newton_schulz(matmul(transpose(y), y), iterations)),
-    )
+    return _on_side(side, _positions_iteration, _channels_iteration, y, iterations, form)
 
 
-def _on_side(side, y, positions, channels):
+def _on_side(side, positions, channels, y, *args):
     """Call `positions` or `channels`. "auto" takes the smaller, at run time if N is unknown."""
     if side == "auto" and y.shape[1] is None:
-        return ops.cond(ops.shape(y)[1] < y.shape[2], positions, channels)
+        few = ops.shape(y)[1] < y.shape[2]
+        return ops.cond(few, lambda: positions(y, *args), lambda: channels(y, *args))
     if side == "auto":
         side = "positions" if y.shape[1] < y.shape[2] else "channels"
-    return positions() if side == "positions" else channels()
+    return positions(y, *args) if side == "positions" else channels(y, *args)
 
 
 def _positions_forward(x, epsilon, form):
@@ -157,7 +144,7 @@ def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     p = ops.reshape(p, ops.shape(x))  # restores the static shape that `ops.cond` loses
     w = _inner_weights(eigenvalues, epsilon)
     m, trace = form.gradient_product(p, g)  # (B, N, C)
-    d = matmul(m, transpose(p))  # (B, N, N)
+    d = m @ transpose(p)  # (B, N, N)
     # (3) times epsilon, which keeps it finite for epsilon = 0.
     along_modes = ops.sum(diagonal(d) * w * _reciprocal(a), axis=1)
     through_trace = 0.5 * s * (trace - along_modes)
@@ -168,7 +155,7 @@ def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
     ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
     inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=x.dtype)
     weights = form.weight * _inverse_root_of_positions(x) * w
-    return matmul(u * weights, m - matmul(inner, p))
+    return (u * weights) @ (m - inner @ p)
 
 
 def _channels_forward(x, epsilon, form):
@@ -186,13 +173,13 @@ def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
     """
     a = ops.sqrt(eigenvalues + epsilon)
     v = ops.reshape(v, (-1, x.shape[2], x.shape[2]))  # restores the shape that `ops.cond` loses
-    h = matmul(form.gradient_product(transpose(v), g)[0], v)
+    h = form.gradient_product(transpose(v), g)[0] @ v
     h = h * (form.weight * _inverse_root_of_positions(x))
     # Modes that are rounding errors are left out: their part of (4) is large for a small epsilon.
     known = ops.expand_dims(ops.cast(_known(eigenvalues), a.dtype), 2)
-    inner = matmul(h * _reciprocal(_outer_sum(a)) * known, transpose(v))
+    inner = (h * _reciprocal(_outer_sum(a)) * known) @ transpose(v)
     through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-    return matmul(transpose(p), inner) + _scalars(through_trace) / safe_scale * x
+    return transpose(p) @ inner + _scalars(through_trace) / safe_scale * x
 
 
 def matrix_root(a, epsilon):
@@ -204,13 +191,13 @@ def matrix_root(a, epsilon):
         eigenvalues, v, scale, safe_scale = _eigh(_widest(matrix), matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
-        result = matmul(q, transpose(q))
+        result = q @ transpose(q)
 
         def gradient(g):
-            h = 0.5 * matmul(transpose(v), matmul(g + transpose(g), v))
-            inner = matmul(h * _reciprocal(_outer_sum(a)), transpose(v))
+            h = 0.5 * (transpose(v) @ ((g + transpose(g)) @ v))
+            inner = (h * _reciprocal(_outer_sum(a))) @ transpose(v)
             through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-            product = matmul(v, inner)
+            product = v @ inner
             ridge = diagonal(product) + through_trace[:, None]
             return with_diagonal(product, ridge) / safe_scale
 
@@ -219,12 +206,17 @@ def matrix_root(a, epsilon):
     return root(a)
 
 
-def _newton_schulz_on_positions(y, iterations, form):
+def _positions_iteration(y, iterations, form):
     """Return the root by (6). (B, N, C) -> (B, C, C), or (B, D) if folded."""
-    k = matmul(y, transpose(y))  # (B, N, N)
+    k = y @ transpose(y)  # (B, N, N)
     trace = _safe_trace(k)
     _, z = newton_schulz_iteration(k / trace, iterations)
-    return form.product(y, matmul(z, y) * ops.rsqrt(trace))
+    return form.product(y, (z @ y) * ops.rsqrt(trace))
+
+
+def _channels_iteration(y, iterations, form):
+    """Return the root by (5). (B, N, C) -> (B, C, C), or (B, D) if folded."""
+    return form.fold(matrix_newton_schulz(transpose(y) @ y, iterations))
 
 
 def matrix_newton_schulz(a, iterations):
@@ -238,10 +230,10 @@ def newton_schulz_iteration(a, iterations):
     """Return (Y_k, Z_k) after k = `iterations` steps of (5). Two of (B, C, C)."""
     three = 3.0 * ops.eye(a.shape[-1] or ops.shape(a)[-1], dtype=a.dtype)
     z = 0.5 * (three - a)  # the first step, where Z_0 = I
-    y = matmul(a, z)
+    y = a @ z
     for _ in range(iterations - 1):
-        t = 0.5 * (three - matmul(z, y))
-        y, z = matmul(y, t), matmul(t, z)
+        t = 0.5 * (three - z @ y)
+        y, z = y @ t, t @ z
     return y, z
 
 
@@ -253,22 +245,23 @@ def _modes(x, side):
     A float32 K has an error of 1e-7 of the largest eigenvalue, which 1 / (a + s) magnifies in small
     modes. Up to `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float
     type. The error of a larger K spreads over many modes: it is computed in float32 and, up to
-    `MAX_FLOAT32_MODES`, decomposed in float32, which takes half the time. Eigenvectors from float32
-    are normalised again, but not orthogonalised, which would take another product. Eigenvalues are
-    computed from P, so that they fit P even if they are rounding errors.
+    `MAX_FLOAT32_MODES`, decomposed in float32, which takes half the time, but only on TensorFlow:
+    JAX and PyTorch are up to ten times less accurate. Eigenvectors from float32 are normalised
+    again, but not orthogonalised, which would take another product. Eigenvalues are computed from
+    P, so that they fit P even if they are rounding errors.
 
     Returns:
         U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N), sqrt(tr) (B, 1, 1), and sqrt(tr)
         with 1 in place of 0 as a divisor (B, 1, 1).
     """
-    size = x.shape[1 if side == "positions" else 2]
-    k = _gram(_widest(x) if _at_most(size, MAX_FLOAT64_MODES) else x, side)
-    if not _decomposes_in_float32() or not _at_most(size, MAX_FLOAT32_MODES[side]):
+    size = x.shape[1 if side == "positions" else 2] or 0  # unknown sizes count as small
+    k = _gram(_widest(x) if size <= MAX_FLOAT64_MODES else x, side)
+    if keras.backend.backend() != "tensorflow" or size > MAX_FLOAT32_MODES[side]:
         k = _widest(k)
     _, u, scale, safe_scale = _eigh(k, x.dtype)
     if _is_float32(k):
         u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
-    p = matmul(transpose(u / safe_scale), x if side == "positions" else transpose(x))
+    p = transpose(u / safe_scale) @ (x if side == "positions" else transpose(x))
     return u, p, ops.sum(p * p, axis=2), scale, safe_scale
 
 
@@ -282,24 +275,12 @@ def _gram(x, side):
 
     A long float32 sum is split into four parts, which halves its rounding errors.
     """
-
-    def product(part):
-        if side == "positions":
-            return matmul(part, transpose(part))
-        return matmul(transpose(part), part)
-
-    summed_axis = 2 if side == "positions" else 1
-    length = x.shape[summed_axis]
-    if length is None or length < MIN_SPLIT_LENGTH or not _is_float32(x):
-        return product(x)
+    left, right = (x, transpose(x)) if side == "positions" else (transpose(x), x)
+    length = left.shape[2] or 0
+    if length < MIN_SPLIT_LENGTH or not _is_float32(x):
+        return left @ right
     edges = itertools.pairwise(length * part // 4 for part in range(5))
-    parts = [x[:, :, i:j] if summed_axis == 2 else x[:, i:j] for i, j in edges]
-    return sum(map(product, parts))
-
-
-def _at_most(size, limit):
-    """Return whether `size` is at most `limit`, or unknown."""
-    return size is None or size <= limit
+    return sum(left[:, :, i:j] @ right[:, i:j] for i, j in edges)
 
 
 def _widest(matrix):
@@ -308,14 +289,6 @@ def _widest(matrix):
 
 def _is_float32(matrix):
     return keras.backend.standardize_dtype(matrix.dtype) == "float32"
-
-
-def _decomposes_in_float32():
-    """Return whether the backend decomposes float32 matrices accurately.
-
-    JAX and PyTorch are up to ten times less accurate than TensorFlow.
-    """
-    return keras.backend.backend() == "tensorflow"
 
 
 def _eigh(matrix, dtype):

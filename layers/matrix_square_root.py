@@ -3,6 +3,7 @@
 import keras
 
 from . import compilation, matrices, matrix_functions
+from .arguments import attributes, require
 from .precision import in_full_precision
 
 METHODS = ("exact", "newton_schulz")
@@ -47,12 +48,9 @@ class MatrixSquareRoot(keras.layers.Layer):
 
     def __init__(self, method="exact", iterations=5, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        if method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}. Received: {method!r}")
-        if iterations < 1:
-            raise ValueError(f"`iterations` must be at least 1. Received: {iterations}")
-        if epsilon < 0:
-            raise ValueError(f"`epsilon` must not be negative. Received: {epsilon}")
+        require(method in METHODS, f"`method` must be one of {METHODS}", method)
+        require(iterations >= 1, "`iterations` must be at least 1", iterations)
+        require(epsilon >= 0, "`epsilon` must not be negative", epsilon)
         self.method = method
         self.iterations = iterations
         self.epsilon = epsilon
@@ -75,9 +73,4 @@ class MatrixSquareRoot(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "method": self.method,
-            "iterations": self.iterations,
-            "epsilon": self.epsilon,
-        }
+        return {**super().get_config(), **attributes(self, "method", "iterations", "epsilon")}

@@ -3,6 +3,7 @@
 import keras
 
 from . import compilation, feature_maps, folded_triangle, matrix_functions
+from .arguments import attributes, require
 from .folded_triangle import FoldedTriangle
 from .full_matrix import FullMatrix
 from .precision import in_full_precision
@@ -81,16 +82,11 @@ class SecondOrderPooling(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if root not in ROOTS:
-            raise ValueError(f"`root` must be one of {ROOTS}. Received: {root!r}")
-        if side not in SIDES:
-            raise ValueError(f"`side` must be one of {SIDES}. Received: {side!r}")
-        if iterations < 1:
-            raise ValueError(f"`iterations` must be at least 1. Received: {iterations}")
-        if epsilon < 0:
-            raise ValueError(f"`epsilon` must not be negative. Received: {epsilon}")
-        if off_diagonal <= 0:
-            raise ValueError(f"`off_diagonal` must be positive. Received: {off_diagonal}")
+        require(root in ROOTS, f"`root` must be one of {ROOTS}", root)
+        require(side in SIDES, f"`side` must be one of {SIDES}", side)
+        require(iterations >= 1, "`iterations` must be at least 1", iterations)
+        require(epsilon >= 0, "`epsilon` must not be negative", epsilon)
+        require(off_diagonal > 0, "`off_diagonal` must be positive", off_diagonal)
         self.centered = centered
         self.root = root
         self.iterations = iterations
@@ -128,14 +124,6 @@ class SecondOrderPooling(keras.layers.Layer):
         return (input_shape[0], channels, channels)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "centered": self.centered,
-            "root": self.root,
-            "iterations": self.iterations,
-            "epsilon": self.epsilon,
-            "side": self.side,
-            "data_format": self.data_format,
-            "triangular": self.triangular,
-            "off_diagonal": self.off_diagonal,
-        }
+        pooling = attributes(self, "centered", "root", "iterations", "epsilon", "side")
+        result = attributes(self, "data_format", "triangular", "off_diagonal")
+        return {**super().get_config(), **pooling, **result}

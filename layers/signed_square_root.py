@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .arguments import attributes, require
 from .backend import custom_gradient
 from .precision import in_full_precision
 
@@ -45,8 +46,7 @@ class SignedSquareRoot(keras.layers.Layer):
 
     def __init__(self, epsilon=1e-8, normalize=False, **kwargs):
         super().__init__(**kwargs)
-        if epsilon <= 0:
-            raise ValueError(f"`epsilon` must be positive. Received: {epsilon}")
+        require(epsilon > 0, "`epsilon` must be positive", epsilon)
         self.epsilon = epsilon
         self.normalize = normalize
 
@@ -55,43 +55,25 @@ class SignedSquareRoot(keras.layers.Layer):
 
     def _root(self, x):
         if not self.normalize:
-            return _signed_square_root(x, self.epsilon)
+            return custom_gradient(self._elementwise)(x)
         shape = ops.shape(x)
         flat = ops.reshape(x, (shape[0], -1))
-        return ops.reshape(_normalized_signed_square_root(flat, self.epsilon), shape)
+        return ops.reshape(custom_gradient(self._normalized)(flat), shape)
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def _elementwise(self, x):
+        """Return sign(x) sqrt(|x|) and its gradient."""
+        reciprocal = ops.rsqrt(ops.maximum(ops.abs(x), self.epsilon))
+        return x * reciprocal, lambda g: 0.5 * reciprocal * g
 
-    def get_config(self):
-        return {**super().get_config(), "epsilon": self.epsilon, "normalize": self.normalize}
+    def _normalized(self, x):
+        """Return z = sign(x) sqrt(|x| / sum |x|) for each sample of x (B, D), and its gradient.
 
-
-def _signed_square_root(x, epsilon):
-    @custom_gradient
-    def root(x):
-        reciprocal = ops.rsqrt(ops.maximum(ops.abs(x), epsilon))
-
-        def gradient(g):
-            return 0.5 * reciprocal * g
-
-        return x * reciprocal, gradient
-
-    return root(x)
-
-
-def _normalized_signed_square_root(x, epsilon):
-    """Return z = sign(x) sqrt(|x| / sum |x|) for each sample of x (B, D).
-
-    With t = <z, g>, the gradient that includes the norm is (g - t z) / (2 sqrt(|x| sum |x|)).
-    """
-
-    @custom_gradient
-    def root(x):
+        With t = <z, g>, the gradient that includes the norm is (g - t z) / (2 sqrt(|x| sum |x|)).
+        """
         magnitude = ops.abs(x)
         mean = ops.mean(magnitude, axis=1, keepdims=True)  # (B, 1)
         # TensorFlow broadcasts this sum twice as fast as a maximum, and it is a bound as well.
-        reciprocal = ops.rsqrt(magnitude + ops.maximum(epsilon * mean, TINY))
+        reciprocal = ops.rsqrt(magnitude + ops.maximum(self.epsilon * mean, TINY))
         size = ops.cast(ops.shape(x)[1], x.dtype)
         scale = ops.where(mean == 0, 0.0, ops.rsqrt(ops.maximum(size * mean, TINY)))
         z = x * reciprocal * scale
@@ -104,4 +86,8 @@ def _normalized_signed_square_root(x, epsilon):
 
         return z, gradient
 
-    return root(x)
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), **attributes(self, "epsilon", "normalize")}

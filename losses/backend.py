@@ -19,12 +19,9 @@ def custom_gradient(function):
     @ops.custom_gradient
     def with_gradient(x):
         result, gradient = function(x)
-
-        def call_gradient(*args, upstream=None):
-            # PyTorch passes the upstream gradient by name, the other backends by position.
-            return gradient(args[0] if upstream is None else upstream)
-
-        return result, call_gradient
+        # PyTorch passes x by position and the upstream gradient by name, the other backends pass
+        # only the upstream gradient, by position.
+        return result, lambda g, upstream=None: gradient(g if upstream is None else upstream)
 
     return with_gradient
 

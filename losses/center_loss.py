@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from .control_flow import is_traced
-from .inputs import at_least_float32, check_embeddings, label_vector
+from .inputs import at_least_float32, check_embeddings, label_vector, require
 
 RATES = {"wen": 0.5, "facenet": 0.95}
 NORMALIZATIONS = ("half_sum", "half_mean", "mean_elements")
@@ -80,19 +80,13 @@ class CenterLoss(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
-        if rule not in RATES:
-            raise ValueError(f"`rule` must be one of {tuple(RATES)}. Received: {rule!r}")
-        if normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}"
-            )
+        require(rule in RATES, f"`rule` must be one of {tuple(RATES)}", rule)
+        known = normalization in NORMALIZATIONS
+        require(known, f"`normalization` must be one of {NORMALIZATIONS}", normalization)
         alpha = RATES[rule] if alpha is None else alpha
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"`alpha` must be at least 0 and at most 1. Received: {alpha}")
-        if accumulation_steps is not None and accumulation_steps < 2:
-            raise ValueError(
-                f"`accumulation_steps` must be at least 2, or None. Received: {accumulation_steps}"
-            )
+        require(0 <= alpha <= 1, "`alpha` must be at least 0 and at most 1", alpha)
+        several = accumulation_steps is None or accumulation_steps >= 2
+        require(several, "`accumulation_steps` must be at least 2, or None", accumulation_steps)
         self.num_classes = num_classes
         self.rule = rule
         self.alpha = alpha
@@ -131,14 +125,8 @@ class CenterLoss(keras.layers.Layer):
         return (embeddings_shape[0],)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "rule": self.rule,
-            "alpha": self.alpha,
-            "normalization": self.normalization,
-            "accumulation_steps": self.accumulation_steps,
-        }
+        names = ("num_classes", "rule", "alpha", "normalization", "accumulation_steps")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def reset_accumulation(self):
         """Discard the batches that were accumulated since the centers last moved."""
@@ -147,14 +135,8 @@ class CenterLoss(keras.layers.Layer):
             self.batches.assign(0.0)
 
     def _state(self, name, shape, aggregation="only_first_replica"):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation=aggregation,
-        )
+        options = {"initializer": "zeros", "trainable": False, "autocast": False}
+        return self.add_weight(shape, name=name, aggregation=aggregation, **options)
 
     def _follow(self, difference, labels):
         ones = ops.ones_like(difference[:, :1])

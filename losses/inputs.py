@@ -1,7 +1,13 @@
-"""Checks and conversions of the inputs of a loss."""
+"""Checks and conversions of the arguments and inputs of a loss."""
 
 import keras
 from keras import ops
+
+
+def require(valid, requirement, value):
+    """Raise an error that states `requirement` unless `valid`."""
+    if not valid:
+        raise ValueError(f"{requirement}. Received: {value!r}")
 
 
 def at_least_float32(x):

@@ -1,13 +1,11 @@
 """Pairs of samples, and the distances between their embeddings."""
 
-import keras
 import numpy as np
 from keras import ops
 
 from .backend import custom_gradient, widest_float
 
 METRICS = ("L2", "squared-L2", "angular")
-NOISE = 32  # rounding units, relative to the squared norms; distances below it are set to 0
 
 
 def pairs(labels):
@@ -48,7 +46,7 @@ def pairwise_distances(x, metric):
 @custom_gradient
 def _one_minus_products(x):
     distances = 1.0 - x @ ops.transpose(x)
-    distances = ops.where(distances <= NOISE * _epsilon(x), 0.0, distances)
+    distances = ops.where(distances <= _noise(), 0.0, distances)
 
     def gradient(g):
         weights = _symmetric(ops.where(distances == 0, 0.0, g))
@@ -63,7 +61,7 @@ def _squared_or_root(x, root):
         squares = ops.sum(ops.square(x), axis=1)
         sums = squares[:, None] + squares
         distances = sums - 2.0 * x @ ops.transpose(x)
-        distances = ops.where(distances <= NOISE * _epsilon(x) * sums, 0.0, distances)
+        distances = ops.where(distances <= _noise() * sums, 0.0, distances)
         if root:
             distances = ops.sqrt(distances)
 
@@ -83,5 +81,6 @@ def _symmetric(matrix):
     return matrix + ops.transpose(matrix)
 
 
-def _epsilon(x):
-    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).eps)
+def _noise():
+    """Return 32 rounding units, relative to the squared norms. Smaller distances are set to 0."""
+    return 32 * float(np.finfo(widest_float()).eps)

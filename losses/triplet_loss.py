@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .inputs import at_least_float32, check_embeddings, label_vector
+from .inputs import at_least_float32, check_embeddings, label_vector, require
 from .pairwise import METRICS, pairwise_distances
 
 RULES = ("skip", "original")
@@ -18,13 +18,12 @@ class TripletLoss(keras.losses.Loss):
 
     def __init__(self, margin, distance_metric, degenerate, name, reduction):
         super().__init__(name=name, reduction=reduction, dtype="float32")
-        if not callable(distance_metric) and distance_metric not in METRICS:
-            raise ValueError(
-                f"`distance_metric` must be one of {METRICS}, or a function. "
-                f"Received: {distance_metric!r}"
-            )
-        if degenerate not in RULES:
-            raise ValueError(f"`degenerate` must be one of {RULES}. Received: {degenerate!r}")
+        if isinstance(distance_metric, dict):  # a function in a saved model
+            distance_metric = keras.saving.deserialize_keras_object(distance_metric)
+        if not callable(distance_metric):
+            requirement = f"`distance_metric` must be one of {METRICS}, or a function"
+            require(distance_metric in METRICS, requirement, distance_metric)
+        require(degenerate in RULES, f"`degenerate` must be one of {RULES}", degenerate)
         self.margin = margin
         self.distance_metric = distance_metric
         self.degenerate = degenerate
@@ -50,13 +49,6 @@ class TripletLoss(keras.losses.Loss):
             "distance_metric": keras.saving.serialize_keras_object(self.distance_metric),
             "degenerate": self.degenerate,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        if "distance_metric" in config:
-            metric = keras.saving.deserialize_keras_object(config["distance_metric"])
-            config = {**config, "distance_metric": metric}
-        return cls(**config)
 
 
 def rescale_mean(values, count):

@@ -85,7 +85,7 @@ class TripletSemiHardLoss(TripletLoss):
 
 
 # In the functions below, the entry of anchor a and sample b in a (B, B) matrix has the flat index
-# a * B + b. P is MAX_COMPARED_POSITIVES.
+# a * B + b, at which `ops.take` without an axis reads. P is MAX_COMPARED_POSITIVES.
 
 
 def _mine_by_comparing(distances, labels, negative, positives, margin):
@@ -98,7 +98,7 @@ def _mine_by_comparing(distances, labels, negative, positives, margin):
     """
     partners = _partners(labels)
     offsets = _anchor_offsets(distances)
-    positive_distances = _take_flat(distances, offsets + partners)  # (B, P)
+    positive_distances = ops.take(distances, offsets + partners)  # (B, P)
     negatives = ops.where(negative, distances, float("inf"))
     steps = ops.arange(MAX_COMPARED_POSITIVES, dtype="int32")
 
@@ -113,10 +113,9 @@ def _mine_by_comparing(distances, labels, negative, positives, margin):
     start = ops.zeros_like(positive_distances, dtype="int32")
     chosen = fori_loop(ops.max(positives), compare, start)
     # If no negative is farther, `argmin` chose a sample that is not a semi-hard negative.
-    chosen_distances = _take_flat(negatives, offsets + chosen)
-    is_semi_hard = ops.logical_and(
-        chosen_distances > positive_distances, chosen_distances < float("inf")
-    )
+    chosen_distances = ops.take(negatives, offsets + chosen)
+    farther = chosen_distances > positive_distances
+    is_semi_hard = ops.logical_and(farther, chosen_distances < float("inf"))
     chosen = ops.where(is_semi_hard, chosen, _farthest(distances, negative))
     counted = steps < positives[:, None]
     return _weights(distances, offsets + partners, offsets + chosen, counted, margin)
@@ -140,23 +139,22 @@ def _mine_by_sorting(distances, positive, negative, margin):
     keys = _negatives_first(distances, negative)
     # The flat indices of each anchor's samples, nearest first, and of its negatives alone.
     nearest = offsets + ops.cast(ops.argsort(keys, axis=1), "int32")
-    is_negative = ops.cast(_take_flat(negative, nearest), "int32")
+    is_negative = ops.cast(ops.take(negative, nearest), "int32")
     nearer = ops.cumsum(is_negative, axis=1)  # the number of negatives up to the k-th nearest
     negatives = _sum_flat(nearest * is_negative, offsets + ops.maximum(nearer - 1, 0))
     # The next negative after the k-th nearest sample is that sample's semi-hard negative.
     last = nearer[:, -1:] - 1
-    chosen = _take_flat(negatives, offsets + ops.maximum(ops.minimum(nearer, last), 0))
+    chosen = ops.take(negatives, offsets + ops.maximum(ops.minimum(nearer, last), 0))
     chosen = ops.where(nearer <= last, chosen, offsets + _farthest(distances, negative))
-    return _weights(distances, nearest, chosen, _take_flat(positive, nearest), margin)
+    return _weights(distances, nearest, chosen, ops.take(positive, nearest), margin)
 
 
 def _weights(distances, positives, negatives, counted, margin):
     """Return the same as `_mine_by_comparing`, for the flat indices of positives and negatives."""
-    above = _take_flat(distances, positives) - _take_flat(distances, negatives) + margin > 0
+    above = ops.take(distances, positives) - ops.take(distances, negatives) + margin > 0
     counts = ops.cast(ops.logical_and(counted, above), "int32")
-    weights = _sum_flat(
-        ops.concatenate([counts, -counts], axis=1), ops.concatenate([positives, negatives], axis=1)
-    )
+    indices = ops.concatenate([positives, negatives], axis=1)
+    weights = _sum_flat(ops.concatenate([counts, -counts], axis=1), indices)
     return weights, ops.sum(counts, axis=1)
 
 
@@ -184,11 +182,6 @@ def _negatives_first(distances, negative):
     narrow = keras.backend.standardize_dtype(distances.dtype) != wide
     step = 1e-10 if narrow else float(limits.eps)
     return ops.where(negative, keys, keys * (1.0 + step) + float(limits.tiny))
-
-
-def _take_flat(matrix, indices):
-    """Return the entries of a matrix (B, B) at flat indices (B, N)."""
-    return ops.take(ops.reshape(matrix, (-1,)), indices, axis=0)
 
 
 def _sum_flat(values, indices):
