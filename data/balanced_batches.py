@@ -35,9 +35,8 @@ class BalancedBatches:
             int64 of shape (`steps(indices)`, `classes` * `images`), grouped by class.
         """
         rng = np.random.default_rng([seed, epoch])
-        members = [
-            rng.permutation(indices[labels[indices] == c]) for c in np.unique(labels[indices])
-        ]
+        own = labels[indices]
+        members = [rng.permutation(indices[own == label]) for label in np.unique(own)]
         sizes = np.array([len(group) for group in members])
         read = np.zeros(len(members), np.int64)
         batches = []

@@ -20,25 +20,18 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-COLOURS = {
-    "red": (206, 48, 44),
-    "gold": (238, 184, 40),
-    "blue": (48, 104, 204),
-    "green": (52, 160, 104),
-}
+COLOURS = {"red": (206, 48, 44), "gold": (238, 184, 40), "blue": (48, 104, 204),
+           "green": (52, 160, 104)}  # fmt: skip
 PARTS = ("cap", "breast", "shoulder", "wing")
 _INK = (30, 26, 34)
 
 _SUPERSAMPLING = 3
 _BODY_COLOURS = ((150, 120, 92), (120, 118, 122), (176, 156, 124), (112, 122, 92), (142, 104, 84))
 _SCENES = (  # far colour above, far colour below
-    ((176, 206, 226), (214, 222, 196)),
-    ((150, 178, 120), (92, 124, 78)),
-    ((226, 206, 178), (170, 150, 130)),
-    ((120, 148, 150), (76, 98, 96)),
-    ((206, 196, 214), (150, 160, 146)),
-    ((196, 206, 140), (120, 146, 84)),
-)
+    ((176, 206, 226), (214, 222, 196)), ((150, 178, 120), (92, 124, 78)),
+    ((226, 206, 178), (170, 150, 130)), ((120, 148, 150), (76, 98, 96)),
+    ((206, 196, 214), (150, 160, 146)), ((196, 206, 140), (120, 146, 84)),
+)  # fmt: skip
 _LEAF_COLOURS = ((84, 128, 62), (122, 152, 66), (66, 108, 76), (170, 142, 66), (150, 96, 60))
 _BERRY_COLOURS = (*COLOURS.values(), (246, 242, 232), _INK)
 _CLUTTER = (*_BERRY_COLOURS, *_LEAF_COLOURS)
@@ -78,7 +71,7 @@ def draw(species: int, rng: np.random.Generator, size: int = 96) -> Image.Image:
     Returns:
         An RGB image of (size, size) pixels.
     """
-    pose = _Pose.sample(rng, size)
+    pose = _Pose(rng, size)
     scenery = _over(_background(rng, size), _perch(pose, rng))
     bird = _shaded(_bird(SPECIES[species], pose, rng), rng)
     drawing = _over(_with_shadow(scenery, bird), bird)
@@ -89,29 +82,18 @@ def draw(species: int, rng: np.random.Generator, size: int = 96) -> Image.Image:
 # Geometry. Points are arrays of shape (n, 2) in body lengths: x to the bird's front, y down.
 
 
-@dataclasses.dataclass(frozen=True)
 class _Pose:
-    """The bird's position in the image and its posture; angles are in radians."""
+    """A bird's random position in an image of `size` pixels, and its posture; angles in radians."""
 
-    size: int  # of the image in pixels
-    scale: float  # length of the body, as a fraction of the image's side
-    centre: tuple[float, float]
-    facing: float  # 1 to the right, -1 to the left
-    body: float
-    head: float
-    tail: float
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, size: int) -> "_Pose":
-        return cls(
-            size=size,
-            scale=rng.uniform(0.34, 0.50),
-            centre=(rng.uniform(0.40, 0.60), rng.uniform(0.44, 0.56)),
-            facing=rng.choice((-1.0, 1.0)),
-            body=rng.uniform(0.05, 0.75),
-            head=rng.uniform(-0.3, 0.3),
-            tail=rng.uniform(-0.35, 0.3),
-        )
+    def __init__(self, rng: np.random.Generator, size: int):
+        self.size = size
+        self.scale = rng.uniform(0.34, 0.50)  # length of the body, as a fraction of the side
+        self.centre = np.array((rng.uniform(0.40, 0.60), rng.uniform(0.44, 0.56)))
+        self.facing = rng.choice((-1.0, 1.0))  # 1 to the right, -1 to the left
+        self.body, self.head = rng.uniform(0.05, 0.75), rng.uniform(-0.3, 0.3)
+        self.tail = rng.uniform(-0.35, 0.3)
+        # The point below the bird, as fractions of the side.
+        self.feet = self.centre + np.array((0.0, 0.45)) * self.scale
 
     def place(self, points, frame: str = "body") -> np.ndarray:
         """Converts points of a frame (body, head or tail) to pixels of a `_Layer`."""
@@ -125,11 +107,6 @@ class _Pose:
 
     def length(self, units: float) -> float:
         return units * self.scale * self.size * _SUPERSAMPLING
-
-    @property
-    def feet(self) -> np.ndarray:
-        """The point below the bird, as fractions of the image's side."""
-        return np.array(self.centre) + np.array((0.0, 0.45)) * self.scale
 
 
 _CHEST, _CHEST_RADIUS = np.array((0.10, 0.0)), 0.34
@@ -153,12 +130,8 @@ def _capsule(a, radius_a: float, b, radius_b: float) -> np.ndarray:
     along = np.asarray(b) - np.asarray(a)
     direction = math.atan2(along[1], along[0])
     half = math.acos((radius_a - radius_b) / math.hypot(*along))
-    return np.concatenate(
-        (
-            _arc(a, radius_a, direction + half, direction - half + 2 * math.pi),
-            _arc(b, radius_b, direction - half, direction + half),
-        )
-    )
+    arc_a = _arc(a, radius_a, direction + half, direction - half + 2 * math.pi)
+    return np.concatenate((arc_a, _arc(b, radius_b, direction - half, direction + half)))
 
 
 def _smooth(points, n: int = 8) -> np.ndarray:
@@ -166,27 +139,18 @@ def _smooth(points, n: int = 8) -> np.ndarray:
     p = np.asarray(points, float)
     before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
     t = np.linspace(0, 1, n, endpoint=False)[:, None, None]
-    curve = 0.5 * (
-        2 * p
-        + (after - before) * t
-        + (2 * before - 5 * p + 4 * after - beyond) * t**2
-        + (3 * p - before - 3 * after + beyond) * t**3
-    )
+    square = 2 * before - 5 * p + 4 * after - beyond
+    cube = 3 * p - before - 3 * after + beyond
+    curve = 0.5 * (2 * p + (after - before) * t + square * t**2 + cube * t**3)
     return curve.transpose(1, 0, 2).reshape(-1, 2)
 
 
-_WING = _smooth(
-    ((0.30, -0.06), (0.20, -0.26), (-0.10, -0.29), (-0.46, -0.12), (-0.82, 0.10),
-     (-0.50, 0.14), (-0.16, 0.21), (0.16, 0.15))
-)  # fmt: skip
-_SHOULDER = _smooth(
-    ((0.44, -0.04), (0.30, -0.30), (0.02, -0.32), (-0.14, -0.16), (-0.15, 0.02), (-0.04, 0.18),
-     (0.20, 0.22))
-)  # fmt: skip
-_CAP = _smooth(
-    ((0.26, -0.04), (0.20, -0.19), (0.06, -0.29), (-0.10, -0.29), (-0.25, -0.18), (-0.32, 0.02),
-     (-0.28, 0.12), (-0.16, 0.02), (0.05, -0.04))
-)  # fmt: skip
+_WING = _smooth(((0.30, -0.06), (0.20, -0.26), (-0.10, -0.29), (-0.46, -0.12), (-0.82, 0.10),
+                 (-0.50, 0.14), (-0.16, 0.21), (0.16, 0.15)))  # fmt: skip
+_SHOULDER = _smooth(((0.44, -0.04), (0.30, -0.30), (0.02, -0.32), (-0.14, -0.16), (-0.15, 0.02),
+                     (-0.04, 0.18), (0.20, 0.22)))  # fmt: skip
+_CAP = _smooth(((0.26, -0.04), (0.20, -0.19), (0.06, -0.29), (-0.10, -0.29), (-0.25, -0.18),
+                (-0.32, 0.02), (-0.28, 0.12), (-0.16, 0.02), (0.05, -0.04)))  # fmt: skip
 _BREAST, _BREAST_RADIUS = np.array((0.30, 0.20)), 0.36
 _TAIL = _smooth(((0.06, -0.07), (-0.20, -0.08), (-0.46, -0.10), (-0.44, 0.08), (-0.18, 0.08),
                  (0.06, 0.07)))  # fmt: skip
@@ -205,17 +169,16 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator) -> Image.Imag
     tail = canvas.mask(place(_TAIL, frame="tail"))
     canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose))
 
-    trunk = ImageChops.lighter(
-        canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _RUMP, _RUMP_RADIUS))),
-        canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _HEAD, _HEAD_RADIUS))),
-    )
-    canvas.paint(trunk, body)
-    breast = canvas.mask(place(_arc(_BREAST, _BREAST_RADIUS, 0, 2 * math.pi, 48)))
-    breast = ImageChops.multiply(breast, trunk)
+    back = canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _RUMP, _RUMP_RADIUS)))
+    neck = canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _HEAD, _HEAD_RADIUS)))
+    trunk = ImageChops.lighter(back, neck)
+    canvas.image.paste(body, mask=trunk)
+    disc = canvas.mask(place(_arc(_BREAST, _BREAST_RADIUS, 0, 2 * math.pi, 48)))
+    breast = ImageChops.multiply(disc, trunk)
     canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng))
 
     head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), frame="head"))
-    canvas.paint(head, _mixed(body, (250, 244, 230), 0.45))
+    canvas.image.paste(_mixed(body, (250, 244, 230), 0.45), mask=head)
     cap = canvas.mask(place(_CAP, frame="head"))
     canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose))
     _face(canvas, pose)
@@ -224,8 +187,10 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator) -> Image.Imag
     canvas.plumage(wing, dress["wing"], _streaks(canvas, pose))
     shoulder = ImageChops.multiply(wing, canvas.mask(place(_SHOULDER)))
     canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose))
-    canvas.outline(place(_WING), _mixed(body, _INK, 0.6), pose.length(0.012))
-    return canvas.finished()
+    outline = place(_WING)
+    closed = np.concatenate((outline, outline[:2]))
+    canvas.stroke(closed, pose.length(0.012), _mixed(body, _INK, 0.6), joint=None)
+    return canvas.image.reduce(_SUPERSAMPLING)
 
 
 def _cap_bars(canvas, pose: _Pose) -> Image.Image:
@@ -285,10 +250,8 @@ def _legs(canvas, pose: _Pose) -> None:
         foot = (pose.feet + (x, 0)) * pose.size * _SUPERSAMPLING
         canvas.stroke(np.stack((hip, foot)), pose.length(0.028), (98, 78, 66))
         toe = pose.length(0.06)
-        canvas.stroke(
-            foot + np.array(((-toe, 0.2 * toe), (0, -0.1 * toe), (toe, 0.2 * toe))),
-            pose.length(0.026), (98, 78, 66),
-        )  # fmt: skip
+        toes = foot + np.array(((-toe, 0.2 * toe), (0, -0.1 * toe), (toe, 0.2 * toe)))
+        canvas.stroke(toes, pose.length(0.026), (98, 78, 66))
 
 
 # The surroundings.
@@ -324,7 +287,7 @@ def _perch(pose: _Pose, rng: np.random.Generator) -> Image.Image:
     layer.stroke(line, width, _mixed(bark, (0, 0, 0), 0.25))
     layer.stroke(line - (0, 0.16 * width), 0.62 * width, bark)
     layer.stroke(line - (0, 0.28 * width), 0.2 * width, _mixed(bark, (255, 240, 220), 0.3))
-    return layer.finished()
+    return layer.image.reduce(_SUPERSAMPLING)
 
 
 def _foreground(rng: np.random.Generator, size: int) -> Image.Image:
@@ -332,7 +295,7 @@ def _foreground(rng: np.random.Generator, size: int) -> Image.Image:
     layer = _Layer(size)
     for _ in range(rng.integers(0, 4)):
         _spray(layer, _varied((112, 88, 70), rng), rng, reach=(0.1, 0.22))
-    return layer.finished()
+    return layer.image.reduce(_SUPERSAMPLING)
 
 
 def _spray(layer, bark, rng: np.random.Generator, reach: tuple[float, float]) -> None:
@@ -409,16 +372,15 @@ def _lit(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 class _Layer:
-    """A transparent canvas with `_SUPERSAMPLING` times the resolution of the image."""
+    """A transparent canvas with `_SUPERSAMPLING` times the resolution of the image.
+
+    `layer.image.reduce(_SUPERSAMPLING)` is the image; its pixel is the mean of the finer ones.
+    """
 
     def __init__(self, size: int):
         self.side = size * _SUPERSAMPLING
         self.image = Image.new("RGBA", (self.side, self.side))
         self.pen = ImageDraw.Draw(self.image, "RGBA")
-
-    def finished(self) -> Image.Image:
-        """The canvas at the resolution of the image; a pixel is the mean of the finer ones."""
-        return self.image.reduce(_SUPERSAMPLING)
 
     def mask(self, outline: np.ndarray) -> Image.Image:
         mask = Image.new("L", self.image.size)
@@ -437,30 +399,19 @@ class _Layer:
             ImageDraw.Draw(mask).ellipse(_square(centre, radius), fill=255)
         return mask
 
-    def paint(self, mask: Image.Image, colour) -> None:
-        box = mask.getbbox()
-        if box:
-            self.image.paste(tuple(colour) + (255,), box, mask.crop(box))
+    def plumage(self, part: Image.Image, colour: tuple, pattern: Image.Image) -> None:
+        self.image.paste(colour, mask=part)
+        self.image.paste(_mixed(colour, _INK, 0.8), mask=ImageChops.multiply(part, pattern))
 
-    def plumage(self, part: Image.Image, colour, pattern: Image.Image) -> None:
-        self.paint(part, colour)
-        box = part.getbbox()
-        marks = ImageChops.multiply(part.crop(box), pattern.crop(box))
-        self.image.paste(_mixed(colour, _INK, 0.8), box, marks)
+    def polygon(self, outline: np.ndarray, colour: tuple) -> None:
+        self.pen.polygon(outline.ravel().tolist(), fill=colour)
 
-    def polygon(self, outline: np.ndarray, colour) -> None:
-        self.pen.polygon(outline.ravel().tolist(), fill=tuple(colour))
-
-    def outline(self, outline: np.ndarray, colour, width: float) -> None:
-        closed = np.concatenate((outline, outline[:2]))
-        self.pen.line(closed.ravel().tolist(), fill=tuple(colour), width=max(1, round(width)))
-
-    def stroke(self, line: np.ndarray, width: float, colour) -> None:
+    def stroke(self, line: np.ndarray, width: float, colour: tuple, joint="curve") -> None:
         width = max(1, round(width))
-        self.pen.line(line.ravel().tolist(), fill=tuple(colour), width=width, joint="curve")
+        self.pen.line(line.ravel().tolist(), fill=colour, width=width, joint=joint)
 
-    def spot(self, centre: np.ndarray, radius: float, colour) -> None:
-        self.pen.ellipse(_square(centre, radius), fill=tuple(colour))
+    def spot(self, centre: np.ndarray, radius: float, colour: tuple) -> None:
+        self.pen.ellipse(_square(centre, radius), fill=colour)
 
 
 def _square(centre: np.ndarray, radius: float) -> tuple[float, ...]:

@@ -25,56 +25,45 @@ from errors import UserError
 class Entry:
     """One data set.
 
-    `train`, `validation` and `test` are TFDS's names of the official splits. If `validation` is
-    `None`, the validation split is a part of the training split.
+    `validation` and `test` are TFDS's names of the official splits; the training split is "train"
+    in every data set. If `validation` is `None`, the validation split is a part of "train".
     """
 
     name: str
     tfds_name: str
     num_classes: int
-    train: str = "train"
     validation: str | None = None
     test: str = "test"
     module: str | None = None  # of this project, which registers the builder with TFDS
     needs: tuple[str, ...] = ()  # packages that TFDS imports to prepare the data set
 
 
-ENTRIES = {
-    entry.name: entry
-    for entry in (
-        # Generated, without a download.
-        Entry("drawn_birds", "drawn_birds", 9, validation="validation", module="data.drawn_birds"),
-        # 5,994 to train, 5,794 to test.
-        Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
-        # 8,144 to train, 8,041 to test. The authors' server is often unreachable; data that TFDS
-        # prepared on another machine can be copied into data.path.
-        Entry("stanford_cars", "cars196", 196, needs=("scipy",)),
-        # 12,000 to train, 8,580 to test. The images are from ImageNet, so ImageNet weights were
-        # trained on the test images.
-        Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
-        # Per class 10 to train and 10 to validate; 6,149 to test. Papers often train on both.
-        Entry(
-            "oxford_flowers102", "oxford_flowers102", 102, validation="validation", needs=("scipy",)
-        ),
-        # 3,680 to train (the authors' trainval), 3,669 to test.
-        Entry("oxford_iiit_pet", "oxford_iiit_pet", 37),
-        # TFDS calls the authors' test split, 250 per class, "validation". Version 2.1.0 has the
-        # names of the images.
-        Entry("food101", "food101:2.1.0", 101, test="validation"),
-        # 3,059 to train, 6,085 to test. TFDS has no Caltech-256.
-        Entry("caltech101", "caltech101", 102, needs=("scipy",)),
-        # The first of the authors' ten folds, the only one in TFDS: 40 per class in each split.
-        Entry("dtd", "dtd", 47, validation="validation"),
-        # 3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.
-        Entry(
-            "fgvc_aircraft",
-            "fgvc_aircraft/variant",
-            100,
-            validation="validation",
-            module="data.fgvc_aircraft",
-        ),
-    )
-}
+_ENTRIES = (
+    # Generated, without a download.
+    Entry("drawn_birds", "drawn_birds", 9, "validation", module="data.drawn_birds"),
+    # 5,994 to train, 5,794 to test.
+    Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
+    # 8,144 to train, 8,041 to test. The authors' server is often unreachable; data that TFDS
+    # prepared on another machine can be copied into data.path.
+    Entry("stanford_cars", "cars196", 196, needs=("scipy",)),
+    # 12,000 to train, 8,580 to test. The images are from ImageNet, so ImageNet weights were
+    # trained on the test images.
+    Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
+    # Per class 10 to train and 10 to validate; 6,149 to test. Papers often train on both.
+    Entry("oxford_flowers102", "oxford_flowers102", 102, "validation", needs=("scipy",)),
+    # 3,680 to train (the authors' trainval), 3,669 to test.
+    Entry("oxford_iiit_pet", "oxford_iiit_pet", 37),
+    # TFDS calls the authors' test split, 250 per class, "validation". Version 2.1.0 has the
+    # names of the images.
+    Entry("food101", "food101:2.1.0", 101, test="validation"),
+    # 3,059 to train, 6,085 to test. TFDS has no Caltech-256.
+    Entry("caltech101", "caltech101", 102, needs=("scipy",)),
+    # The first of the authors' ten folds, the only one in TFDS: 40 per class in each split.
+    Entry("dtd", "dtd", 47, "validation"),
+    # 3,334 to train, 3,333 to validate, 3,333 to test; papers train on the first two.
+    Entry("fgvc_aircraft", "fgvc_aircraft/variant", 100, "validation", module="data.fgvc_aircraft"),
+)
+ENTRIES = {entry.name: entry for entry in _ENTRIES}
 
 MAX_RETRIES = 4  # of a download
 
@@ -95,9 +84,15 @@ class Records:
     """
 
     def __init__(self, builder, split: str):
-        self._source = builder.as_data_source(split, decoders=_undecoded(builder.info.features))
+        import tensorflow_datasets as tfds
+
+        features = builder.info.features
+        images = [key for key in features if isinstance(features[key], tfds.features.Image)]
+        # Images, masks included, stay encoded.
+        decoders = {key: tfds.decode.SkipDecoding() for key in images}
+        self._source = builder.as_data_source(split, decoders=decoders)
         self._split = split
-        self._name_key = next((key for key in _NAMES if key in builder.info.features), None)
+        self._name_key = next((key for key in _NAMES if key in features), None)
         self.labels = self._labels(Path(builder.data_dir))
         official = builder.info.splits
         size = int(official[split].num_bytes) if split in official else 0
@@ -188,9 +183,8 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / f".{entry.name}.lock"), _few_retries():
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-            )
+            config = tfds.download.DownloadConfig(try_download_gcs=False)
+            builder.download_and_prepare(download_config=config)
     except ImportError as error:
         raise UserError(
             f"{entry.name}: TFDS needs more packages to prepare it; "
@@ -221,14 +215,3 @@ def _few_retries() -> Iterator[None]:
     finally:
         downloader.MAX_RETRIES = retries
         urllib3_logger.setLevel(level)
-
-
-def _undecoded(features) -> dict:
-    """TFDS's decoders that leave images, masks included, encoded."""
-    import tensorflow_datasets as tfds
-
-    return {
-        key: tfds.decode.SkipDecoding()
-        for key, feature in features.items()
-        if isinstance(feature, tfds.features.Image)
-    }

@@ -1,9 +1,9 @@
 """Opens the data set of a configuration: its images, classes and splits."""
 
-import concurrent.futures
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -39,30 +39,26 @@ class ConcatenatedImages:
 
     def __init__(self, sources: Sequence[ImageSource]):
         self.sources = sources
-        self.starts = np.cumsum([0] + [len(source) for source in sources])
+        self.members = [(source, i) for source in sources for i in range(len(source))]
         self.labels = np.concatenate([source.labels for source in sources])
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return len(self.members)
 
     def name(self, index: int) -> str:
-        source, offset = self._locate(index)
-        return source.name(offset)
+        source, number = self.members[index]
+        return source.name(number)
 
     def key(self, index: int) -> str:
-        source, offset = self._locate(index)
-        return source.key(offset)
+        source, number = self.members[index]
+        return source.key(number)
 
     def encoded(self, index: int) -> bytes:
-        source, offset = self._locate(index)
-        return source.encoded(offset)
+        source, number = self.members[index]
+        return source.encoded(number)
 
     def fingerprint(self) -> str:
         return repr([source.fingerprint() for source in self.sources])
-
-    def _locate(self, index: int) -> tuple[ImageSource, int]:
-        number = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return self.sources[number], int(index - self.starts[number])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +98,7 @@ class Dataset:
 
     def keys(self) -> dict[str, list[str]]:
         """The keys of each split's images, for `with_split`."""
-        return {
-            name: [self.images.key(index) for index in indices]
-            for name, indices in self.splits.items()
-        }
+        return {name: [self.images.key(i) for i in split] for name, split in self.splits.items()}
 
     def with_split(self, name: str, keys: list[str]) -> "Dataset":
         """The same data set with a single split, the images with these keys.
@@ -186,10 +179,11 @@ def _open_catalog(config: DataConfig) -> tuple[ImageSource, list[str], Splits, s
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
     entry = catalog.ENTRIES[config.name]
     builder = catalog.builder_for(entry, config.path)
-    official = {"train": entry.train, "val": entry.validation, "test": entry.test}
+    official = {"train": "train", "val": entry.validation, "test": entry.test}
     names = {name: split for name, split in official.items() if split is not None}
     images = ConcatenatedImages([catalog.Records(builder, split) for split in names.values()])
-    splits = dict(zip(names, np.split(np.arange(len(images)), images.starts[1:-1]), strict=True))
+    ends = np.cumsum([len(source) for source in images.sources])
+    splits = dict(zip(names, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
     return images, catalog.class_names(builder, entry), splits, builder.info.citation
 
 
@@ -204,16 +198,16 @@ def _complete(
     missing = np.setdiff1d(np.arange(len(class_names)), labels[train])
     if len(missing):
         raise UserError(f"class {class_names[missing[0]]!r} has no training images")
+
+    def divide(fraction: float, key: str) -> tuple[np.ndarray, np.ndarray]:
+        return stratified_split(train, labels, fraction, seed, class_names, key)
+
     if test is None:
-        train, test = stratified_split(
-            train, labels, config.test_fraction, seed, class_names, "data.test_fraction"
-        )
+        train, test = divide(config.test_fraction, "data.test_fraction")
         if not len(test):
             raise UserError("data.test_fraction=0: the test split would be empty")
     if val is None:
-        train, val = stratified_split(
-            train, labels, config.val_fraction, seed, class_names, "data.val_fraction"
-        )
+        train, val = divide(config.val_fraction, "data.val_fraction")
     return {"train": train, "val": val, "test": test}
 
 
@@ -233,10 +227,7 @@ def _damaged(images: ImageSource, splits: Splits) -> list[int]:
         return False
 
     indices, damaged = np.concatenate(list(splits.values())), []
-    with (
-        concurrent.futures.ThreadPoolExecutor() as pool,
-        progress(len(indices), "checking images") as bar,
-    ):
+    with ThreadPoolExecutor() as pool, progress(len(indices), "checking images") as bar:
         for index, fails in zip(indices, pool.map(is_damaged, indices), strict=True):
             damaged += [int(index)] * fails
             bar.update()

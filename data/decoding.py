@@ -43,9 +43,7 @@ def decode(encoded: bytes, name: str, side: int | None = None) -> Image.Image:
 def evaluation_view(encoded: bytes, name: str, config: DataConfig) -> np.ndarray:
     """The centre crop, as uint8 of shape (image_size, image_size, 3), RGB."""
     image = decode(encoded, name, scaled_side(config))
-    width, height = _crop_size(image, config)
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return _cut(image, (left, top, left + width, top + height), config)
+    return _cut(image, _crop_size(image, config), (0.5, 0.5), config)
 
 
 def training_view(
@@ -57,13 +55,10 @@ def training_view(
         uint8 of shape (image_size, image_size, 3), RGB.
     """
     image = decode(encoded, name, scaled_side(config))
-    if config.train_crop is Crop.random_resized:
-        width, height = _random_size(image, rng)
-    else:
-        width, height = _crop_size(image, config)
-    across, down = (0.5, 0.5) if config.train_crop is Crop.center else rng.random(2)
-    left, top = (image.width - width) * across, (image.height - height) * down
-    pixels = _cut(image, (left, top, left + width, top + height), config)
+    resized = config.train_crop is Crop.random_resized
+    size = _random_size(image, rng) if resized else _crop_size(image, config)
+    place = (0.5, 0.5) if config.train_crop is Crop.center else rng.random(2)
+    pixels = _cut(image, size, place, config)
     return mirror(pixels) if config.mirror and rng.random() < 0.5 else pixels
 
 
@@ -90,7 +85,18 @@ def _random_size(image: Image.Image, rng: np.random.Generator) -> tuple[float, f
     return min((area * aspect) ** 0.5, image.width), min((area / aspect) ** 0.5, image.height)
 
 
-def _cut(image: Image.Image, box: tuple, config: DataConfig) -> np.ndarray:
+def _cut(image: Image.Image, size, place, config: DataConfig) -> np.ndarray:
+    """Crops and scales an image.
+
+    Args:
+        image: the whole image.
+        size: width and height of the crop, in pixels of the image.
+        place: of the crop, from (0, 0), at the top left corner, to (1, 1), at the bottom right one.
+        config: holds the `image_size` to which the crop is scaled.
+    """
+    (width, height), (across, down) = size, place
+    left, top = (image.width - width) * across, (image.height - height) * down
+    box = (left, top, left + width, top + height)
     # Cropping and scaling in one pass reads only the pixels of the crop.
-    size = (config.image_size, config.image_size)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+    square = (config.image_size, config.image_size)
+    return np.asarray(image.resize(square, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0))

@@ -6,6 +6,7 @@
 Every image depends only on (seed, split, index): all machines generate the same bytes.
 """
 
+import inspect
 import io
 from collections.abc import Iterator
 from typing import ClassVar
@@ -16,16 +17,9 @@ import tensorflow_datasets as tfds
 from data import bird_drawing
 
 SEED = 20130
+# Nine species, balanced: 540 training, 180 validation and 360 test images.
 IMAGES_PER_SPECIES = {"train": 60, "validation": 20, "test": 40}
 SIZE = 96
-
-_DESCRIPTION = """
-Drawings of songbirds of nine species. All have the same four colours and the same four patterns
-(a barred cap and tail, a spotted breast, scaled shoulders, streaked wings); the species differ only
-in the colour of each pattern. Pose, direction, scale, position, body colour, background, light and
-clutter vary. So statistics of the first order (mean features) hardly separate the species, those of
-the second order do: a small example of fine-grained classification that needs no download.
-"""
 
 _CITATION = """
 @misc{drawn_birds,
@@ -55,22 +49,27 @@ def encoded_image(split: str, index: int, size: int = SIZE) -> bytes:
 
 
 class DrawnBirds(tfds.core.GeneratorBasedBuilder):
-    """Nine species, balanced: 540 training, 180 validation and 360 test images."""
+    """Drawings of songbirds of nine species. All have the same four colours and the same four
+    patterns (a barred cap and tail, a spotted breast, scaled shoulders, streaked wings); the
+    species differ only in the colour of each pattern. Pose, direction, scale, position, body
+    colour, background, light and clutter vary. So statistics of the first order (mean features)
+    hardly separate the species, those of the second order do: a small example of fine-grained
+    classification that needs no download.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         names = [species.name for species in bird_drawing.SPECIES]
+        features = {
+            "image": tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=names),
+            "id": tfds.features.Text(),
+        }
         return self.dataset_info_from_configs(
-            description=_DESCRIPTION,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=names),
-                    "id": tfds.features.Text(),
-                }
-            ),
+            description=inspect.getdoc(type(self)),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             citation=_CITATION,
         )
@@ -83,11 +82,5 @@ class DrawnBirds(tfds.core.GeneratorBasedBuilder):
         species = len(bird_drawing.SPECIES)
         for index in range(species * IMAGES_PER_SPECIES[split]):
             name = f"{split}_{index:04d}"
-            yield (
-                name,
-                {
-                    "image": io.BytesIO(encoded_image(split, index)),
-                    "label": index % species,
-                    "id": name,
-                },
-            )
+            image = io.BytesIO(encoded_image(split, index))
+            yield name, {"image": image, "label": index % species, "id": name}

@@ -45,7 +45,6 @@ from errors import UserError
 
 SHARD_BYTES = 64 * 2**20  # large enough to read at the disk's full rate, cheap enough to recompute
 SPARE_BYTES = 256 * 2**20  # left free on the disk
-CHUNK_BYTES = 2**20  # read at a time to check a shard
 EXTRACTION_BATCH = 32  # images per call of the backbone
 MAX_CLAIMED = 16  # shards, by one process at a time
 WAIT_SECONDS = 0.5  # between two attempts to claim a shard
@@ -68,13 +67,7 @@ class FeatureStore:
     """
 
     def __init__(
-        self,
-        root: Path,
-        key: dict,
-        indices: np.ndarray,
-        shape: tuple[int, ...],
-        dtype: str,
-        views: int,
+        self, root: Path, key: dict, indices: np.ndarray, shape: tuple, dtype: str, views: int
     ):
         self.indices, self.shape, self.dtype, self.views = indices, shape, np.dtype(dtype), views
         self.sample_bytes = views * int(np.prod(shape)) * self.dtype.itemsize
@@ -82,13 +75,8 @@ class FeatureStore:
         # batches give an image the same batch, whichever process computes the shard.
         batches = max(1, SHARD_BYTES // (self.sample_bytes * EXTRACTION_BATCH))
         self.shard_size = batches * EXTRACTION_BATCH
-        self.key = {
-            **key,
-            "shape": list(shape),
-            "dtype": str(self.dtype),
-            "views": views,
-            "shard_rows": self.shard_size,
-        }
+        self.key = key | {"shape": list(shape), "dtype": str(self.dtype), "views": views}
+        self.key["shard_rows"] = self.shard_size
         text = json.dumps(self.key, sort_keys=True)
         self.folder = Path(root) / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self._shards: dict[int, Path] = {}
@@ -114,7 +102,10 @@ class FeatureStore:
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_in_use(self.folder))
+                with locked(self.folder.with_suffix(".lock")):  # `_remove` does not run meanwhile
+                    use = self.folder.with_suffix(f".{uuid.uuid4().hex}.lock")
+                    stack.enter_context(locked(use))
+                    self.folder.mkdir(exist_ok=True)
             except OSError as error:
                 raise UserError(
                     f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
@@ -131,8 +122,7 @@ class FeatureStore:
         if missing:
             (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(missing)
-            with self._explain_write_errors():
-                files.write_text(self.folder / "key.json", json.dumps(self.key, indent=2) + "\n")
+            self._save("key.json", json.dumps(self.key, indent=2).encode() + b"\n")
             self._extract(missing, extract)
         (self.folder / "complete").touch()
 
@@ -191,10 +181,11 @@ class FeatureStore:
     def _intact(self, path: Path) -> bool:
         shard, crc = path.stem.split("-")
         try:
-            size = path.stat().st_size
-            return size == self._count([int(shard)]) * self.sample_bytes and _crc(path) == crc
+            content = path.read_bytes()
         except FileNotFoundError:  # another process deleted it, because it is damaged
             return False
+        size = self._count([int(shard)]) * self.sample_bytes
+        return len(content) == size and _crc(content) == crc
 
     def _clear(self, shard: int) -> None:
         """Deletes a claimed shard's damaged file, and the unfinished file of a killed process."""
@@ -220,14 +211,12 @@ class FeatureStore:
         for sample in content:
             sample[...] = next(features)
             bar.update()
-        path = self.folder / f"{shard:05d}-{zlib.crc32(content.data):08x}.bin"
-        with self._explain_write_errors(), files.atomic_path(path) as unfinished:
-            unfinished.write_bytes(content.data)
+        self._save(f"{shard:05d}-{_crc(content.data)}.bin", content.data)
 
-    @contextlib.contextmanager
-    def _explain_write_errors(self) -> Iterator[None]:
+    def _save(self, name: str, content: bytes | memoryview) -> None:
         try:
-            yield
+            with files.atomic_path(self.folder / name) as unfinished:
+                unfinished.write_bytes(content)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: writing features failed ({error.strerror}); the next run resumes "
@@ -238,32 +227,15 @@ class FeatureStore:
         taken = np.empty((len(positions), *self.shape), self.dtype)
         for i, (position, view) in enumerate(zip(positions, views, strict=True)):
             shard, offset = divmod(int(position), self.shard_size)
+            start = (offset * self.views + int(view)) * taken[i].nbytes
             # Not memory-mapped: the pages of a map would count as memory of this process.
-            taken[i] = np.fromfile(
-                self._shards[shard],
-                self.dtype,
-                taken[i].size,
-                offset=(offset * self.views + int(view)) * taken[i].nbytes,
-            ).reshape(self.shape)
+            sample = np.fromfile(self._shards[shard], self.dtype, taken[i].size, offset=start)
+            taken[i] = sample.reshape(self.shape)
         return taken
 
 
-def _crc(path: Path) -> str:
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            crc = zlib.crc32(chunk, crc)
-    return f"{crc:08x}"
-
-
-@contextlib.contextmanager
-def _in_use(folder: Path) -> Iterator[None]:
-    """Creates a store's folder, and protects it from `_remove`."""
-    with contextlib.ExitStack() as stack:
-        with locked(folder.with_suffix(".lock")):
-            stack.enter_context(locked(folder.with_suffix(f".{uuid.uuid4().hex}.lock")))
-            folder.mkdir(exist_ok=True)
-        yield
+def _crc(content: bytes | memoryview) -> str:
+    return f"{zlib.crc32(content):08x}"
 
 
 def _remove(folder: Path) -> bool:
@@ -285,15 +257,12 @@ def _gib(size: float) -> str:
 
 def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
     """The stores in `root`: folder, key, size in bytes, and whether it is complete."""
-    return [
-        (
-            path.parent,
-            json.loads(path.read_text()),
-            sum(file.stat().st_size for file in path.parent.iterdir()),
-            (path.parent / "complete").exists(),
-        )
-        for path in sorted(Path(root).glob("*/key.json"))
-    ]
+    listed = []
+    for folder in sorted(path.parent for path in Path(root).glob("*/key.json")):
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        key = json.loads((folder / "key.json").read_text())
+        listed.append((folder, key, size, (folder / "complete").exists()))
+    return listed
 
 
 def main(arguments: list[str] | None = None) -> None:

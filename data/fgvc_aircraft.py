@@ -7,7 +7,7 @@ The archive (2.75 GB) comes from the authors' server over HTTPS. Its checksum is
 here, so TFDS does not verify the download; a damaged archive still fails to unpack.
 """
 
-import dataclasses
+import inspect
 import io
 from collections.abc import Iterator
 from typing import ClassVar
@@ -18,14 +18,6 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
 BANNER = 20  # pixels at the bottom of each image; it names the photographer
-
-_DESCRIPTION = """
-10,000 photographs of aircraft, 100 of each of 100 variants (such as Boeing 737-700), which group
-into 70 families and 30 manufacturers; a third each to train, to validate and to test. The banner
-of 20 pixels at the bottom that names the photographer is cut off, as the authors ask; bounding
-boxes are relative to what remains. For non-commercial research only: the photographers keep the
-copyright.
-"""
 
 _CITATION = """
 @techreport{maji13fine-grained,
@@ -39,39 +31,38 @@ _CITATION = """
 """
 
 
-@dataclasses.dataclass
-class LevelConfig(tfds.core.BuilderConfig):
-    """One level of the hierarchy of aircraft: the file with its class names, and their number.
-
-    `name` is also part of the names of the annotation files.
-    """
-
-    names_file: str = ""
-    num_classes: int = 0
+# The levels of the hierarchy of aircraft: the file with the names of the classes, and their number.
+# A level's name is also part of the names of the annotation files.
+LEVELS = {
+    "variant": ("variants.txt", 100),  # the default
+    "family": ("families.txt", 70),
+    "manufacturer": ("manufacturers.txt", 30),
+}
 
 
 class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
-    """FGVC-Aircraft at one of three levels: `variant` (the default), `family`, `manufacturer`."""
+    """10,000 photographs of aircraft, 100 of each of 100 variants (such as Boeing 737-700), which
+    group into 70 families and 30 manufacturers; a third each to train, to validate and to test. The
+    banner of 20 pixels at the bottom that names the photographer is cut off, as the authors ask;
+    bounding boxes are relative to what remains. For non-commercial research only: the photographers
+    keep the copyright.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "2013b, without the banners."}
-    BUILDER_CONFIGS: ClassVar = [
-        LevelConfig(name="variant", names_file="variants.txt", num_classes=100),
-        LevelConfig(name="family", names_file="families.txt", num_classes=70),
-        LevelConfig(name="manufacturer", names_file="manufacturers.txt", num_classes=30),
-    ]
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=level) for level in LEVELS]
 
     def _info(self) -> tfds.core.DatasetInfo:
+        _, num_classes = LEVELS[self.builder_config.name]
+        features = {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(num_classes=num_classes),
+            "id": tfds.features.Text(),
+            "bbox": tfds.features.BBoxFeature(),
+        }
         return self.dataset_info_from_configs(
-            description=_DESCRIPTION,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(encoding_format="jpeg"),
-                    "label": tfds.features.ClassLabel(num_classes=self.builder_config.num_classes),
-                    "id": tfds.features.Text(),
-                    "bbox": tfds.features.BBoxFeature(),
-                }
-            ),
+            description=inspect.getdoc(type(self)),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
             citation=_CITATION,
@@ -79,7 +70,8 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         folder = epath.Path(dl_manager.download_and_extract(URL)) / "fgvc-aircraft-2013b" / "data"
-        names = (folder / self.builder_config.names_file).read_text().splitlines()
+        file, _ = LEVELS[self.builder_config.name]
+        names = (folder / file).read_text().splitlines()
         self.info.features["label"].names = [name.strip() for name in names]
         official = {"train": "train", "validation": "val", "test": "test"}
         return {split: self._generate_examples(folder, name) for split, name in official.items()}
@@ -90,15 +82,13 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         for name, label in _annotations(folder / f"images_{level}_{official}.txt"):
             image = JpegImageFile(io.BytesIO((folder / "images" / f"{name}.jpg").read_bytes()))
             width, height = image.width, image.height - BANNER
-            yield (
-                name,
-                {
-                    "image": io.BytesIO(_cropped(image, width, height)),
-                    "label": label,
-                    "id": name,
-                    "bbox": _relative(boxes[name], width, height),
-                },
-            )
+            # The quantization tables and blocks of the image keep almost all of its quality.
+            file, tables = io.BytesIO(), image.quantization
+            cropped = image.crop((0, 0, width, height))
+            cropped.save(file, "JPEG", qtables=tables, subsampling=get_sampling(image))
+            file.seek(0)
+            box = _relative(boxes[name], width, height)
+            yield name, {"image": file, "label": label, "id": name, "bbox": box}
 
 
 def _annotations(file: epath.Path) -> list[tuple[str, str]]:
@@ -107,24 +97,8 @@ def _annotations(file: epath.Path) -> list[tuple[str, str]]:
     return [(name, annotation) for name, _, annotation in lines]
 
 
-def _cropped(image: JpegImageFile, width: int, height: int) -> bytes:
-    """The upper left part of the image as JPEG.
-
-    It keeps the quantization tables and the blocks of the image, so it loses almost no quality.
-    """
-    file = io.BytesIO()
-    image.crop((0, 0, width, height)).save(
-        file, "JPEG", qtables=image.quantization, subsampling=get_sampling(image)
-    )
-    return file.getvalue()
-
-
 def _relative(box: str, width: int, height: int) -> tfds.features.BBox:
     """Converts a box in pixels, counted from (1, 1), to fractions of the image."""
     xmin, ymin, xmax, ymax = map(float, box.split())
-    return tfds.features.BBox(
-        ymin=min((ymin - 1) / height, 1.0),
-        xmin=(xmin - 1) / width,
-        ymax=min(ymax / height, 1.0),
-        xmax=min(xmax / width, 1.0),
-    )
+    top, left = (ymin - 1) / height, (xmin - 1) / width
+    return tfds.features.BBox(min(top, 1.0), left, min(ymax / height, 1.0), min(xmax / width, 1.0))

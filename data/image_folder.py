@@ -28,8 +28,7 @@ class FolderImages:
     def name(self, index: int) -> str:
         return self.paths[index].relative_to(self.root).as_posix()
 
-    def key(self, index: int) -> str:
-        return self.name(index)
+    key = name
 
     def encoded(self, index: int) -> bytes:
         try:

@@ -36,26 +36,18 @@ class ImageInputs:
         self.dtype = np.dtype(np.uint8)
 
     def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray:
-        views = [
-            decoding.evaluation_view(
-                self.source.encoded(index), self.source.name(index), self.config
-            )
-            for index in indices
-        ]
+        views = [decoding.evaluation_view(*self._file(index), self.config) for index in indices]
         return decoding.mirror(np.stack(views)) if mirrored else np.stack(views)
 
     def training(self, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        return np.stack(
-            [
-                decoding.training_view(
-                    self.source.encoded(index),
-                    self.source.name(index),
-                    self.config,
-                    np.random.default_rng([seed, epoch, index]),
-                )
-                for index in indices
-            ]
-        )
+        views = []
+        for index in indices:
+            rng = np.random.default_rng([seed, epoch, index])
+            views.append(decoding.training_view(*self._file(index), self.config, rng))
+        return np.stack(views)
+
+    def _file(self, index: int) -> tuple[bytes, str]:
+        return self.source.encoded(index), self.source.name(index)
 
 
 class ArrayInputs:

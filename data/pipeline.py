@@ -58,27 +58,28 @@ def training_batches(
         share: the part of each batch to read. Default: all of it.
     """
 
-    def balanced(epoch):
-        return balance.batches(indices, labels, seed, int(epoch))
-
     def one_epoch(epoch):
-        if balance is not None:
+        if balance is None:
+            order = tf.random.experimental.stateless_shuffle(indices, [seed, epoch])
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        else:
             order = tf.numpy_function(balanced, [epoch], tf.int64, stateful=False)
             order.set_shape((None, balance.classes * balance.images))
-            return tf.data.Dataset.from_tensor_slices(order).map(lambda batch: (batch, epoch))
-        order = tf.random.experimental.stateless_shuffle(indices, [seed, epoch])
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+            batches = tf.data.Dataset.from_tensor_slices(order)
         return batches.map(lambda batch: (batch, epoch))
+
+    def balanced(epoch):
+        return balance.batches(indices, labels, seed, int(epoch))
 
     def read(inputs, batch, epoch):
         return inputs.training(batch, seed, int(epoch))
 
     order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
     batches = _load(_shared(order, share), read, inputs, labels, classes)
-    if share != WHOLE:  # else the workers would agree before each step whether it is the last
-        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return batches.apply(endless)
-    return batches
+    if share == WHOLE:
+        return batches
+    # Otherwise the workers would agree before each step whether it is the last.
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def evaluation_batches(
@@ -102,9 +103,7 @@ def evaluation_batches(
 
 def steps(indices: np.ndarray, batch_size: int, balance: BalancedBatches | None = None) -> int:
     """The number of batches in an epoch; without balance the last may be smaller."""
-    if balance is not None:
-        return balance.steps(indices)
-    return -(-len(indices) // batch_size)
+    return -(-len(indices) // batch_size) if balance is None else balance.steps(indices)
 
 
 @contextlib.contextmanager

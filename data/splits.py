@@ -44,9 +44,8 @@ def stratified_split(
                 f"class {class_names[label]!r} has too few images ({len(members)} left) for "
                 f"{key}={fraction}; add images or change {key}"
             )
-        moved_of_each_class.append(
-            np.random.default_rng([seed, label]).permutation(members)[:count]
-        )
+        rng = np.random.default_rng([seed, label])
+        moved_of_each_class.append(rng.permutation(members)[:count])
     moved = np.sort(np.concatenate(moved_of_each_class))
     return np.setdiff1d(indices, moved), moved
 

@@ -59,7 +59,7 @@ def test_downloadable_entries_open(name, mocked, tmp_path):
     builder = catalog.builder_for(entry, tmp_path)
     assert len(catalog.class_names(builder, entry)) == entry.num_classes
     assert builder.info.citation.strip().startswith("@")
-    for split in filter(None, (entry.train, entry.validation, entry.test)):
+    for split in filter(None, ("train", entry.validation, entry.test)):
         records = catalog.Records(builder, split)
         assert len(records) == 2 * entry.num_classes
         assert records.labels.dtype == np.int64
@@ -76,7 +76,7 @@ def test_splits_are_those_of_the_builder(name, tmp_path):
         __import__(entry.module)
     source = Path(tfds.builder_cls(entry.tfds_name.split("/")[0].split(":")[0]).code_path)
     text = source.read_text()
-    for split in filter(None, (entry.train, entry.validation, entry.test)):
+    for split in filter(None, ("train", entry.validation, entry.test)):
         spellings = (f'"{split}"', f"'{split}'", f"tfds.Split.{split.upper()}")
         assert any(spelling in text for spelling in spellings)
     assert (entry.validation is None) == (name not in ("oxford_flowers102", "dtd", "fgvc_aircraft"))
