@@ -13,9 +13,9 @@ most one part.
 """
 
 import argparse
-import dataclasses
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
@@ -37,8 +37,7 @@ _BERRY_COLOURS = (*COLOURS.values(), (246, 242, 232), _INK)
 _CLUTTER = (*_BERRY_COLOURS, *_LEAF_COLOURS)
 
 
-@dataclasses.dataclass(frozen=True)
-class Species:
+class Species(NamedTuple):
     """One species: its name and the colour of each part."""
 
     name: str
@@ -167,7 +166,7 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator) -> Image.Imag
 
     _legs(canvas, pose)
     tail = canvas.mask(place(_TAIL, frame="tail"))
-    canvas.plumage(tail, dress["cap"], _tail_bars(canvas, pose))
+    canvas.plumage(tail, dress["cap"], canvas.lines(place(_tail_bars(), "tail"), pose.length(0.05)))
 
     back = canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _RUMP, _RUMP_RADIUS)))
     neck = canvas.mask(place(_capsule(_CHEST, _CHEST_RADIUS, _HEAD, _HEAD_RADIUS)))
@@ -175,62 +174,60 @@ def _bird(species: Species, pose: _Pose, rng: np.random.Generator) -> Image.Imag
     canvas.image.paste(body, mask=trunk)
     disc = canvas.mask(place(_arc(_BREAST, _BREAST_RADIUS, 0, 2 * math.pi, 48)))
     breast = ImageChops.multiply(disc, trunk)
-    canvas.plumage(breast, dress["breast"], _spots(canvas, pose, rng))
+    canvas.plumage(breast, dress["breast"], canvas.dots(place(_spots(rng)), pose.length(0.036)))
 
     head = canvas.mask(place(_arc((0, 0), _HEAD_RADIUS, 0, 2 * math.pi, 48), frame="head"))
     canvas.image.paste(_mixed(body, (250, 244, 230), 0.45), mask=head)
     cap = canvas.mask(place(_CAP, frame="head"))
-    canvas.plumage(cap, dress["cap"], _cap_bars(canvas, pose))
+    canvas.plumage(cap, dress["cap"], canvas.lines(place(_cap_bars(), "head"), pose.length(0.05)))
     _face(canvas, pose)
 
     wing = canvas.mask(place(_WING))
-    canvas.plumage(wing, dress["wing"], _streaks(canvas, pose))
+    canvas.plumage(wing, dress["wing"], canvas.lines(place(_streaks()), pose.length(0.036)))
     shoulder = ImageChops.multiply(wing, canvas.mask(place(_SHOULDER)))
-    canvas.plumage(shoulder, dress["shoulder"], _scales(canvas, pose))
+    canvas.plumage(shoulder, dress["shoulder"], canvas.lines(place(_scales()), pose.length(0.034)))
     outline = place(_WING)
     closed = np.concatenate((outline, outline[:2]))
     canvas.stroke(closed, pose.length(0.012), _mixed(body, _INK, 0.6), joint=None)
     return canvas.image.reduce(_SUPERSAMPLING)
 
 
-def _cap_bars(canvas, pose: _Pose) -> Image.Image:
+# The patterns: lines of shape (n, points, 2), or the centres of spots of shape (n, 2).
+
+
+def _cap_bars() -> np.ndarray:
     """Bars from above the eye to the edge of the cap."""
     angles = np.radians(np.linspace(-195, -10, 9))
     spokes = np.stack((np.cos(angles), np.sin(angles)), -1)
-    lines = np.stack((0.12 * spokes, 0.4 * spokes), 1) + (0.0, 0.04)
-    return canvas.lines(pose.place(lines, "head"), pose.length(0.05))
+    return np.stack((0.12 * spokes, 0.4 * spokes), 1) + (0.0, 0.04)
 
 
-def _tail_bars(canvas, pose: _Pose) -> Image.Image:
+def _tail_bars() -> np.ndarray:
     x = np.arange(-0.42, 0, 0.105)[:, None]
-    lines = np.stack(np.broadcast_arrays(x + (0.01, -0.01), (-0.15, 0.15)), -1)
-    return canvas.lines(pose.place(lines, "tail"), pose.length(0.05))
+    return np.stack(np.broadcast_arrays(x + (0.01, -0.01), (-0.15, 0.15)), -1)
 
 
-def _spots(canvas, pose: _Pose, rng: np.random.Generator) -> Image.Image:
+def _spots(rng: np.random.Generator) -> np.ndarray:
     step = 0.11
     y, x = np.mgrid[-4:5, -4:5]
     grid = np.stack((x + 0.5 * (y % 2), 0.87 * y), -1).reshape(-1, 2) * step
-    centres = grid + _BREAST + rng.normal(0, 0.006, grid.shape)
-    return canvas.dots(pose.place(centres), pose.length(0.036))
+    return grid + _BREAST + rng.normal(0, 0.006, grid.shape)
 
 
-def _scales(canvas, pose: _Pose) -> Image.Image:
+def _scales() -> np.ndarray:
     """Rows of feather edges, each an arc open to the front."""
     arc = _arc((0, 0), 0.062, math.radians(80), math.radians(280), 9)
     x, y = np.mgrid[0:10, 0:6]
     at = np.stack((-0.66 + 0.1 * x, -0.36 + 0.12 * y + 0.06 * (x % 2)), -1)
-    lines = at.reshape(-1, 1, 2) + arc
-    return canvas.lines(pose.place(lines), pose.length(0.034))
+    return at.reshape(-1, 1, 2) + arc
 
 
-def _streaks(canvas, pose: _Pose) -> Image.Image:
+def _streaks() -> np.ndarray:
     """The edges of the long feathers, a fan around the wing's tip."""
     tip = np.array((-1.5, 0.32))
     angles = np.radians(np.linspace(-33, 8, 11))
     ends = tip + 2.0 * np.stack((np.cos(angles), np.sin(angles)), -1)
-    lines = np.stack((np.broadcast_to(tip, ends.shape), ends), 1)
-    return canvas.lines(pose.place(lines), pose.length(0.036))
+    return np.stack((np.broadcast_to(tip, ends.shape), ends), 1)
 
 
 def _face(canvas, pose: _Pose) -> None:

@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,62 +73,76 @@ _NAMES = ("id", "file_name", "image/filename", "image/file_name")
 
 
 class Records:
-    """The encoded images of one split at random access; several threads may read at once.
+    """The encoded images of some splits, one split after the other, at random access.
+
+    Several threads may read at once.
 
     Args:
         builder: a prepared TFDS builder, as `builder_for` returns it.
-        split: one of its splits, e.g. "train".
+        splits: some of its splits, e.g. ["train", "test"].
 
     Attributes:
         labels: int64 of shape (len(self),). They are read once, and cached next to the data.
+        splits: the indices of the images of each split.
     """
 
-    def __init__(self, builder, split: str):
+    def __init__(self, builder, splits: Iterable[str]):
         import tensorflow_datasets as tfds
 
-        features = builder.info.features
+        features, official = builder.info.features, builder.info.splits
         images = [key for key in features if isinstance(features[key], tfds.features.Image)]
         # Images, masks included, stay encoded.
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
-        self._source = builder.as_data_source(split, decoders=decoders)
-        self._split = split
         self._name_key = next((key for key in _NAMES if key in features), None)
-        self.labels = self._labels(Path(builder.data_dir))
-        official = builder.info.splits
-        size = int(official[split].num_bytes) if split in official else 0
-        self._identity = f"{builder.info.full_name}/{split}/{size}"
+        self._members: list[tuple[str, Sequence[dict], int]] = []  # split, source, index in it
+        self._identities, self.splits, labels = {}, {}, []
+        for split in splits:
+            source = builder.as_data_source(split, decoders=decoders)
+            size = int(official[split].num_bytes) if split in official else 0
+            self._identities[split] = f"{builder.info.full_name}/{split}/{size}"
+            self.splits[split] = len(self) + np.arange(len(source))
+            self._members += [(split, source, number) for number in range(len(source))]
+            labels.append(_labels(source, Path(builder.data_dir, f"labels_{split}.npy")))
+        self.labels = np.concatenate(labels)
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._members)
 
     def encoded(self, index: int) -> bytes:
         """The bytes of the image's file, JPEG or PNG."""
-        return bytes(self._source[int(index)][_IMAGE])
+        _, source, number = self._members[index]
+        return bytes(source[number][_IMAGE])
 
     def name(self, index: int) -> str:
         """The image's name in the data set, or "split/index" if it has none."""
+        split, source, number = self._members[index]
         if self._name_key is None:
-            return f"{self._split}/{index}"
-        name = self._source[int(index)][self._name_key]
+            return f"{split}/{number}"
+        name = source[number][self._name_key]
         return name.decode() if isinstance(name, bytes) else str(name)
 
     def key(self, index: int) -> str:
-        return f"{self._identity}/{index}"
+        split, _, number = self._members[index]
+        return f"{self._identities[split]}/{number}"
 
     def fingerprint(self) -> str:
-        """Changes with the data set, its version, the split, its bytes and its labels."""
-        digest = hashlib.blake2b(self.labels.tobytes(), digest_size=16)
-        return f"{self._identity}/{digest.hexdigest()}"
+        """Changes with the data set, its version, the splits, their bytes and their labels."""
+        digests = []
+        for split, indices in self.splits.items():
+            digest = hashlib.blake2b(self.labels[indices].tobytes(), digest_size=16)
+            digests.append(f"{self._identities[split]}/{digest.hexdigest()}")
+        return repr(digests)
 
-    def _labels(self, folder: Path) -> np.ndarray:
-        file = folder / f"labels_{self._split}.npy"
-        if file.exists():
-            return np.load(file)
-        labels = np.array([record[_LABEL] for record in self._source], np.int64)
-        # The data may be read-only for this user.
-        with contextlib.suppress(OSError), files.atomic_path(file) as unfinished:
-            np.save(unfinished, labels)
-        return labels
+
+def _labels(source: Sequence[dict], file: Path) -> np.ndarray:
+    """The labels of one split, cached in `file`."""
+    if file.exists():
+        return np.load(file)
+    labels = np.array([record[_LABEL] for record in source], np.int64)
+    # The data may be read-only for this user.
+    with contextlib.suppress(OSError), files.atomic_path(file) as unfinished:
+        np.save(unfinished, labels)
+    return labels
 
 
 def builder_for(entry: Entry, data_dir: str | None = None):

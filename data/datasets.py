@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -32,33 +31,6 @@ class ImageSource(Protocol):
     def key(self, index: int) -> str: ...
     def encoded(self, index: int) -> bytes: ...
     def fingerprint(self) -> str: ...
-
-
-class ConcatenatedImages:
-    """Several image sources as one; the names and keys stay the same."""
-
-    def __init__(self, sources: Sequence[ImageSource]):
-        self.sources = sources
-        self.members = [(source, i) for source in sources for i in range(len(source))]
-        self.labels = np.concatenate([source.labels for source in sources])
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def name(self, index: int) -> str:
-        source, number = self.members[index]
-        return source.name(number)
-
-    def key(self, index: int) -> str:
-        source, number = self.members[index]
-        return source.key(number)
-
-    def encoded(self, index: int) -> bytes:
-        source, number = self.members[index]
-        return source.encoded(number)
-
-    def fingerprint(self) -> str:
-        return repr([source.fingerprint() for source in self.sources])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +153,8 @@ def _open_catalog(config: DataConfig) -> tuple[ImageSource, list[str], Splits, s
     builder = catalog.builder_for(entry, config.path)
     official = {"train": "train", "val": entry.validation, "test": entry.test}
     names = {name: split for name, split in official.items() if split is not None}
-    images = ConcatenatedImages([catalog.Records(builder, split) for split in names.values()])
-    ends = np.cumsum([len(source) for source in images.sources])
-    splits = dict(zip(names, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    images = catalog.Records(builder, names.values())
+    splits = {name: images.splits[split] for name, split in names.items()}
     return images, catalog.class_names(builder, entry), splits, builder.info.citation
 
 

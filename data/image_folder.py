@@ -76,7 +76,10 @@ def read_folder(root: Path) -> tuple[FolderImages, list[str], dict[str, np.ndarr
         for folder in _folders(split_root):
             if folder not in class_names:
                 raise UserError(f"{split_root / folder}: train has no class of this name")
-            class_paths = _images(split_root / folder)
+            class_paths = sorted(filter(_is_image, (split_root / folder).iterdir()))
+            if not class_paths:
+                suffixes = ", ".join(sorted(SUFFIXES))
+                raise UserError(f"{split_root / folder}: it has no images (supported: {suffixes})")
             paths += class_paths
             labels += [class_names.index(folder)] * len(class_paths)
         splits[split] = np.arange(start, len(paths))
@@ -92,13 +95,6 @@ def find_images(path: Path) -> list[Path]:
 
 def _folders(root: Path) -> list[str]:
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    paths = sorted(filter(_is_image, folder.iterdir()))
-    if not paths:
-        raise UserError(f"{folder}: it has no images (supported: {', '.join(sorted(SUFFIXES))})")
-    return paths
 
 
 def _is_image(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_downloadable_entries_open(name, mocked, tmp_path):
     assert len(catalog.class_names(builder, entry)) == entry.num_classes
     assert builder.info.citation.strip().startswith("@")
     for split in filter(None, ("train", entry.validation, entry.test)):
-        records = catalog.Records(builder, split)
+        records = catalog.Records(builder, [split])
         assert len(records) == 2 * entry.num_classes
         assert records.labels.dtype == np.int64
         np.testing.assert_array_equal(np.unique(records.labels), np.arange(entry.num_classes))
@@ -84,7 +85,7 @@ def test_splits_are_those_of_the_builder(name, tmp_path):
 
 def test_generated_entry_opens(birds):
     entry = ENTRIES["drawn_birds"]
-    records = catalog.Records(birds, "train")
+    records = catalog.Records(birds, ["train"])
     assert len(records) == len(records.labels) == 27
     assert records.name(0).startswith("train_")
     assert Image.open(io.BytesIO(records.encoded(0))).size == (96, 96)
@@ -97,29 +98,61 @@ def test_a_data_set_is_prepared_once(birds, monkeypatch):
 
 
 def test_labels_are_cached_next_to_the_data(birds):
-    labels = catalog.Records(birds, "test").labels
+    labels = catalog.Records(birds, ["test"]).labels
     cached = np.load(Path(birds.data_dir) / "labels_test.npy")
     np.testing.assert_array_equal(labels, cached)
-    np.testing.assert_array_equal(labels, catalog.Records(birds, "test").labels)
+    np.testing.assert_array_equal(labels, catalog.Records(birds, ["test"]).labels)
 
 
 def test_each_split_has_its_own_fingerprint(birds):
-    prints = [catalog.Records(birds, split).fingerprint() for split in birds.info.splits]
+    prints = [catalog.Records(birds, [split]).fingerprint() for split in birds.info.splits]
     assert len(set(prints)) == 3
-    assert prints[0] == catalog.Records(birds, next(iter(birds.info.splits))).fingerprint()
+    assert prints[0] == catalog.Records(birds, [next(iter(birds.info.splits))]).fingerprint()
+
+
+@pytest.mark.parametrize("splits", itertools.permutations(("train", "validation", "test")))
+def test_several_splits_keep_their_order_names_keys_and_bytes(birds, splits):
+    records = catalog.Records(birds, splits)
+    alone = {split: catalog.Records(birds, [split]) for split in splits}
+    assert list(records.splits) == list(splits) and len(records) == 54
+    assert np.concatenate(list(records.splits.values())).tolist() == list(range(54))
+    for split, indices in records.splits.items():
+        np.testing.assert_array_equal(records.labels[indices], alone[split].labels)
+        assert all(records.name(index).startswith(f"{split}_") for index in indices)
+        for read in ("name", "key", "encoded"):
+            assert [getattr(records, read)(index) for index in indices] == [
+                getattr(alone[split], read)(index) for index in range(len(alone[split]))
+            ]
+
+
+def test_the_fingerprint_of_several_splits_depends_on_each_split_and_their_order(birds):
+    splits = (["train", "test"], ["test", "train"], ["train", "validation"])
+    assert len({catalog.Records(birds, chosen).fingerprint() for chosen in splits}) == 3
+
+
+def test_keys_and_fingerprints_of_earlier_versions_stay_valid(birds):
+    """Fails if a run's record of its images, or the name of a feature store, changes."""
+    records = catalog.Records(birds, ["train", "test"])
+    train, test = (int(birds.info.splits[split].num_bytes) for split in ("train", "test"))
+    assert records.key(28) == f"drawn_birds/1.0.0/test/{test}/1"
+    prints = [
+        f"drawn_birds/1.0.0/train/{train}/e1442f55bb17b04c709093f2c3cfc361",
+        f"drawn_birds/1.0.0/test/{test}/4d191c62f3c9494849f707d52f295cb4",
+    ]
+    assert records.fingerprint() == repr(prints)
 
 
 def test_reading_from_several_threads(birds):
-    records = catalog.Records(birds, "train")
+    records = catalog.Records(birds, ["train"])
     indices = list(range(len(records))) * 8
     expected = [records.encoded(index) for index in indices]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(catalog.Records(birds, "train").encoded, indices)) == expected
+        assert list(pool.map(catalog.Records(birds, ["train"]).encoded, indices)) == expected
 
 
 def test_images_without_names_are_numbered(birds, monkeypatch):
     monkeypatch.setattr(catalog, "_NAMES", ("image/filename",))
-    assert catalog.Records(birds, "test").name(4) == "test/4"
+    assert catalog.Records(birds, ["test"]).name(4) == "test/4"
 
 
 def test_the_labels_of_a_read_only_data_set_are_not_cached(birds, monkeypatch):
@@ -129,7 +162,7 @@ def test_the_labels_of_a_read_only_data_set_are_not_cached(birds, monkeypatch):
     cache = Path(birds.data_dir) / "labels_validation.npy"
     cache.unlink(missing_ok=True)
     monkeypatch.setattr(np, "save", refuse)
-    assert len(catalog.Records(birds, "validation").labels) == 9
+    assert len(catalog.Records(birds, ["validation"]).labels) == 9
     assert not cache.exists()
 
 

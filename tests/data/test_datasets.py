@@ -2,34 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conf.schema import DataConfig
-from data.datasets import ConcatenatedImages, open_dataset
+from data.datasets import open_dataset
 from errors import UserError
-
-
-class Source:
-    """Images whose bytes are their name."""
-
-    def __init__(self, letter: str, count: int):
-        self.letter, self.labels = letter, np.arange(count, dtype=np.int64)
-
-    def __len__(self):
-        return len(self.labels)
-
-    def name(self, index):
-        return f"{self.letter}{index}"
-
-    def key(self, index):
-        return f"{self.letter}/{index}"
-
-    def encoded(self, index):
-        return self.name(index).encode()
-
-    def fingerprint(self):
-        return f"{self.letter}{len(self)}"
 
 
 def folder(path, **options) -> DataConfig:
@@ -42,27 +18,6 @@ def own_images(tmp_path, draw_images):
     for name in ("ash", "oak"):
         draw_images(tmp_path / name, 10)
     return tmp_path
-
-
-# Concatenated sources
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
-def test_concatenated_sources_keep_their_order_names_and_bytes(counts):
-    sources = [Source(letter, count) for letter, count in zip("abcd", counts, strict=False)]
-    images = ConcatenatedImages(sources)
-    names = [source.name(i) for source in sources for i in range(len(source))]
-    assert len(images) == sum(counts)
-    assert [images.name(i) for i in range(len(images))] == names
-    assert [images.key(i).replace("/", "") for i in range(len(images))] == names
-    assert [images.encoded(i).decode() for i in range(len(images))] == names
-    assert images.labels.tolist() == [i for count in counts for i in range(count)]
-
-
-def test_the_fingerprint_of_concatenated_sources_depends_on_each_source_and_their_order():
-    a, b, longer = Source("a", 2), Source("b", 2), Source("b", 3)
-    sources = ([a, b], [b, a], [a, longer])
-    assert len({ConcatenatedImages(source).fingerprint() for source in sources}) == 3
 
 
 # An image folder
