@@ -25,11 +25,7 @@ MAX_IMAGES = 9  # images in "evidence" and "spectrum"
 
 
 def log_classification(
-    config: Config,
-    folder: Path,
-    dataset: Dataset,
-    classifier: Parts,
-    probabilities: np.ndarray,
+    config: Config, folder: Path, dataset: Dataset, classifier: Parts, probabilities: np.ndarray
 ) -> None:
     """Writes the model's graph, and plots of the predictions for the test split.
 
