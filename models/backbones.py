@@ -1,12 +1,12 @@
 """Frozen feature extractors: `keras.applications` models up to the layer that is pooled."""
 
-import dataclasses
 import difflib
 import hashlib
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import keras
@@ -17,8 +17,7 @@ from models.inference_mode import InferenceMode
 from models.preprocessing import Preprocessing
 
 
-@dataclasses.dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A `keras.applications` constructor and the `Preprocessing` mode of its weights."""
 
     build: Callable[..., keras.Model]
