@@ -15,7 +15,6 @@ import tensorflow as tf
 import run_folder
 from data.datasets import open_dataset
 from data.inputs import ImageInputs
-from data.pipeline import user_errors
 from errors import UserError
 from files import atomic_path
 from models.portable import portable
@@ -68,8 +67,7 @@ def export_run(folder: Path, format_name: str, output: Path | None) -> str:
     model = load_model(folder)
     dataset = open_dataset(config.data, config.seed)
     inputs = ImageInputs(dataset.images, config.data)
-    with user_errors():
-        images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
+    images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
     expected = model.predict(images, verbose=0)
     with atomic_path(path) as unfinished:
         actual = target.write(model, unfinished)(images)

@@ -57,18 +57,16 @@ def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
         UserError: the name or tap is unknown, or the weights are missing or do not fit.
     """
     if config.name not in ARCHITECTURES:
-        raise UserError(
-            f"backbone.name={config.name}: unknown; known are {', '.join(ARCHITECTURES)}"
-        )
-    architecture = ARCHITECTURES[config.name]
-    whole = _build_whole(architecture, config, image_size)
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"backbone.name={config.name}: unknown; known are {known}")
+    whole = _build_whole(config, (image_size, image_size, 3))
     tapped = keras.Model(whole.inputs, _find_tap(whole, config.tap).output, name=config.name)
     if config.weights == "random":
         _initialize_he_normal(tapped, config.seed)
     elif config.weights != "imagenet":
         _load_weights(tapped, whole, Path(config.weights))
     images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(images)
+    pixels = Preprocessing(ARCHITECTURES[config.name].preprocessing, name="preprocessing")(images)
     maps = InferenceMode(tapped, name=f"frozen_{config.name}")(pixels)
     backbone = keras.Model(images, maps, name="backbone")
     backbone.trainable = False
@@ -83,14 +81,11 @@ def weights_digest(backbone: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _build_whole(
-    architecture: Architecture, config: BackboneConfig, image_size: int
-) -> keras.Model:
+def _build_whole(config: BackboneConfig, shape: tuple[int, int, int]) -> keras.Model:
+    build = ARCHITECTURES[config.name].build
     weights = "imagenet" if config.weights == "imagenet" else None
     try:
-        return architecture.build(
-            include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
-        )
+        return build(include_top=False, weights=weights, input_shape=shape)
     except ValueError as error:  # the image is too small for the architecture
         raise UserError(f"backbone.name={config.name}: {_one_line(error)}") from error
     except Exception as error:  # the errors of a failed download have no common type

@@ -6,13 +6,8 @@ import keras
 import numpy as np
 
 from errors import UserError
-from layers import (
-    CompactBilinearPooling,
-    SecondOrderPooling,
-    feature_maps,
-    folded_triangle,
-    matrix_functions,
-)
+from layers import CompactBilinearPooling, SecondOrderPooling, feature_maps, matrix_functions
+from layers.folded_triangle import order
 from layers.full_matrix import FullMatrix
 
 TINY = 1e-30
@@ -103,7 +98,7 @@ def _folded(matrix, weight):
     odd = matrix.shape[2] % 2
     matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
     channels = matrix.shape[2]
-    i, j = folded_triangle.order(channels)
+    i, j = order(channels)
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
     weights = keras.ops.cast(np.where(i == j, 1.0, weight), matrix.dtype)
     return weights * keras.ops.take(flat, i * channels + j, axis=1)

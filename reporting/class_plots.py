@@ -74,7 +74,7 @@ def draw_confused_pairs(
     def two_tiles(a: int, b: int) -> list[Tile | None]:
         """The most confident predictions of class `a` as `b` or of `b` as `a`."""
         either = (labels == a) & (predictions == b) | (labels == b) & (predictions == a)
-        best = [i for i in order if either[i]][:2]
+        best = order[either[order]][:2]
         return [*map(labelled, best), None, None][:2]
 
     def labelled(i: np.integer) -> Tile:

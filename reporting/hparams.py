@@ -1,7 +1,6 @@
 """A run's configuration and final metrics for TensorBoard: as text, and as a row of HParams."""
 
 import dataclasses
-import enum
 from pathlib import Path
 
 from tensorboard.plugins.hparams import api, api_pb2, summary
@@ -45,16 +44,11 @@ def flat(config: Config) -> dict[str, bool | int | float | str]:
     Null becomes the text "null". HParams does not show that runs differ in a key if one of them
     lacks it.
     """
-    return {
-        key: _plain(value)
-        for key, value in dotted(dataclasses.asdict(config)).items()
-        if key != "force"
-    }
+    keys = dotted(dataclasses.asdict(config))
+    return {key: _plain(value) for key, value in keys.items() if key != "force"}
 
 
 def _plain(value):
-    if value is None:
-        return "null"
-    if isinstance(value, enum.Enum):
-        return value.value
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "null" if value is None else getattr(value, "value", value)
