@@ -135,18 +135,17 @@ def _he_normal(layer: keras.layers.Layer, shape: tuple[int, ...], seed: int):
 
 def _load_weights(model: keras.Model, whole: keras.Model, path: Path) -> None:
     """Loads `model` from a weights file of `whole` or of any part of it that contains `model`."""
+    setting = f"backbone.weights={path}"  # starts each message
     if not path.is_file():
-        raise UserError(
-            f"backbone.weights={path}: no such file; give imagenet, random or an .h5 weights file"
-        )
+        raise UserError(f"{setting}: no such file; give imagenet, random or an .h5 weights file")
     try:
         with h5py.File(path) as file:
             group = file.get("model_weights", file)
             if "layer_names" in group.attrs:
-                _load_by_name(model, whole, group, path)
+                _load_by_name(model, _stored_names(whole, group), group, setting)
                 return
     except OSError as error:
-        raise UserError(f"backbone.weights={path}: not an HDF5 weights file") from error
+        raise UserError(f"{setting}: not an HDF5 weights file") from error
     _load_keras_3(model, whole, path)
 
 
@@ -169,24 +168,30 @@ def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
     )
 
 
-def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group, path: Path) -> None:
-    """Loads a file in Keras 2's format, in which the weights are grouped by layer name."""
-    stored = _stored_names(whole, group)
+def _load_by_name(
+    model: keras.Model, names: dict[str, str], group: h5py.Group, setting: str
+) -> None:
+    """Loads a file in Keras 2's format, in which the weights are grouped by layer name.
+
+    Args:
+        model: the model to load.
+        names: the name in the file for each layer; see `_stored_names`.
+        group: the group of the weights.
+        setting: the start of error messages.
+    """
     for layer in model.layers:
         if not layer.weights:
             continue
-        name = stored.get(layer.name)
-        if name is None:
-            raise UserError(
-                f"backbone.weights={path}: layer {layer.name} is needed but not in the file"
-            )
-        arrays = [group[name][key][()] for key in group[name].attrs["weight_names"]]
+        if layer.name not in names:
+            raise UserError(f"{setting}: layer {layer.name} is needed but not in the file")
+        stored = group[names[layer.name]]
+        arrays = [stored[key][()] for key in stored.attrs["weight_names"]]
         shapes = [array.shape for array in arrays]
         expected = [tuple(weight.shape) for weight in layer.weights]
         if shapes != expected:
             raise UserError(
-                f"backbone.weights={path}: layer {layer.name} has shapes {shapes} in the file, "
-                f"{expected} in the model"
+                f"{setting}: layer {layer.name} has shapes {shapes} in the file, {expected} in the "
+                "model"
             )
         layer.set_weights(arrays)
 
@@ -197,16 +202,11 @@ def _stored_names(whole: keras.Model, group: h5py.Group) -> dict[str, str]:
     Automatic names such as "conv2d_7" differ between processes. If the file has as many layers as
     `whole`, a name that it lacks is matched by position, as Keras does.
     """
-    names = [name for name in map(_text, group.attrs["layer_names"]) if len(group[name])]
+    decoded = (n.decode() if isinstance(n, bytes) else n for n in group.attrs["layer_names"])
+    names = [name for name in decoded if len(group[name])]
     own = [layer.name for layer in whole.layers if layer.weights]
-    by_name = {name: name for name in names}
-    if len(names) != len(own):
-        return by_name
-    return dict(zip(own, names, strict=True)) | by_name
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+    by_position = zip(own, names, strict=True) if len(names) == len(own) else ()
+    return dict(by_position) | {name: name for name in names}
 
 
 def _one_line(error: Exception) -> str:

@@ -61,8 +61,7 @@ class PortablePooling(keras.layers.Layer):
     def build(self, input_shape):
         self.pooling.build(input_shape)
 
-    def call(self, maps, mask=None):
-        feature_maps.refuse_mask(mask, self)
+    def call(self, maps):
         pooling = self.pooling
         features = feature_maps.flatten_positions(maps, pooling.data_format)
         y = matrix_functions.normalized_positions(features, pooling.centered)

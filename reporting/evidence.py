@@ -32,11 +32,7 @@ SIDE = 154  # pixels of an image
 
 
 def contributions(
-    config: HeadConfig,
-    seed: int,
-    linear: keras.Model,
-    maps: np.ndarray,
-    classes: np.ndarray,
+    config: HeadConfig, seed: int, linear: keras.Model, maps: np.ndarray, classes: np.ndarray
 ) -> np.ndarray:
     """Returns what each position adds to the difference of two logits, of shape (n, H, W).
 

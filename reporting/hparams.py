@@ -1,6 +1,7 @@
 """A run's configuration and final metrics for TensorBoard: as text, and as a row of HParams."""
 
 import dataclasses
+import textwrap
 from pathlib import Path
 
 from tensorboard.plugins.hparams import api, api_pb2, summary
@@ -24,7 +25,6 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         results: the content of `metrics.json`: "val" and "test" are a dictionary or `None`. Counts
             are not logged.
     """
-    lines = run_folder.as_yaml(config).splitlines()
     metrics = {
         f"{split.capitalize()}/{name}": value
         for split in ("val", "test")
@@ -32,7 +32,7 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         if isinstance(value, float)
     }
     with EventFile(folder / "tensorboard") as events:
-        text = text_pb("config", "".join(f"    {line}\n" for line in lines))
+        text = text_pb("config", textwrap.indent(run_folder.as_yaml(config), "    "))
         start = api.hparams_pb(flat(config), trial_id=f"{folder.name} in {folder.parent}")
         end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
         events.write([text, start, *map(scalar_pb, metrics, metrics.values()), end])
