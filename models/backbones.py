@@ -135,14 +135,14 @@ def _he_normal(layer: keras.layers.Layer, shape: tuple[int, ...], seed: int):
 
 def _load_weights(model: keras.Model, whole: keras.Model, path: Path) -> None:
     """Loads `model` from a weights file of `whole` or of any part of it that contains `model`."""
-    setting = f"backbone.weights={path}"  # starts each message
+    setting = f"backbone.weights={path}"
     if not path.is_file():
         raise UserError(f"{setting}: no such file; give imagenet, random or an .h5 weights file")
     try:
         with h5py.File(path) as file:
             group = file.get("model_weights", file)
             if "layer_names" in group.attrs:
-                _load_by_name(model, _stored_names(whole, group), group, setting)
+                _load_by_name(model, whole, group)
                 return
     except OSError as error:
         raise UserError(f"{setting}: not an HDF5 weights file") from error
@@ -168,17 +168,9 @@ def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
     )
 
 
-def _load_by_name(
-    model: keras.Model, names: dict[str, str], group: h5py.Group, setting: str
-) -> None:
-    """Loads a file in Keras 2's format, in which the weights are grouped by layer name.
-
-    Args:
-        model: the model to load.
-        names: the name in the file for each layer; see `_stored_names`.
-        group: the group of the weights.
-        setting: the start of error messages.
-    """
+def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group) -> None:
+    """Loads a file in Keras 2's format, in which the weights are grouped by layer name."""
+    setting, names = f"backbone.weights={group.file.filename}", _stored_names(whole, group)
     for layer in model.layers:
         if not layer.weights:
             continue
