@@ -99,17 +99,15 @@ def _build_whole(config: BackboneConfig, shape: tuple[int, int, int]) -> keras.M
 
 def _find_tap(model: keras.Model, tap: str | None) -> keras.layers.Layer:
     """Returns the layer whose feature map, (B, H, W, C), is pooled."""
-    layers = {layer.name: layer for layer in model.layers}
     if tap is None:
         return model.layers[-1]
-    if tap in layers and len(layers[tap].output.shape) == 4:
-        return layers[tap]
-    taps = [name for name, layer in layers.items() if len(layer.output.shape) == 4]
+    taps = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
+    if tap in taps:
+        return taps[tap]
     near = difflib.get_close_matches(tap, taps, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UserError(
-        f"backbone.tap={tap}: {model.name} has no such layer; {hint}taps: {', '.join(taps)}"
-    )
+    known = ", ".join(taps)
+    raise UserError(f"backbone.tap={tap}: {model.name} has no such layer; {hint}taps: {known}")
 
 
 def _initialize_he_normal(model: keras.Model, seed: int) -> None:
@@ -181,10 +179,8 @@ def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group) -> 
         shapes = [array.shape for array in arrays]
         expected = [tuple(weight.shape) for weight in layer.weights]
         if shapes != expected:
-            raise UserError(
-                f"{setting}: layer {layer.name} has shapes {shapes} in the file, {expected} in the "
-                "model"
-            )
+            mismatch = f"has shapes {shapes} in the file, {expected} in the model"
+            raise UserError(f"{setting}: layer {layer.name} {mismatch}")
         layer.set_weights(arrays)
 
 
