@@ -9,17 +9,14 @@ examples:
       all images of FOLDER, which has one sub-folder per class
 """
 
-import argparse
 import json
 from pathlib import Path
 
-from commands.running import import_tensorflow, run_command
+from commands.running import argument_parser, import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     changes = "changes to the configuration of the run (only data.* and trainer.batch_size)"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=changes)
@@ -30,13 +27,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     import_tensorflow()
     from commands.evaluate import evaluate_run
-    from reporting import tables
+    from reporting.tables import metrics_table
 
     metrics = evaluate_run(options.run, options.overrides, options.split)
-    if options.json:
-        print(json.dumps(metrics))
-    else:
-        print(tables.metrics_table({options.split: metrics}))
+    print(json.dumps(metrics) if options.json else metrics_table({options.split: metrics}))
 
 
 if __name__ == "__main__":

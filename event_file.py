@@ -15,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 import files
 
 
-class EventFile:
+class EventFile(contextlib.AbstractContextManager["EventFile"]):
     """A new event file. Each event is on disk when `write` returns.
 
     `tf.summary`'s writers take ten times as long, because they run a TensorFlow operation for each
@@ -53,9 +53,6 @@ class EventFile:
     def close(self) -> None:
         with self._explain_errors():
             self._file.close()
-
-    def __enter__(self) -> "EventFile":
-        return self
 
     def __exit__(self, *exception) -> None:
         self.close()

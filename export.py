@@ -17,16 +17,13 @@ ONNX and TensorFlow Lite have no eigendecomposition, so an exact matrix root bec
 They have no Fourier transform either, so Tensor Sketch needs the format keras or savedmodel.
 """
 
-import argparse
 from pathlib import Path
 
-from commands.running import import_tensorflow, run_command
+from commands.running import argument_parser, import_tensorflow, run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     formats = ["keras", "savedmodel", "onnx", "tflite"]
     parser.add_argument("--format", choices=formats, required=True)

@@ -9,21 +9,18 @@ examples:
       the same as a table
 """
 
-import argparse
 import csv
 import sys
 from pathlib import Path
 
-from commands.running import import_tensorflow, run_command
+from commands.running import argument_parser, import_tensorflow, run_command
 from errors import UserError
 
 HEADER = ["picture", "rank", "class", "probability"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="file or folder")
     parser.add_argument("--top", type=int, default=5, help="classes per image (default: 5)")

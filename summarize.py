@@ -8,25 +8,20 @@ The star marks the best mean validation metric of each task. The difference is t
 metrics of the same seeds.
 """
 
-import argparse
 from pathlib import Path
 
 from commands.hydra_callbacks import print_failures
-from commands.running import run_command
+from commands.running import argument_parser, run_command
 from errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or sweeps")
-    parser.add_argument(
-        "--baseline", metavar="key=value[,...]", help="the row to compare with (default: the first)"
-    )
-    parser.add_argument(
-        "--output", type=Path, help="write summary.csv, .md and .png to this folder"
-    )
+    compared = "the row to compare with (default: the first)"
+    parser.add_argument("--baseline", metavar="key=value[,...]", help=compared)
+    written = "write summary.csv, .md and .png to this folder"
+    parser.add_argument("--output", type=Path, help=written)
     options = parser.parse_args(arguments)
 
     from reporting import finished_runs, sweep_summary

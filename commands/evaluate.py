@@ -11,7 +11,7 @@ from data.datasets import Dataset, open_dataset
 from data.inputs import ImageInputs
 from errors import UserError
 from evaluation.metrics import classification_metrics
-from evaluation.prediction import predict_split
+from evaluation.prediction import predict_indices
 from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
@@ -64,12 +64,12 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         dataset = _restore_split(folder, dataset, split)
     elif split == "all":
         dataset = dataclasses.replace(dataset, splits={"all": dataset.indices})
-    if not len(dataset.splits[split]):
+    indices = dataset.splits[split]
+    if not len(indices):
         raise UserError(f"the {split} split is empty")
-    labels = dataset.labels[dataset.splits[split]]
-    inputs = ImageInputs(dataset.images, config.data)
-    size, average_mirror = config.trainer.batch_size, config.data.average_mirror
-    outputs = predict_split(model, inputs, dataset, split, size, average_mirror)
+    inputs, labels = ImageInputs(dataset.images, config.data), dataset.labels[indices]
+    batch_size, average_mirror = config.trainer.batch_size, config.data.average_mirror
+    outputs = predict_indices(model, inputs, indices, batch_size, average_mirror)
     if retrieval:
         return retrieval_metrics(outputs, labels, config.seed)
     return classification_metrics(outputs, labels)

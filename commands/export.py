@@ -1,12 +1,12 @@
 """Export of a finished run's model to other runtimes."""
 
 import contextlib
-import dataclasses
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -15,7 +15,6 @@ import tensorflow as tf
 import run_folder
 from data.datasets import open_dataset
 from data.inputs import ImageInputs
-from data.pipeline import user_errors
 from errors import UserError
 from files import atomic_path
 from models.portable import portable
@@ -26,8 +25,7 @@ IMAGES = 32  # test images on which a copy is compared with the model
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """How to write a model, and how closely the written copy must reproduce it.
 
     Attributes:
@@ -69,8 +67,7 @@ def export_run(folder: Path, format_name: str, output: Path | None) -> str:
     model = load_model(folder)
     dataset = open_dataset(config.data, config.seed)
     inputs = ImageInputs(dataset.images, config.data)
-    with user_errors():
-        images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
+    images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
     expected = model.predict(images, verbose=0)
     with atomic_path(path) as unfinished:
         actual = target.write(model, unfinished)(images)
@@ -105,9 +102,8 @@ def _write_onnx(model: keras.Model, path: Path) -> Predict:
         import onnxruntime
         import tf2onnx  # noqa: F401  Keras converts with it
     except ImportError as error:
-        raise UserError(
-            f"--format onnx needs {error.name}: pip install -r requirements-export.txt"
-        ) from error
+        advice = "pip install -r requirements-export.txt"
+        raise UserError(f"--format onnx needs {error.name}: {advice}") from error
     copy = portable(model)
     copy(np.zeros((1, *copy.input.shape[1:])))  # Keras only exports a model that has been called
     with _silence():
@@ -140,8 +136,7 @@ def _silence() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(level)

@@ -37,13 +37,10 @@ class FixedKeys(Callback):
     def on_multirun_start(self, config, **kwargs) -> None:
         space = config.hydra.sweeper.get("params") or {}
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        fixed = [
-            str(override.input_line)
-            for override in overrides
-            if override.key_or_group in space and not override.is_sweep_override()
-        ]
+        fixed = [o for o in overrides if o.key_or_group in space and not o.is_sweep_override()]
         if fixed:
-            print(f"{', '.join(fixed)}: fixed by the command line, not searched", flush=True)
+            lines = ", ".join(str(override.input_line) for override in fixed)
+            print(f"{lines}: fixed by the command line, not searched", flush=True)
 
 
 def print_failures(failures: list[tuple[Path, str]]) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
 import run_folder
-from conf.schema import DataConfig, Task
+from conf.schema import Task
 from data.decoding import evaluation_view
 from data.image_folder import find_images
 from errors import UserError
@@ -38,9 +37,18 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
     model = load_model(folder)
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        for path, probabilities, error in _predict_batch(model, batch, config.data):
-            best = np.argsort(-probabilities, kind="stable")[:top]
-            yield path, [(class_names[i], float(probabilities[i])) for i in best], error
+        views, errors = {}, {}
+        for path in batch:
+            try:
+                views[path] = evaluation_view(path.read_bytes(), str(path), config.data)
+            except (UserError, OSError) as error:
+                errors[path] = str(error).partition("; ")[0]  # the rest is advice for training
+        outputs = model.predict(np.stack(list(views.values())), verbose=0) if views else []
+        probabilities = dict(zip(views, outputs, strict=True))
+        for path in batch:
+            scores = probabilities.get(path, np.empty(0))
+            best = np.argsort(-scores, kind="stable")[:top]
+            yield path, [(class_names[i], float(scores[i])) for i in best], errors.get(path)
 
 
 def _list_images(path: Path) -> list[Path]:
@@ -50,19 +58,3 @@ def _list_images(path: Path) -> list[Path]:
     if not images:
         raise UserError(f"{path}: no images below this folder")
     return images
-
-
-def _predict_batch(
-    model: keras.Model, paths: list[Path], data: DataConfig
-) -> Iterator[tuple[Path, np.ndarray, str | None]]:
-    """Yields each path with its probabilities, or with none and the reason."""
-    views, errors = {}, {}
-    for path in paths:
-        try:
-            views[path] = evaluation_view(path.read_bytes(), str(path), data)
-        except (UserError, OSError) as error:
-            errors[path] = str(error).partition("; ")[0]  # the rest is advice for training
-    outputs = model.predict(np.stack(list(views.values())), verbose=0) if views else []
-    probabilities = dict(zip(views, outputs, strict=True))
-    for path in paths:
-        yield path, probabilities.get(path, np.empty(0)), errors.get(path)

@@ -1,5 +1,6 @@
 """Runs a command: exit status, one line for an error, signals, logging, devices."""
 
+import argparse
 import contextlib
 import gc
 import logging
@@ -84,6 +85,12 @@ def configure_logging(stream: TextIO) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=stream, force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """Creates a parser whose `--help` keeps the line breaks of the description."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=formatter)
 
 
 @contextlib.contextmanager

@@ -1,32 +1,17 @@
-"""Predictions of a model for the images of a split."""
+"""Predictions of a model for images or their features."""
 
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, user_errors
-
-
-def predict_split(
-    model: keras.Model,
-    inputs: Inputs,
-    dataset: Dataset,
-    split: str,
-    batch_size: int,
-    average_mirror: bool,
-) -> np.ndarray:
-    """Returns the outputs of `model` for the images of a split; see `predict_indices`."""
-    indices = dataset.splits[split]
-    return predict_indices(model, inputs, dataset, indices, batch_size, average_mirror)
 
 
 def predict_indices(
     model: keras.Model,
     inputs: Inputs,
-    dataset: Dataset,
     indices: np.ndarray,
     batch_size: int,
     average_mirror: bool = False,
@@ -39,9 +24,9 @@ def predict_indices(
     """
     if not len(indices):  # Keras cannot predict an empty data set
         return np.empty((0, *model.output.shape[1:]), np.float32)
-    views = []
+    no_labels, views = np.zeros(indices.max() + 1, np.int64), []
     for mirrored in [False, True] if average_mirror else [False]:
-        batches = evaluation_batches(inputs, dataset.labels, indices, None, batch_size, mirrored)
+        batches = evaluation_batches(inputs, no_labels, indices, None, batch_size, mirrored)
         with user_errors():
             views.append(model.predict(batches, verbose=0))
     return np.mean(views, axis=0) if average_mirror else views[0]

@@ -44,9 +44,8 @@ def retrieval_metrics(vectors: np.ndarray, labels: np.ndarray, seed: int) -> dic
     ranks = list(ranks_of_own_class(vectors, labels))
     if not ranks:
         raise UserError("no class has two images, so there is nothing to retrieve")
-    recalls = {f"recall_at_{k}": float(np.mean([r[0] <= k for r in ranks])) for k in RECALLS}
     return {
-        **recalls,
+        **{f"recall_at_{k}": float(np.mean([r[0] <= k for r in ranks])) for k in RECALLS},
         "map_at_r": float(np.mean([_average_precision(r) for r in ranks])),
         "nmi": _nmi(vectors, labels, seed),
         "pictures": len(labels),
@@ -104,8 +103,8 @@ def _average_precision(ranks: np.ndarray) -> float:
 
 def _nmi(vectors: np.ndarray, labels: np.ndarray, seed: int) -> float:
     classes = len(np.unique(labels))
-    kmeans = KMeans(classes, n_init=10, random_state=seed)
-    clusters = kmeans.fit_predict(_reduce_dimensions(vectors))
+    points = _reduce_dimensions(vectors)
+    clusters = KMeans(classes, n_init=10, random_state=seed).fit_predict(points)
     return float(normalized_mutual_info_score(labels, clusters))
 
 

@@ -9,7 +9,7 @@ import run_folder
 from conf.schema import Solver
 from data.balanced_batches import balanced_batches
 from evaluation.metrics import classification_metrics
-from evaluation.prediction import predict_split
+from evaluation.prediction import predict_indices
 from experiments.two_stages import TwoStageExperiment
 from models.classifier import build_classifier, complete, with_embedding, with_probabilities
 from models.saved_model import save_model
@@ -68,14 +68,9 @@ class Classification(TwoStageExperiment):
         return self.finish(record)
 
     def _predict(self, split: str) -> np.ndarray:
-        return predict_split(
-            with_probabilities(self.network()),
-            self.inputs,
-            self.dataset,
-            split,
-            self.batch_size,
-            self.config.data.average_mirror,
-        )
+        model, indices = with_probabilities(self.network()), self.dataset.splits[split]
+        average_mirror = self.config.data.average_mirror
+        return predict_indices(model, self.inputs, indices, self.batch_size, average_mirror)
 
     def _metrics(self, probabilities: np.ndarray, split: str) -> dict:
         return classification_metrics(

@@ -9,7 +9,7 @@ from PIL import Image
 import run_folder
 from conf.schema import PRIMARY_METRIC, Task
 from data.balanced_batches import balanced_batches
-from evaluation.prediction import descriptor_model, predict_split
+from evaluation.prediction import descriptor_model, predict_indices
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 from event_file import EventFile
 from experiments.two_stages import TwoStageExperiment
@@ -95,10 +95,9 @@ class MetricLearning(TwoStageExperiment):
             events.write([image_pb("test/neighbours", plot, "JPEG")])
 
     def _vectors(self, model: keras.Model, split: str) -> np.ndarray:
-        trainer, average_mirror = self.config.trainer, self.config.data.average_mirror
-        return predict_split(
-            model, self.inputs, self.dataset, split, trainer.batch_size, average_mirror
-        )
+        indices, average_mirror = self.dataset.splits[split], self.config.data.average_mirror
+        batch_size = self.config.trainer.batch_size
+        return predict_indices(model, self.inputs, indices, batch_size, average_mirror)
 
     def _metrics(self, vectors: np.ndarray, split: str) -> dict:
         labels = self.dataset.labels[self.dataset.splits[split]]

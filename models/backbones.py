@@ -1,12 +1,12 @@
 """Frozen feature extractors: `keras.applications` models up to the layer that is pooled."""
 
-import dataclasses
 import difflib
 import hashlib
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import keras
@@ -17,8 +17,7 @@ from models.inference_mode import InferenceMode
 from models.preprocessing import Preprocessing
 
 
-@dataclasses.dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A `keras.applications` constructor and the `Preprocessing` mode of its weights."""
 
     build: Callable[..., keras.Model]
@@ -58,18 +57,16 @@ def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
         UserError: the name or tap is unknown, or the weights are missing or do not fit.
     """
     if config.name not in ARCHITECTURES:
-        raise UserError(
-            f"backbone.name={config.name}: unknown; known are {', '.join(ARCHITECTURES)}"
-        )
-    architecture = ARCHITECTURES[config.name]
-    whole = _build_whole(architecture, config, image_size)
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"backbone.name={config.name}: unknown; known are {known}")
+    whole = _build_whole(config, (image_size, image_size, 3))
     tapped = keras.Model(whole.inputs, _find_tap(whole, config.tap).output, name=config.name)
     if config.weights == "random":
         _initialize_he_normal(tapped, config.seed)
     elif config.weights != "imagenet":
         _load_weights(tapped, whole, Path(config.weights))
     images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = Preprocessing(architecture.preprocessing, name="preprocessing")(images)
+    pixels = Preprocessing(ARCHITECTURES[config.name].preprocessing, name="preprocessing")(images)
     maps = InferenceMode(tapped, name=f"frozen_{config.name}")(pixels)
     backbone = keras.Model(images, maps, name="backbone")
     backbone.trainable = False
@@ -84,14 +81,11 @@ def weights_digest(backbone: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _build_whole(
-    architecture: Architecture, config: BackboneConfig, image_size: int
-) -> keras.Model:
+def _build_whole(config: BackboneConfig, shape: tuple[int, int, int]) -> keras.Model:
+    build = ARCHITECTURES[config.name].build
     weights = "imagenet" if config.weights == "imagenet" else None
     try:
-        return architecture.build(
-            include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
-        )
+        return build(include_top=False, weights=weights, input_shape=shape)
     except ValueError as error:  # the image is too small for the architecture
         raise UserError(f"backbone.name={config.name}: {_one_line(error)}") from error
     except Exception as error:  # the errors of a failed download have no common type
@@ -105,17 +99,15 @@ def _build_whole(
 
 def _find_tap(model: keras.Model, tap: str | None) -> keras.layers.Layer:
     """Returns the layer whose feature map, (B, H, W, C), is pooled."""
-    layers = {layer.name: layer for layer in model.layers}
     if tap is None:
         return model.layers[-1]
-    if tap in layers and len(layers[tap].output.shape) == 4:
-        return layers[tap]
-    taps = [name for name, layer in layers.items() if len(layer.output.shape) == 4]
+    taps = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
+    if tap in taps:
+        return taps[tap]
     near = difflib.get_close_matches(tap, taps, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UserError(
-        f"backbone.tap={tap}: {model.name} has no such layer; {hint}taps: {', '.join(taps)}"
-    )
+    known = ", ".join(taps)
+    raise UserError(f"backbone.tap={tap}: {model.name} has no such layer; {hint}taps: {known}")
 
 
 def _initialize_he_normal(model: keras.Model, seed: int) -> None:
@@ -141,18 +133,17 @@ def _he_normal(layer: keras.layers.Layer, shape: tuple[int, ...], seed: int):
 
 def _load_weights(model: keras.Model, whole: keras.Model, path: Path) -> None:
     """Loads `model` from a weights file of `whole` or of any part of it that contains `model`."""
+    setting = f"backbone.weights={path}"
     if not path.is_file():
-        raise UserError(
-            f"backbone.weights={path}: no such file; give imagenet, random or an .h5 weights file"
-        )
+        raise UserError(f"{setting}: no such file; give imagenet, random or an .h5 weights file")
     try:
         with h5py.File(path) as file:
             group = file.get("model_weights", file)
             if "layer_names" in group.attrs:
-                _load_by_name(model, whole, group, path)
+                _load_by_name(model, whole, group)
                 return
     except OSError as error:
-        raise UserError(f"backbone.weights={path}: not an HDF5 weights file") from error
+        raise UserError(f"{setting}: not an HDF5 weights file") from error
     _load_keras_3(model, whole, path)
 
 
@@ -175,25 +166,21 @@ def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
     )
 
 
-def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group, path: Path) -> None:
+def _load_by_name(model: keras.Model, whole: keras.Model, group: h5py.Group) -> None:
     """Loads a file in Keras 2's format, in which the weights are grouped by layer name."""
-    stored = _stored_names(whole, group)
+    setting, names = f"backbone.weights={group.file.filename}", _stored_names(whole, group)
     for layer in model.layers:
         if not layer.weights:
             continue
-        name = stored.get(layer.name)
-        if name is None:
-            raise UserError(
-                f"backbone.weights={path}: layer {layer.name} is needed but not in the file"
-            )
-        arrays = [group[name][key][()] for key in group[name].attrs["weight_names"]]
+        if layer.name not in names:
+            raise UserError(f"{setting}: layer {layer.name} is needed but not in the file")
+        stored = group[names[layer.name]]
+        arrays = [stored[key][()] for key in stored.attrs["weight_names"]]
         shapes = [array.shape for array in arrays]
         expected = [tuple(weight.shape) for weight in layer.weights]
         if shapes != expected:
-            raise UserError(
-                f"backbone.weights={path}: layer {layer.name} has shapes {shapes} in the file, "
-                f"{expected} in the model"
-            )
+            mismatch = f"has shapes {shapes} in the file, {expected} in the model"
+            raise UserError(f"{setting}: layer {layer.name} {mismatch}")
         layer.set_weights(arrays)
 
 
@@ -203,16 +190,11 @@ def _stored_names(whole: keras.Model, group: h5py.Group) -> dict[str, str]:
     Automatic names such as "conv2d_7" differ between processes. If the file has as many layers as
     `whole`, a name that it lacks is matched by position, as Keras does.
     """
-    names = [name for name in map(_text, group.attrs["layer_names"]) if len(group[name])]
+    decoded = (n.decode() if isinstance(n, bytes) else n for n in group.attrs["layer_names"])
+    names = [name for name in decoded if len(group[name])]
     own = [layer.name for layer in whole.layers if layer.weights]
-    by_name = {name: name for name in names}
-    if len(names) != len(own):
-        return by_name
-    return dict(zip(own, names, strict=True)) | by_name
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+    by_position = zip(own, names, strict=True) if len(names) == len(own) else ()
+    return dict(by_position) | {name: name for name in names}
 
 
 def _one_line(error: Exception) -> str:

@@ -6,13 +6,8 @@ import keras
 import numpy as np
 
 from errors import UserError
-from layers import (
-    CompactBilinearPooling,
-    SecondOrderPooling,
-    feature_maps,
-    folded_triangle,
-    matrix_functions,
-)
+from layers import CompactBilinearPooling, SecondOrderPooling, feature_maps, matrix_functions
+from layers.folded_triangle import order
 from layers.full_matrix import FullMatrix
 
 TINY = 1e-30
@@ -66,8 +61,7 @@ class PortablePooling(keras.layers.Layer):
     def build(self, input_shape):
         self.pooling.build(input_shape)
 
-    def call(self, maps, mask=None):
-        feature_maps.refuse_mask(mask, self)
+    def call(self, maps):
         pooling = self.pooling
         features = feature_maps.flatten_positions(maps, pooling.data_format)
         y = matrix_functions.normalized_positions(features, pooling.centered)
@@ -103,7 +97,7 @@ def _folded(matrix, weight):
     odd = matrix.shape[2] % 2
     matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
     channels = matrix.shape[2]
-    i, j = folded_triangle.order(channels)
+    i, j = order(channels)
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
     weights = keras.ops.cast(np.where(i == j, 1.0, weight), matrix.dtype)
     return weights * keras.ops.take(flat, i * channels + j, axis=1)

@@ -1,7 +1,6 @@
 """A horizontal bar chart."""
 
-from collections.abc import Sequence
-
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reporting.rendering import new_axes, shorten
@@ -10,20 +9,13 @@ WIDTH, BAR_HEIGHT, MAX_NAME = 640, 23, 190  # pixels
 
 
 def draw_bars(
-    names: list[str],
-    values: Sequence[float],
-    xlabel: str,
-    title: str = "",
-    value_format: str = "%.2f",
-    errors: Sequence[float] | None = None,
-) -> Figure:
+    names: list[str], values: list[float], value_format: str, errors: list[float] | None = None
+) -> tuple[Figure, Axes]:
     """Draws values between 0 and 1 as bars, the first on top.
 
     Args:
         names: a name for each bar. A long one is shortened.
         values: the length of each bar.
-        xlabel: label of the axis of values.
-        title: text above the chart.
         value_format: how a bar's value is written at its end.
         errors: half the length of each bar's error bar. Default: no error bars.
     """
@@ -33,6 +25,6 @@ def draw_bars(
     axes.bar_label(bars, fmt=value_format, padding=4)
     axes.set_yticks(places, [shorten(name, MAX_NAME) for name in names], parse_math=False)
     axes.tick_params("y", length=0)
-    axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6), xlabel=xlabel, title=title)
+    axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6))
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return figure, axes

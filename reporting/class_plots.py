@@ -1,6 +1,9 @@
 """Accuracy by class, and the pairs of classes that are confused most often."""
 
+from collections import Counter
+
 import numpy as np
+from sklearn.metrics import recall_score
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
@@ -19,13 +22,11 @@ def class_accuracies(
     labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
 ) -> list[ClassAccuracy]:
     """Returns each class that has images, the least accurate first."""
-    correct = labels == predictions
-    accuracies = [
-        (name, float(correct[labels == number].mean()), int(np.sum(labels == number)))
-        for number, name in enumerate(class_names)
-        if number in labels
-    ]
-    return sorted(accuracies, key=lambda entry: entry[1])
+    present, counts = np.unique(labels, return_counts=True)
+    accuracies = recall_score(labels, predictions, labels=present, average=None)
+    names = [class_names[number] for number in present]
+    entries = zip(names, accuracies.tolist(), counts.tolist(), strict=True)
+    return sorted(entries, key=lambda entry: entry[1])
 
 
 def accuracy_markdown(accuracies: list[ClassAccuracy]) -> str:
@@ -39,12 +40,10 @@ def draw_accuracies(accuracies: list[ClassAccuracy]) -> np.ndarray:
     shown = accuracies[:MAX_CLASSES]
     mean = np.mean([accuracy for _, accuracy, _ in accuracies])
     subset = "" if len(shown) == len(accuracies) else f", worst {len(shown)} of {len(accuracies)}"
-    figure = draw_bars(
-        [f"{name} ({count})" for name, _, count in shown],
-        [accuracy for _, accuracy, _ in shown],
-        xlabel="accuracy on the class's test images (their number in brackets)",
-        title=f"accuracy by class{subset}; mean over classes {mean:.3f}",
-    )
+    names = [f"{name} ({count})" for name, _, count in shown]
+    figure, axes = draw_bars(names, [accuracy for _, accuracy, _ in shown], "%.2f")
+    axes.set_title(f"accuracy by class{subset}; mean over classes {mean:.3f}")
+    axes.set_xlabel("accuracy on the class's test images (their number in brackets)")
     return render(figure)
 
 
@@ -52,9 +51,8 @@ def confused_pairs(labels: np.ndarray, predictions: np.ndarray) -> list[tuple[in
     """Returns pairs of classes with the number of mistakes in either direction, most first."""
     wrong = labels != predictions
     pairs = np.sort(np.stack([labels[wrong], predictions[wrong]], axis=1), axis=1)
-    unique, counts = np.unique(pairs, axis=0, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return [(int(unique[i, 0]), int(unique[i, 1]), int(counts[i])) for i in order]
+    counts = Counter((a, b) for a, b in pairs.tolist())
+    return [(a, b, counts[a, b]) for a, b in sorted(counts, key=lambda p: (-counts[p], p))]
 
 
 def draw_confused_pairs(
@@ -70,14 +68,13 @@ def draw_confused_pairs(
     """
     indices = dataset.splits[split]
     labels, predictions = dataset.labels[indices], probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
     names = dataset.class_names
 
     def two_tiles(a: int, b: int) -> list[Tile | None]:
         """The most confident predictions of class `a` as `b` or of `b` as `a`."""
         either = (labels == a) & (predictions == b) | (labels == b) & (predictions == a)
-        best = np.flatnonzero(either)
-        best = best[np.argsort(-confidence[best], kind="stable")][:2]
+        best = order[either[order]][:2]
         return [*map(labelled, best), None, None][:2]
 
     def labelled(i: np.integer) -> Tile:

@@ -23,7 +23,6 @@ import tensorflow as tf
 from PIL import Image
 
 from conf.schema import HeadConfig, Pooling
-from data.datasets import Dataset
 from models.heads import build_descriptor
 from models.parts import Parts
 from reporting.image_grid import GAP, WRONG, Tile, draw_image_grid
@@ -33,12 +32,7 @@ SIDE = 154  # pixels of an image
 
 
 def contributions(
-    config: HeadConfig,
-    seed: int,
-    linear: keras.Model,
-    maps: np.ndarray,
-    classes: np.ndarray,
-    others: np.ndarray,
+    config: HeadConfig, seed: int, linear: keras.Model, maps: np.ndarray, classes: np.ndarray
 ) -> np.ndarray:
     """Returns what each position adds to the difference of two logits, of shape (n, H, W).
 
@@ -47,8 +41,7 @@ def contributions(
         seed: seed of compact pooling's projections.
         linear: model from descriptors to logits.
         maps: the maps that are pooled, after the head's reduction if any, of shape (n, H, W, C).
-        classes: the class of the first logit, of shape (n,).
-        others: the class of the logit that is subtracted, of shape (n,).
+        classes: the class of the first logit and that of the logit that is subtracted, (n, 2).
     """
     pooling = dataclasses.replace(config, l2=False, reduction=None)
     descriptor = build_descriptor(pooling, maps.shape[1:], seed)
@@ -58,8 +51,8 @@ def contributions(
         u = descriptor(x, training=False)
         if config.l2:
             u = u / tf.stop_gradient(tf.maximum(tf.norm(u, axis=1, keepdims=True), 1e-12))
-        logits = linear(u, training=False)
-        score = tf.gather(logits, classes, batch_dims=1) - tf.gather(logits, others, batch_dims=1)
+        pairs = tf.gather(linear(u, training=False), classes, batch_dims=1)
+        score = pairs[:, 0] - pairs[:, 1]
     gradient = tape.gradient(score, x)
     return (tf.reduce_sum(gradient * x, axis=-1) / degree(config)).numpy()
 
@@ -71,30 +64,27 @@ def degree(config: HeadConfig) -> float:
 
 
 def draw_evidence(
-    dataset: Dataset,
+    names: list[str],
     images: np.ndarray,
-    positions: np.ndarray,
-    order: np.ndarray,
+    labels: np.ndarray,
+    classes: np.ndarray,
     evidence: np.ndarray,
 ) -> np.ndarray:
     """Draws test images, each beside the evidence for its first class and against its second.
 
     Args:
-        dataset: the data set.
+        names: the names of all classes.
         images: uint8 of shape (n, side, side, 3).
-        positions: positions of the images in the test split, (n,).
-        order: classes, the most probable first, (n, classes).
+        labels: the class of each image, (n,).
+        classes: the most probable class of each image and the second one, (n, 2).
         evidence: see `contributions`.
     """
-    labels = dataset.labels[dataset.splits["test"]][positions]
     tiles = []
-    for image, part, label, (first, second) in zip(
-        images, evidence, labels, order[:, :2], strict=True
-    ):
-        correct = first == label
-        names = [dataset.class_names[number] for number in (first, second, label)]
-        caption = ("{}\nnot {}" if correct else "{}\nnot {}\nis {}").format(*names)
-        tiles.append(Tile(_overlay(image, part), caption, "black" if correct else WRONG))
+    for image, part, label, (first, second) in zip(images, evidence, labels, classes, strict=True):
+        caption, colour = f"{names[first]}\nnot {names[second]}", "black"
+        if first != label:
+            caption, colour = f"{caption}\nis {names[label]}", WRONG
+        tiles.append(Tile(_overlay(image, part), caption, colour))
     title = "evidence for the predicted class (red) and for the second one (blue), by position"
     return draw_image_grid(title, tiles, COLUMNS, (2 * SIDE + GAP, SIDE))
 

@@ -75,9 +75,7 @@ def what_varied(runs: list[FinishedRun]) -> list[str]:
     compared between the runs that have it.
     """
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    varied = [
-        key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1
-    ]
+    varied = [key for key in keys if len({run.config.get(key) for run in runs} - {None}) > 1]
     return [key for key in varied if not _follows(key, runs)]
 
 
@@ -92,8 +90,8 @@ def _follows(key: str, runs: list[FinishedRun]) -> bool:
 @functools.cache
 def _defaults() -> dict[str, Any]:
     """Every key of the schema that has a default, dotted."""
-    schema = yaml.safe_load(OmegaConf.to_yaml(OmegaConf.structured(Config)))
-    return {key: value for key, value in dotted(schema).items() if value != MISSING}
+    schema = dotted(OmegaConf.structured(Config))
+    return {key: value for key, value in schema.items() if value != MISSING}
 
 
 def _text(value) -> str:

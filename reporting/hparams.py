@@ -1,7 +1,7 @@
 """A run's configuration and final metrics for TensorBoard: as text, and as a row of HParams."""
 
 import dataclasses
-import enum
+import textwrap
 from pathlib import Path
 
 from tensorboard.plugins.hparams import api, api_pb2, summary
@@ -25,7 +25,6 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         results: the content of `metrics.json`: "val" and "test" are a dictionary or `None`. Counts
             are not logged.
     """
-    lines = run_folder.as_yaml(config).splitlines()
     metrics = {
         f"{split.capitalize()}/{name}": value
         for split in ("val", "test")
@@ -33,7 +32,7 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         if isinstance(value, float)
     }
     with EventFile(folder / "tensorboard") as events:
-        text = text_pb("config", "".join(f"    {line}\n" for line in lines))
+        text = text_pb("config", textwrap.indent(run_folder.as_yaml(config), "    "))
         start = api.hparams_pb(flat(config), trial_id=f"{folder.name} in {folder.parent}")
         end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
         events.write([text, start, *map(scalar_pb, metrics, metrics.values()), end])
@@ -45,16 +44,11 @@ def flat(config: Config) -> dict[str, bool | int | float | str]:
     Null becomes the text "null". HParams does not show that runs differ in a key if one of them
     lacks it.
     """
-    return {
-        key: _plain(value)
-        for key, value in dotted(dataclasses.asdict(config)).items()
-        if key != "force"
-    }
+    keys = dotted(dataclasses.asdict(config))
+    return {key: _plain(value) for key, value in keys.items() if key != "force"}
 
 
 def _plain(value):
-    if value is None:
-        return "null"
-    if isinstance(value, enum.Enum):
-        return value.value
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "null" if value is None else getattr(value, "value", value)

@@ -35,12 +35,11 @@ class Tile:
     frame: str | None = None
 
 
+Tiles = Sequence[Tile | None]
+
+
 def draw_image_grid(
-    title: str,
-    tiles: Sequence[Tile | None],
-    columns: int,
-    size: tuple[int, int],
-    row_labels: Sequence[str] = (),
+    title: str, tiles: Tiles, columns: int, size: tuple[int, int], row_labels: Sequence[str] = ()
 ) -> np.ndarray:
     """Draws a grid of images as an RGB array, uint8 of shape (height, width, 3).
 

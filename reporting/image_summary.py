@@ -25,10 +25,6 @@ def image_pb(tag: str, image: np.ndarray, encoding: str) -> Summary:
     file = io.BytesIO()
     Image.fromarray(image).save(file, encoding, **OPTIONS[encoding])
     height, width = image.shape[:2]
-    summary = Summary()
-    summary.value.add(
-        tag=tag,
-        metadata=create_summary_metadata(display_name=None, description=None),
-        tensor=make_tensor_proto([str(width), str(height), file.getvalue()], dtype=np.object_),
-    )
-    return summary
+    tensor = make_tensor_proto([str(width), str(height), file.getvalue()], dtype=np.object_)
+    metadata = create_summary_metadata(display_name=None, description=None)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])

@@ -29,14 +29,10 @@ def worst_mistakes(
     labels, predictions = dataset.labels[indices], probabilities.argmax(axis=1)
     confidence = np.where(predictions == labels, -1, probabilities.max(axis=1))
     mistakes = np.sum(confidence >= 0)
-    tiles = [
-        Tile(
-            view(dataset, indices[i], config),
-            f"{dataset.class_names[predictions[i]]} ({confidence[i]:.2f})\n"
-            f"is {dataset.class_names[labels[i]]}",
-        )
-        for i in np.argsort(-confidence)[: min(most, mistakes)]
-    ]
+    names, tiles = dataset.class_names, []
+    for i in np.argsort(-confidence)[: min(most, mistakes)]:
+        caption = f"{names[predictions[i]]} ({confidence[i]:.2f})\nis {names[labels[i]]}"
+        tiles.append(Tile(view(dataset, indices[i], config), caption))
     title = f"most confident of {mistakes} mistakes in {len(indices)} images"
     return draw_image_grid(title, tiles, 4, (SIDE, SIDE))
 

@@ -4,6 +4,7 @@ Keras's own callback cannot write them: its `embeddings_freq` does not support K
 files.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,13 @@ from reporting.image_grid import view
 MAX_POINTS = 5000  # points that a browser can still move
 SIDE = 64  # pixels of a thumbnail
 MAX_SHEET = 8192  # pixels of the side of the largest sheet of thumbnails that the projector loads
+CONFIG = """embeddings {{
+  tensor_name: "{name}"
+  tensor_path: "vectors.tsv"
+  metadata_path: "metadata.tsv"
+  sprite {{ image_path: "sprite.png" single_image_dim: {side} single_image_dim: {side} }}
+}}
+"""
 
 
 def write(
@@ -35,30 +43,17 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     step = max(1, -(-len(vectors) // MAX_POINTS))
     indices = dataset.splits[split][::step]
-    np.savetxt(folder / "vectors.tsv", vectors[::step], fmt="%.6g", delimiter="\t")
-    lines = ["class\tpicture"]
-    for index in indices:
-        name_in_one_line = " ".join(dataset.images.name(index).split())
-        lines.append(f"{dataset.class_names[dataset.labels[index]]}\t{name_in_one_line}")
-    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
-    side = _write_sprite(folder / "sprite.png", dataset, indices, config)
-    (folder / "projector_config.pbtxt").write_text(
-        "embeddings {\n"
-        f'  tensor_name: "{name}"\n'
-        '  tensor_path: "vectors.tsv"\n'
-        '  metadata_path: "metadata.tsv"\n'
-        f'  sprite {{ image_path: "sprite.png" single_image_dim: {side} single_image_dim: {side} }}'
-        "\n}\n"
-    )
-
-
-def _write_sprite(path: Path, dataset: Dataset, indices: np.ndarray, config: DataConfig) -> int:
-    """Writes a square sheet of thumbnails. Returns the side of a thumbnail in pixels."""
-    columns = int(np.ceil(np.sqrt(len(indices))))
+    columns = math.ceil(math.sqrt(len(indices)))
     side = min(SIDE, MAX_SHEET // columns)
     sheet = Image.new("RGB", (columns * side, columns * side), "white")
+    lines = ["class\tpicture"]
     for number, index in enumerate(indices):
+        name_in_one_line = " ".join(dataset.images.name(index).split())
+        lines.append(f"{dataset.class_names[dataset.labels[index]]}\t{name_in_one_line}")
         thumbnail = Image.fromarray(view(dataset, index, config)).resize((side, side))
         sheet.paste(thumbnail, (number % columns * side, number // columns * side))
-    sheet.save(path)
-    return side
+    np.savetxt(folder / "vectors.tsv", vectors[::step], fmt="%.6g", delimiter="\t")
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+    sheet.save(folder / "sprite.png")
+    text = CONFIG.format(name=name, side=side)
+    (folder / "projector_config.pbtxt").write_text(text)

@@ -37,5 +37,4 @@ def paired_difference(values: dict[int, float], baseline: dict[int, float]) -> E
         values: the metric by seed.
         baseline: the baseline's metric by seed.
     """
-    common = [seed for seed in values if seed in baseline]
-    return estimate([values[seed] - baseline[seed] for seed in common])
+    return estimate([values[seed] - baseline[seed] for seed in values if seed in baseline])

@@ -28,9 +28,8 @@ def spectra(pooling: SecondOrderPooling, maps: np.ndarray) -> tuple[np.ndarray, 
     Returns:
         Two arrays of shape (n, min(N, C)). Each row is divided by its first, largest value.
     """
-    features = feature_maps.flatten_positions(
-        keras.ops.convert_to_tensor(maps, "float32"), pooling.data_format
-    )
+    maps = keras.ops.convert_to_tensor(maps, "float32")
+    features = feature_maps.flatten_positions(maps, pooling.data_format)
     y = matrix_functions.normalized_positions(features, pooling.centered)
     y = keras.ops.cast(y, "float64")
     transposed = keras.ops.transpose(y, (0, 2, 1))
@@ -69,13 +68,9 @@ def draw_spectra(before: np.ndarray, after: np.ndarray, root: str | None) -> np.
         low, median, high = np.quantile(visible, [0.25, 0.5, 0.75], axis=0)
         axes.loglog(ranks, median, line, color=colour, label=label, linewidth=2)
         axes.fill_between(ranks, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set(
-        ylim=(SMALLEST, 1.5),
-        xlim=(1, max(ranks[-1], 2)),
-        xlabel="rank of the eigenvalue",
-        ylabel="eigenvalue / largest eigenvalue",
-        title=f"spectrum of the pooled matrix, {len(before)} test images (median, quartiles)",
-    )
+    axes.set(xlim=(1, max(ranks[-1], 2)), ylim=(SMALLEST, 1.5))
+    axes.set(xlabel="rank of the eigenvalue", ylabel="eigenvalue / largest eigenvalue")
+    axes.set_title(f"spectrum of the pooled matrix, {len(before)} test images (median, quartiles)")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     return render(figure)

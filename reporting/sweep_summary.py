@@ -126,13 +126,9 @@ def write(folder: Path, rows: list[dict]) -> None:
     (folder / "summary.md").write_text(as_markdown(rows))
     metrics = " or ".join(dict.fromkeys(row["metric"].replace("_", " ") for row in rows))
     deviations = [row["test"]["std"] or 0 for row in rows]
-    figure = draw_bars(
-        [_name(row) for row in rows],
-        [row["test"]["mean"] for row in rows],
-        xlabel=f"test {metrics} (mean, standard deviation)",
-        value_format="%.3f",
-        errors=deviations if any(deviations) else None,
-    )
+    names, means = [_name(row) for row in rows], [row["test"]["mean"] for row in rows]
+    figure, axes = draw_bars(names, means, "%.3f", deviations if any(deviations) else None)
+    axes.set_xlabel(f"test {metrics} (mean, standard deviation)")
     figure.savefig(folder / "summary.png")
 
 

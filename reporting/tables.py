@@ -4,19 +4,11 @@ from pathlib import Path
 
 from conf.schema import Task
 
-METRIC_LABELS = {  # short names of metrics and scorers; others are shown under their own names
-    "top5_accuracy": "top-5",
-    "recall_at_1": "R@1",
-    "recall_at_2": "R@2",
-    "recall_at_4": "R@4",
-    "recall_at_8": "R@8",
-    "map_at_r": "MAP@R",
-    "nmi": "NMI",
-    "k_nn": "k-NN",
-    "one_class_svm": "SVM",
-    "isolation_forest": "forest",
-    "gaussian_mixture": "GMM",
-}
+# Short names of metrics and scorers; others are shown under their own names.
+METRIC_LABELS = {f"recall_at_{k}": f"R@{k}" for k in (1, 2, 4, 8)}
+METRIC_LABELS |= {"top5_accuracy": "top-5", "map_at_r": "MAP@R", "nmi": "NMI"}
+METRIC_LABELS |= {"k_nn": "k-NN", "one_class_svm": "SVM"}
+METRIC_LABELS |= {"isolation_forest": "forest", "gaussian_mixture": "GMM"}
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

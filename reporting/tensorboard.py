@@ -25,11 +25,7 @@ MAX_IMAGES = 9  # images in "evidence" and "spectrum"
 
 
 def log_classification(
-    config: Config,
-    folder: Path,
-    dataset: Dataset,
-    classifier: Parts,
-    probabilities: np.ndarray,
+    config: Config, folder: Path, dataset: Dataset, classifier: Parts, probabilities: np.ndarray
 ) -> None:
     """Writes the model's graph, and plots of the predictions for the test split.
 
@@ -40,25 +36,23 @@ def log_classification(
         classifier: the trained classifier.
         probabilities: predictions for the test split, (n, classes).
     """
-    labels = dataset.labels[dataset.splits["test"]]
+    names, labels = dataset.class_names, dataset.labels[dataset.splits["test"]]
     predictions = probabilities.argmax(axis=1)
-    accuracies = class_plots.class_accuracies(labels, predictions, dataset.class_names)
+    accuracies = class_plots.class_accuracies(labels, predictions, names)
     shown = _first_of_each_class(labels)[:MAX_IMAGES]
     images = ImageInputs(dataset.images, config.data).evaluation(dataset.splits["test"][shown])
     maps = pooled_maps(classifier, images)
-    order = np.argsort(-probabilities[shown], axis=1, kind="stable")
-    evidence = contributions(
-        config.head, config.seed, classifier.linear, maps, order[:, 0], order[:, 1]
-    )
+    best = np.argsort(-probabilities[shown], axis=1, kind="stable")[:, :2]
+    evidence = contributions(config.head, config.seed, classifier.linear, maps, best)
     predicted = (dataset, "test", probabilities, config.data)
     charts = {
-        "test/confusion": draw_confusion_matrix(labels, predictions, dataset.class_names),
+        "test/confusion": draw_confusion_matrix(labels, predictions, names),
         "test/accuracy by class": class_plots.draw_accuracies(accuracies),
     }
     photographs = {
         "test/worst mistakes": plots.worst_mistakes(*predicted),
         "test/confused pairs": class_plots.draw_confused_pairs(*predicted),
-        "test/evidence": draw_evidence(dataset, images, shown, order, evidence),
+        "test/evidence": draw_evidence(names, images, labels[shown], best, evidence),
     }
     if config.head.pooling is Pooling.second_order:
         pooling = classifier.descriptor.get_layer("second_order")

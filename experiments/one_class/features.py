@@ -38,7 +38,7 @@ class Source:
         model = descriptor_model(
             lambda sample: (features or _unchanged)(self.describe(sample)), self.inputs
         )
-        return predict_indices(model, self.inputs, self.dataset, indices, batch_size)
+        return predict_indices(model, self.inputs, indices, batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from data.inputs import ArrayInputs, MemoryInputs
 from data.pipeline import steps
 from errors import UserError
 from evaluation.metrics import classification_metrics
-from evaluation.prediction import predict_split
+from evaluation.prediction import predict_indices
 from experiments.experiment import Experiment, Trial
 from experiments.post_mortem.faulty_head import (
     IN_POOLING,
@@ -182,14 +182,9 @@ def _metrics(
     indices = dataset.splits[split]
     if not len(indices):
         return None
-    probabilities = predict_split(
-        with_probabilities(model),
-        inputs,
-        dataset,
-        split,
-        config.trainer.batch_size,
-        config.data.average_mirror,
-    )
+    batch_size, average_mirror = config.trainer.batch_size, config.data.average_mirror
+    model = with_probabilities(model)
+    probabilities = predict_indices(model, inputs, indices, batch_size, average_mirror)
     return classification_metrics(probabilities, dataset.labels[indices])
 
 

@@ -47,7 +47,7 @@ def test_the_contributions_of_all_positions_sum_to_the_score(make_config, maps, 
     descriptor = build_descriptor(config, maps.shape[1:], seed=3)
     z = np.asarray(descriptor(maps))
     linear = linear_of(z.shape[1], config)
-    parts = contributions(config, 3, linear, maps, CLASSES, OTHERS)
+    parts = contributions(config, 3, linear, maps, np.stack([CLASSES, OTHERS], axis=1))
     assert parts.shape == (3, 4, 5)
     wanted = margin(linear, z) - margin(linear, np.zeros_like(z))  # without the bias
     np.testing.assert_allclose(parts.sum(axis=(1, 2)), wanted, rtol=2e-3, atol=2e-3)
@@ -56,7 +56,7 @@ def test_the_contributions_of_all_positions_sum_to_the_score(make_config, maps, 
 def test_a_contribution_to_bilinear_pooling_is_a_quadratic_form_of_its_position(make_config, maps):
     config = make_config("head=bilinear", "head.signed_root=false", "head.l2=false").head
     linear = linear_of(21, config)
-    parts = contributions(config, 0, linear, maps, CLASSES, OTHERS)
+    parts = contributions(config, 0, linear, maps, np.stack([CLASSES, OTHERS], axis=1))
 
     def exact(image: int, x: np.ndarray) -> float:
         """x'Wx: the score of the matrix xx' minus the score of a zero matrix."""

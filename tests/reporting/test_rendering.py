@@ -38,6 +38,6 @@ def test_a_text_is_as_wide_as_measured():
 def test_any_class_name_can_be_drawn(name):
     labels = np.array([0, 1])
     draw_confusion_matrix(labels, labels, [name, "other"])
-    render(draw_bars([name, "other"], [0.5, 1], xlabel="accuracy"))
+    render(draw_bars([name, "other"], [0.5, 1], "%.2f")[0])
     tile = Tile(np.zeros((9, 9, 3), np.uint8), name)
     draw_image_grid(name, [tile], 1, (80, 80), [name])
