@@ -134,16 +134,18 @@ def write_citations(folder: Path, *datasets: Dataset) -> None:
 
 def read_classes(folder: Path) -> list[str]:
     """Returns the class names of a run, in the order of its model's outputs."""
-    path = folder / "classes.json"
+    return _read_json(folder / "classes.json")
+
+
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Returns the keys of the images of each split."""
+    return _read_json(folder / "splits.json")
+
+
+def _read_json(path: Path):
     if not path.is_file():
-        raise UserError(f"{folder}: not a finished run's folder, it has no classes.json")
+        raise UserError(f"{path.parent}: not a finished run's folder, it has no {path.name}")
     return json.loads(path.read_text())
-
-
-def read_splits(folder: Path) -> dict[str, list[str]] | None:
-    """Returns the keys of the images of each split; `None` if the run has stored none."""
-    path = folder / "splits.json"
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:

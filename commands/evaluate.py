@@ -78,9 +78,6 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
 def _restore_split(folder: Path, dataset: Dataset, split: str) -> Dataset:
     """Returns `dataset` with the images that `split` had when the run started."""
     stored = run_folder.read_splits(folder)
-    if stored is None:
-        print(f"{folder}: has no splits.json; its data are split again", file=sys.stderr)
-        stored = dataset.keys()
     known = [key for keys in stored.values() for key in keys]
     new = set().union(*dataset.keys().values()).difference(known)
     if new:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import files
 from errors import UserError
@@ -60,6 +61,35 @@ class ValidationMetrics(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update({f"val_{name}": value for name, value in self.metrics(self.predictor).items()})
+
+
+class Profile(keras.callbacks.Callback):
+    """Records some steps of a stage for TensorBoard's profiler, and nothing else.
+
+    Args:
+        folder: folder of the profile.
+        first, last: the steps to record, counted from 1 over all epochs.
+    """
+
+    def __init__(self, folder: Path, first: int, last: int):
+        super().__init__()
+        self.folder, self.first, self.last = folder, first, last
+        self.step, self.recording = 0, False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.step += 1
+        if self.step == self.first:
+            tf.profiler.experimental.start(str(self.folder))
+            self.recording = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.step == self.last:
+            self.on_train_end()
+
+    def on_train_end(self, logs=None):
+        if self.recording:
+            tf.profiler.experimental.stop()
+            self.recording = False
 
 
 class StopOnDivergence(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
-from training.callbacks import MetricsLog, StopOnDivergence, ValidationMetrics
+from training.callbacks import MetricsLog, Profile, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
 from training.distributed.keras_20585 import PatchedFit
@@ -27,7 +27,7 @@ from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 from training.two_streams import Stream
 
-PROFILED = (10, 20)  # first and last batch that trainer.profile records, after the warm-up
+PROFILED = (10, 20)  # first and last step that trainer.profile records, after the warm-up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,9 +219,7 @@ def _logs(
     board = folder / "tensorboard"
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, resume_epoch),
-        # Keras' callback logs the same curves, and records the profile.
-        keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=PROFILED)
-        if config.trainer.profile
-        else EpochScalars(board),
+        EpochScalars(board),
         GradientStatistics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
+        *([Profile(board / "train", *PROFILED)] if config.trainer.profile else []),
     ]

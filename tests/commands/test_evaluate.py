@@ -54,11 +54,11 @@ def test_a_split_with_missing_images_is_rejected_and_the_others_are_not(changing
     assert evaluate_run(run, [], "train")["pictures"] == 15
 
 
-def test_the_data_of_a_run_without_splits_are_split_again_with_a_message(changing, capsys):
+def test_a_run_without_its_splits_is_an_error(changing):
     run, _ = changing
     (run / "splits.json").unlink()
-    assert evaluate_run(run, [], "all")["pictures"] == 24
-    assert "no splits.json" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"it has no splits\.json"):
+        evaluate_run(run, [], "test")
 
 
 def test_overrides_select_other_data(finished_run, tmp_path, draw_images):
