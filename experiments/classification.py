@@ -28,6 +28,7 @@ class Classification(TwoStageExperiment):
     def build_model(self) -> None:
         config, dataset, classes = self.config, self.dataset, len(self.dataset.class_names)
         self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
+        # On one device this is build_classifier(config, classes), and the scope below does nothing.
         self.parts = self.workers.build(build_classifier, config, classes)
         if config.solver is Solver.svm:
             check_memory(config, dataset, self.parts.descriptor)
