@@ -4,7 +4,7 @@
     python benchmarks/feature_store.py --parts epoch --images-per-class 40
 
 All parts use VGG16 with random weights, tapped at block5_conv3, images of 224 px, and the default
-head.
+head. Each part runs in a process of its own.
 
 epoch       seconds per epoch of stage 1 on the default data with `--images-per-class` images: the
             mean of 20 epochs from the store, and one epoch with trainer.feature_store=false.
@@ -12,174 +12,122 @@ extraction  images per second while an empty store is filled (reading, decoding,
             backbone, writing), compared with the backbone alone on random batches of the same size.
             The two alternate, and the best of `--rounds` counts, because other load on the machine
             only slows them. The ratio in processor time varies less.
-memory      the peak memory of a process (resource.getrusage, Linux) that trains one epoch on
-            `--made-images` random feature maps of 14 x 14 x 512, whose descriptors would not fit.
+memory      the peak memory of a process (VmHWM, Linux) that trains one epoch on `--made-images`
+            random feature maps of 14 x 14 x 512, read from a store.
 """
 
 import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
-import numpy as np
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import in_own_process
+import numpy as np
+import tensorflow as tf
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.measuring import in_own_process, process_bytes
+from benchmarks.stage_1 import configuration, train_stage_1
+from data.datasets import Dataset, open_dataset
+from data.feature_store import EXTRACTION_BATCH, FeatureStore
+from data.image_folder import FolderImages
+from models.backbones import build_backbone
+from training.feature_extraction import stored_features
+
 OVERRIDES = ["backbone.tap=block5_conv3", "data.image_size=224"]
-CLASSES = 9
-# Each part runs in its own process, and only that imports TensorFlow: the memory of this process
-# would count as a child's memory.
 
 
-def configuration(folder: Path, *overrides: str):
-    from hydra import compose, initialize_config_dir
-
-    from conf.validation import checked
-
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        store = f"trainer.feature_dir={folder / 'features'}"
-        return checked(compose("config", [*OVERRIDES, store, *overrides]))
-
-
-def epoch(options, folder: Path) -> list[tuple[str, str]]:
-    def seconds(name: str, *overrides: str) -> float:
-        command = [sys.executable, str(ROOT / "train.py"), *OVERRIDES, *overrides]
-        command += [f"data.limit={max(1, options.images_per_class // 3)}", "data.mirror=false"]
-        command += [f"trainer.feature_dir={folder / 'features'}", f"hydra.run.dir={folder / name}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        stage = json.loads((folder / name / "metrics.json").read_text())["stages"]["head"]
+def epoch(options, folder: Path) -> dict[str, str]:
+    def epoch_seconds(name: str, *overrides: str) -> float:
+        limit = f"data.limit={max(1, options.images_per_class // 3)}"  # of each of three splits
+        config = configuration(folder / "features", *OVERRIDES, limit, *overrides)
+        stage = train_stage_1(config, folder / name).stages["head"]
         return stage["seconds"] / stage["epochs"]
 
-    stored = seconds("stored", "trainer.epochs=20")
-    images = seconds("images", "trainer.epochs=1", "trainer.feature_store=false")
-    return [
-        ("epoch from images", f"{images:.2f} s"),
-        ("epoch from the store", f"{stored:.3f} s"),
-        ("ratio", f"{images / stored:.0f}"),
-    ]
+    stored = epoch_seconds("stored", "trainer.epochs=20")
+    images = epoch_seconds("images", "trainer.epochs=1", "trainer.feature_store=false")
+    return {
+        "epoch from images": f"{images:.2f} s",
+        "epoch from the store": f"{stored:.3f} s",
+        "ratio": f"{images / stored:.0f}",
+    }
 
 
-def extraction(options, folder: Path) -> list[tuple[str, str]]:
-    import tensorflow as tf
-
-    from data.datasets import open_dataset
-    from data.feature_store import EXTRACTION_BATCH
-    from models.backbones import build_backbone
-    from training.feature_extraction import stored_features
-
-    config = configuration(folder, f"data.limit={max(1, options.images_per_class // 3)}")
+def extraction(options, folder: Path) -> dict[str, str]:
+    limit = f"data.limit={max(1, options.images_per_class // 3)}"
+    config = configuration(folder, *OVERRIDES, limit)
     backbone = build_backbone(config.backbone, config.data.image_size)
     dataset = open_dataset(config.data, config.seed)
     forward = tf.function(lambda batch: backbone(batch, training=False))
     batch = tf.random.uniform((EXTRACTION_BATCH, *backbone.input.shape[1:]), 0, 255)
     batches = -(-len(dataset.indices) // EXTRACTION_BATCH)
-    forward(batch)
-
-    def alone():
-        for _ in range(batches):
-            forward(batch).numpy()
-
-    # Seconds per image: elapsed and of processor time.
-    costs: dict[str, list[np.ndarray]] = {"the backbone alone": [], "extraction": []}
+    forward(batch)  # traces
+    costs = []  # of each round: elapsed and processor seconds per image, alone and of extraction
     for number in range(options.rounds):
         config.trainer.feature_dir = str(folder / str(number))
-        seconds = cost(alone) / (batches * EXTRACTION_BATCH)
-        costs["the backbone alone"].append(seconds)
-        seconds = cost(lambda: stored_features(config, dataset, backbone)) / len(dataset.indices)
-        costs["extraction"].append(seconds)
-    best = {name: np.min(cost, axis=0) for name, cost in costs.items()}
-    ratio, computed = best["the backbone alone"] / best["extraction"]
-    return [
-        *((name, f"{1 / seconds[0]:.2f} images/s") for name, seconds in best.items()),
-        ("ratio of the rates", f"{ratio:.3f}"),
-        ("ratio in processor time", f"{computed:.3f}"),
-    ]
+        alone = cost(lambda: [forward(batch).numpy() for _ in range(batches)])
+        filling = cost(lambda: stored_features(config, dataset, backbone))
+        costs.append([alone / (batches * EXTRACTION_BATCH), filling / len(dataset.indices)])
+    alone, filling = np.min(costs, axis=0)
+    return {
+        "the backbone alone": f"{1 / alone[0]:.2f} images/s",
+        "extraction": f"{1 / filling[0]:.2f} images/s",
+        "ratio of the rates": f"{alone[0] / filling[0]:.3f}",
+        "ratio in processor time": f"{alone[1] / filling[1]:.3f}",
+    }
 
 
-def cost(work) -> np.ndarray:
-    """The elapsed seconds, and the seconds of processor time of this process."""
+def cost(function) -> np.ndarray:
+    """Returns the elapsed seconds, and the seconds of processor time of this process."""
     before = time.perf_counter(), time.process_time()
-    work()
+    function()
     return np.subtract((time.perf_counter(), time.process_time()), before)
 
 
-def memory(options, folder: Path) -> list[tuple[str, str]]:
-    from data.datasets import Dataset
-    from data.feature_store import FeatureStore
-    from data.image_folder import FolderImages
-    from models.classifier import build_classifier
-    from models.parts import StageInput
-    from training.distributed.workers import connect
-    from training.initialization import standardize
-    from training.objectives import classification_objective
-    from training.stage import Stage, fit_stage
-
-    config = configuration(folder, "trainer.epochs=1")
+def memory(options, folder: Path) -> dict[str, str]:
     indices, none = np.arange(options.made_images), np.arange(0)
-    images = FolderImages(Path(), [Path()] * len(indices), indices % CLASSES)  # never read
-    names = [str(number) for number in range(CLASSES)]
-    dataset = Dataset("made", images, names, {"train": indices, "val": none, "test": none}, "")
-    classifier = build_classifier(config, CLASSES)
-    shape = classifier.backbone.output.shape[1:]
-    rng = np.random.default_rng(0)
+    images = FolderImages(Path(), [Path()] * len(indices), indices % 9)  # never read
+    splits = {"train": indices, "val": none, "test": none}
+    dataset = Dataset("made", images, list("abcdefghi"), splits, "")
 
-    def random_features(indices):
-        for _ in indices:
-            yield rng.random((1, 1, *shape), np.float32)
+    def random_features(config, dataset, backbone):
+        shape, rng = backbone.output.shape[1:], np.random.default_rng(0)
+        store = FeatureStore(folder / "features", {"data": "made"}, indices, shape, "float32", 1)
+        return store.open(lambda missing: (rng.random((1, 1, *shape), np.float32) for _ in missing))
 
-    store = FeatureStore(folder / "features", {"data": "made"}, indices, shape, "float32", 1)
-    inputs = store.open(random_features)
-    size = config.trainer.batch_size
-    standardize(classifier.linear, classifier.descriptor, inputs, indices, size)
-    rate = config.optimizer.learning_rate
-    objective = classification_objective(config.loss, CLASSES)
-    network = classifier.network(StageInput.features)
-    stage = Stage("head", network, inputs, 1, 0, size, rate, objective)
-    workers = connect(config.task, config.trainer.strategy)
-    record = fit_stage(stage, dataset, config, folder, workers)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return [
-        ("images", str(len(indices))),
-        ("their features", f"{len(indices) * store.sample_bytes / 2**30:.2f} GiB"),
-        ("peak memory", f"{peak / 2**30:.2f} GiB"),
-        ("the epoch", f"{record['seconds']:.0f} s"),
-    ]
+    # The descriptors must not fit in memory, or stage 1 would read them instead of the store.
+    overrides = ["trainer.epochs=1", "trainer.descriptor_gib=1e-6"]
+    config = configuration(folder / "features", *OVERRIDES, *overrides)
+    with (
+        mock.patch("experiments.experiment.open_dataset", lambda *_: dataset),
+        mock.patch("training.feature_extraction.stored_features", random_features),
+    ):
+        experiment = train_stage_1(config, folder / "run")
+    feature_bytes = 4 * len(indices) * np.prod(experiment.parts.backbone.output.shape[1:])
+    return {
+        "images": str(len(indices)),
+        "their features": f"{feature_bytes / 2**30:.2f} GiB",
+        "peak memory": f"{process_bytes('VmHWM') / 2**30:.2f} GiB",
+        "the epoch": f"{experiment.stages['head']['seconds']:.0f} s",
+    }
 
 
 PARTS = {"epoch": epoch, "extraction": extraction, "memory": memory}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument(
-        "--images-per-class",
-        type=int,
-        default=15,
-        help="default: 15",
-    )
+    parser.add_argument("--images-per-class", type=int, default=15, help="default: 15")
     parser.add_argument("--made-images", type=int, default=12_000, help="default: 12000")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--child", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(PARTS[options.child](options, Path(folder))))
-        return
     for part in options.parts:
-        for name, value in in_own_process(__file__, *sys.argv[1:], "--child", part):
-            print(f"{part:12}{name:32}{value:>20}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, value in in_own_process(PARTS[part], options, Path(folder)).items():
+                print(f"{part:12}{name:32}{value:>20}", flush=True)
 
 
 if __name__ == "__main__":

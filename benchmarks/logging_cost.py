@@ -11,46 +11,32 @@ The output is medians in seconds.
 
 import argparse
 import contextlib
-import os
-import statistics
 import sys
 import tempfile
-import time
+import timeit
 from pathlib import Path
 from unittest import mock
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
-from hydra import compose, initialize_config_dir
+import numpy as np
 
-from conf.validation import checked
-from experiments.classification import Classification
-from training.distributed.workers import connect
+from benchmarks.stage_1 import configuration, train_stage_1
 
-ROOT = Path(__file__).parents[1]
-LOGS = ("training.stage.EpochScalars", "training.stage.GradientStatistics")
+CURVES = ("training.stage.EpochScalars", "training.stage.GradientStatistics")
 REPORTS = ("experiments.classification.log_classification", "experiments.experiment.log_hparams")
 
 
-def run(folder: Path, config, logging: bool) -> tuple[float, float]:
+def run(config, folder: Path, logging: bool) -> tuple[float, float]:
     """Returns the seconds of training and of reporting."""
-    folder.mkdir()
-    experiment = Classification(config, folder, connect(config.task, config.trainer.strategy))
-    with contextlib.ExitStack() as patches, contextlib.redirect_stdout(open(os.devnull, "w")):
-        for target in () if logging else LOGS:
+    with contextlib.ExitStack() as patches:
+        for target in () if logging else CURVES + REPORTS:
             nothing = mock.patch(target, lambda *_, **__: keras.callbacks.Callback())
             patches.enter_context(nothing)
-        for target in () if logging else REPORTS:
-            patches.enter_context(mock.patch(target))
-        experiment.open_data()
-        experiment.build_model()
-        experiment.train_head()
+        experiment = train_stage_1(config, folder)
         experiment.evaluate()
-        started = time.perf_counter()
-        experiment.report()
-    return experiment.stages["head"]["seconds"], time.perf_counter() - started
+        return experiment.stages["head"]["seconds"], timeit.timeit(experiment.report, number=1)
 
 
 def main() -> None:
@@ -58,23 +44,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("overrides", nargs="*", help="key=value, as for train.py")
     options = parser.parse_intermixed_args()
-    seconds: dict[bool, list] = {True: [], False: []}
+    times: dict[bool, list] = {True: [], False: []}
     with tempfile.TemporaryDirectory() as name:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            features = f"trainer.feature_dir={name}/features"
-            config = checked(compose("config", [features, *options.overrides]))
-        run(Path(name, "first"), config, logging=True)
+        config = configuration(Path(name, "features"), *options.overrides)
+        run(config, Path(name, "first"), logging=True)
         for number in range(options.rounds):
-            for logging in sorted(seconds, reverse=bool(number % 2)):
-                folder = Path(name, f"{number}-{logging}")
-                seconds[logging].append(run(folder, config, logging))
+            for logging in sorted(times, reverse=bool(number % 2)):
+                times[logging].append(run(config, Path(name, f"{number}-{logging}"), logging))
+    medians = {logging: np.median(pairs, axis=0) for logging, pairs in times.items()}
     print("| logging | training | report |\n| --- | ---: | ---: |")
-    medians = {}
-    for logging, times in seconds.items():
-        medians[logging] = [statistics.median(column) for column in zip(*times, strict=True)]
-        print(
-            f"| {'yes' if logging else 'no'} | {' | '.join(f'{m:.2f}' for m in medians[logging])} |"
-        )
+    for logging, (training, report) in medians.items():
+        print(f"| {'yes' if logging else 'no'} | {training:.2f} | {report:.2f} |")
     print(f"\nlogging adds {medians[True][0] / medians[False][0] - 1:.1%} to training")
 
 

@@ -5,7 +5,7 @@
 
 A cell is a number of positions N and a number of channels C. Within a cell, all methods take turns,
 so that other load on the machine affects them equally; times are medians in ms per image. A method
-that takes more than `--slow` seconds per batch runs once, on one image, and is marked (1). "x" is
+that takes more than 20 seconds per batch runs once, on one image, and is marked (1). "x" is
 the speed relative to five Newton-Schulz steps on the C x C matrix. "MiB" is the memory that the
 first call adds, in a process of its own (Linux). Errors are relative Frobenius errors of root and
 gradient against float64, for one image of ReLU features and the default epsilon of
@@ -17,27 +17,27 @@ over the output.
 """
 
 import argparse
-import json
+import itertools
 import os
 import sys
+import timeit
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measuring import in_own_process, median_seconds, peak_bytes, seconds
+from benchmarks.measuring import in_own_process, median_seconds, peak_bytes
 from layers import SecondOrderPooling, SignedSquareRoot
 from layers.folded_triangle import FoldedTriangle
 
 EPSILON = SecondOrderPooling().epsilon
 BASELINE = "C side, Newton-Schulz 5"
-MAX_LOOP_BYTES = 4e9  # the loops store one outer product per position for the backward pass
 MAX_SVD_CHANNELS = 512  # a larger SVD takes minutes
+SLOW = 20  # seconds per batch
 
 
 # The methods, functions from features (B, N, C) to roots (B, C, C), or (B, D) of one triangle
@@ -125,13 +125,7 @@ def inputs(positions, channels, batch):
     return tf.constant(x, "float32"), tf.constant(upstream, "float32")
 
 
-def is_feasible(root, positions, channels):
-    if root is loops and 4 * positions * channels**2 > MAX_LOOP_BYTES:
-        return False
-    return root not in (svd, loops) or channels <= MAX_SVD_CHANNELS
-
-
-def steps(name, xla):
+def steps(name):
     """The forward pass, and the forward and backward pass, of features and upstream gradient."""
     root, normalization = METHODS[name]
 
@@ -142,39 +136,28 @@ def steps(name, xla):
         with tf.GradientTape() as tape:
             tape.watch(x)
             z = normalization(root(x))
-        flat = tf.reshape(upstream, (tf.shape(x)[0], -1))[:, : z.shape[1]]  # a triangle is shorter
+        flat = tf.reshape(upstream, (x.shape[0], -1))[:, : z.shape[1]]  # a triangle is shorter
         return tape.gradient(z, x, flat)
 
     if root is loops:
         return forward, both
-    return tuple(tf.function(step, jit_compile=xla, autograph=False) for step in (forward, both))
-
-
-def reference(x, upstream):
-    """Root and gradient of one image in float64, by an eigendecomposition of the C x C matrix."""
-    y = np.asarray(x, "float64") / x.shape[0] ** 0.5
-    g = np.asarray(upstream, "float64")
-    eigenvalues, v = np.linalg.eigh(y.T @ y)
-    eigenvalues = np.maximum(eigenvalues, 0)
-    a = np.sqrt(eigenvalues + EPSILON * eigenvalues.sum())
-    h = v.T @ (g + g.T) @ v / 2
-    through_trace = EPSILON * np.sum(np.diag(h) / (2 * a)) * np.eye(len(a))
-    inner = v @ (h / (a[:, None] + a)) @ v.T + through_trace
-    return v * a @ v.T, 2 * y @ inner / x.shape[0] ** 0.5
+    return tf.function(forward, autograph=False), tf.function(both, autograph=False)
 
 
 def errors(root, x, upstream):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = root(x)
-        if value.shape.rank == 2:
-            value = FoldedTriangle(2.0).unfold(value, x.shape[2])
-    results = value[0], tape.gradient(value, x, upstream)[0]
-    expected = reference(x[0].numpy(), upstream[0].numpy())
-    return [
-        np.linalg.norm(result - truth) / np.linalg.norm(truth)
-        for result, truth in zip(results, expected, strict=True)
-    ]
+    """The relative errors of root and gradient against the eigendecomposition in float64."""
+    exact = SecondOrderPooling(root="exact", side="channels", dtype="float64")
+    results = []
+    for method, dtype in ((root, "float32"), (exact, "float64")):
+        features = tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            value = method(features)
+            if value.shape.rank == 2:
+                value = FoldedTriangle(2.0).unfold(value, x.shape[2])
+        gradient = tape.gradient(value, features, tf.cast(upstream, dtype))
+        results.append((value.numpy(), gradient.numpy()))
+    return [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(*results, strict=True)]
 
 
 def floor(positions, channels, batch):
@@ -183,7 +166,6 @@ def floor(positions, channels, batch):
     output = tf.random.normal((batch, channels, channels))
     product = tf.function(lambda: a @ a, autograph=False)
     one_pass = tf.function(lambda: 2.0 * output, autograph=False)
-    product(), one_pass()
     times = median_seconds({"product": product, "pass": one_pass}, 9)
     rate = 2 * 512**3 * batch / times["product"]
     smaller = min(positions, channels)
@@ -194,26 +176,22 @@ def floor(positions, channels, batch):
 def run_cell(positions, channels, options):
     x, upstream = inputs(positions, channels, options.batch)
     one = x[:1], upstream[:1]
-    names = [
-        name
-        for name, (root, _) in METHODS.items()
-        if is_feasible(root, positions, channels)
-        and (not options.methods or any(part in name for part in options.methods))
-    ]
-    images, times, calls = dict.fromkeys(names, options.batch), {}, {}
-    for name in names:
-        forward, both = steps(name, options.xla)
-        both(*one)  # traces
-        once = seconds(both, *one)
-        if once * options.batch > options.slow or METHODS[name][0] is loops:
-            forward(*one)
+    images, times, calls = {}, {}, {}
+    for name, (root, _) in METHODS.items():
+        if root in (svd, loops) and channels > MAX_SVD_CHANNELS:
+            continue
+        forward, both = steps(name)
+        forward(*one)  # traces
+        both(*one)
+        images[name] = options.batch
+        once = timeit.timeit(partial(both, *one), number=1)
+        if root is loops or once * options.batch > SLOW:
             images[name] = 1
-            times |= {(name, "forward"): seconds(forward, *one), (name, "both"): once}
+            times[name, "forward"] = timeit.timeit(partial(forward, *one), number=1)
+            times[name, "both"] = once
         else:
             calls[name, "forward"] = partial(forward, x, upstream)
             calls[name, "both"] = partial(both, x, upstream)
-    for call in calls.values():
-        call()  # traces for the whole batch
     times |= median_seconds(calls, options.rounds)
     times = {(name, which): value / images[name] for (name, which), value in times.items()}
     lowest, rate = floor(positions, channels, options.batch)
@@ -221,36 +199,28 @@ def run_cell(positions, channels, options):
     print(f"(matrix products at {rate / 1e9:.0f} GFLOP/s)\n")
     print("| method | forward | + backward | x | of floor | MiB | MiB, both | root | gradient |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name in names:
-        both = times[name, "both"]
+    for name, count in images.items():
+        forward, both = times[name, "forward"], times[name, "both"]
+        memory = [np.nan, np.nan]
+        if not options.no_memory:
+            memory = in_own_process(peaks, name, positions, channels, count)
         cells = [
-            name + (" (1)" if images[name] == 1 else ""),
-            f"{times[name, 'forward'] * 1e3:.2f}",
-            f"{both * 1e3:.2f}",
-            f"{times.get((BASELINE, 'both'), np.nan) / both:.1f}",
-            f"{both / lowest:.1f}",
-            *(f"{peak / 2**20:.0f}" for peak in peaks(name, positions, channels, images, options)),
+            name + (" (1)" if count == 1 else ""),
+            f"{forward * 1e3:.2f} | {both * 1e3:.2f}",
+            f"{times[BASELINE, 'both'] / both:.1f} | {both / lowest:.1f}",
+            *(f"{peak / 2**20:.0f}" for peak in memory),
             *(f"{error:.0e}" for error in errors(METHODS[name][0], *one)),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
-    sides = [times.get((f"ours, {side}", "both")) for side in ("auto", "channels", "positions")]
-    if all(sides):
-        print(f"\nauto takes {sides[0] / min(sides[1:]):.2f} of the better side's time", flush=True)
+    auto, *sides = (times[f"ours, {side}", "both"] for side in ("auto", "channels", "positions"))
+    print(f"\nauto takes {auto / min(sides):.2f} of the better side's time", flush=True)
 
 
-def peaks(name, positions, channels, images, options):
-    """The memory that the forward pass, and then both passes, add to a process of their own."""
-    if options.no_memory:
-        return [np.nan, np.nan]
-    cell = ("--positions", positions, "--channels", channels, "--batch", images[name])
-    return in_own_process(__file__, *sys.argv[1:], *cell, "--peaks", name)
-
-
-def print_peaks(options):
-    x, upstream = inputs(options.positions[0], options.channels[0], options.batch)
+def peaks(name, positions, channels, batch):
+    """The memory that the forward pass, and then both passes, add to this process."""
+    x, upstream = inputs(positions, channels, batch)
     tf.matmul(x[:1], x[:1], transpose_b=True)  # loads the libraries
-    calls = [partial(step, x, upstream) for step in steps(options.peaks, options.xla)]
-    print(json.dumps(peak_bytes(*calls)))
+    return peak_bytes(*(partial(step, x, upstream) for step in steps(name)))
 
 
 def main():
@@ -259,20 +229,12 @@ def main():
     parser.add_argument("--channels", type=int, nargs="+", default=[256, 512, 2048])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--slow", type=float, default=20.0, help="seconds per batch (default: 20)")
-    parser.add_argument("--methods", nargs="+", help="only methods whose name contains one")
-    parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
-    parser.add_argument("--peaks", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.peaks:
-        print_peaks(options)
-        return
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")
-    print(f"batch {options.batch}, float32, {'XLA' if options.xla else 'graph'}")
-    for channels in options.channels:
-        for positions in options.positions:
-            run_cell(positions, channels, options)
+    print(f"batch {options.batch}, float32, graph")
+    for channels, positions in itertools.product(options.channels, options.positions):
+        run_cell(positions, channels, options)
 
 
 if __name__ == "__main__":
