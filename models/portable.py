@@ -61,7 +61,8 @@ class PortablePooling(keras.layers.Layer):
     def build(self, input_shape):
         self.pooling.build(input_shape)
 
-    def call(self, maps):
+    def call(self, maps, mask=None):  # a cloned call has the arguments of the original one
+        feature_maps.refuse_mask(mask, self)
         pooling = self.pooling
         features = feature_maps.flatten_positions(maps, pooling.data_format)
         y = matrix_functions.normalized_positions(features, pooling.centered)
