@@ -125,7 +125,7 @@ def inputs(positions, channels, batch):
     return tf.constant(x, "float32"), tf.constant(upstream, "float32")
 
 
-def steps(name):
+def steps(name, xla):
     """The forward pass, and the forward and backward pass, of features and upstream gradient."""
     root, normalization = METHODS[name]
 
@@ -141,23 +141,33 @@ def steps(name):
 
     if root is loops:
         return forward, both
-    return tf.function(forward, autograph=False), tf.function(both, autograph=False)
+    return tuple(tf.function(step, jit_compile=xla, autograph=False) for step in (forward, both))
+
+
+def reference(x, upstream):
+    """Root and gradient of one image in float64, by an eigendecomposition of the C x C matrix."""
+    y, g = (np.asarray(each[0], "float64") for each in (x, upstream))
+    y = y / len(y) ** 0.5
+    eigenvalues, v = np.linalg.eigh(y.T @ y)
+    eigenvalues = np.maximum(eigenvalues, 0)
+    a = np.sqrt(eigenvalues + EPSILON * eigenvalues.sum())
+    h = v.T @ (g + g.T) @ v / 2
+    through_trace = EPSILON * np.sum(np.diag(h) / (2 * a)) * np.eye(len(a))
+    return v * a @ v.T, 2 * y @ (v @ (h / (a[:, None] + a)) @ v.T + through_trace) / len(y) ** 0.5
 
 
 def errors(root, x, upstream):
-    """The relative errors of root and gradient against the eigendecomposition in float64."""
-    exact = SecondOrderPooling(root="exact", side="channels", dtype="float64")
-    results = []
-    for method, dtype in ((root, "float32"), (exact, "float64")):
-        features = tf.cast(x, dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            value = method(features)
-            if value.shape.rank == 2:
-                value = FoldedTriangle(2.0).unfold(value, x.shape[2])
-        gradient = tape.gradient(value, features, tf.cast(upstream, dtype))
-        results.append((value.numpy(), gradient.numpy()))
-    return [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(*results, strict=True)]
+    """The relative errors of root and gradient against `reference`."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = root(x)
+        if value.shape.rank == 2:
+            value = FoldedTriangle(2.0).unfold(value, x.shape[2])
+    results = value[0].numpy(), tape.gradient(value, x, upstream)[0].numpy()
+    expected = reference(x, upstream)
+    return [
+        np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(results, expected, strict=True)
+    ]
 
 
 def floor(positions, channels, batch):
@@ -180,7 +190,9 @@ def run_cell(positions, channels, options):
     for name, (root, _) in METHODS.items():
         if root in (svd, loops) and channels > MAX_SVD_CHANNELS:
             continue
-        forward, both = steps(name)
+        if options.methods and not any(part in name for part in options.methods):
+            continue
+        forward, both = steps(name, options.xla)
         forward(*one)  # traces
         both(*one)
         images[name] = options.batch
@@ -203,24 +215,25 @@ def run_cell(positions, channels, options):
         forward, both = times[name, "forward"], times[name, "both"]
         memory = [np.nan, np.nan]
         if not options.no_memory:
-            memory = in_own_process(peaks, name, positions, channels, count)
+            memory = in_own_process(peaks, name, positions, channels, count, options.xla)
         cells = [
             name + (" (1)" if count == 1 else ""),
             f"{forward * 1e3:.2f} | {both * 1e3:.2f}",
-            f"{times[BASELINE, 'both'] / both:.1f} | {both / lowest:.1f}",
+            f"{times.get((BASELINE, 'both'), np.nan) / both:.1f} | {both / lowest:.1f}",
             *(f"{peak / 2**20:.0f}" for peak in memory),
             *(f"{error:.0e}" for error in errors(METHODS[name][0], *one)),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
-    auto, *sides = (times[f"ours, {side}", "both"] for side in ("auto", "channels", "positions"))
-    print(f"\nauto takes {auto / min(sides):.2f} of the better side's time", flush=True)
+    auto, *sides = (times.get((f"ours, {s}", "both")) for s in ("auto", "channels", "positions"))
+    if auto and all(sides):
+        print(f"\nauto takes {auto / min(sides):.2f} of the better side's time", flush=True)
 
 
-def peaks(name, positions, channels, batch):
+def peaks(name, positions, channels, batch, xla):
     """The memory that the forward pass, and then both passes, add to this process."""
     x, upstream = inputs(positions, channels, batch)
     tf.matmul(x[:1], x[:1], transpose_b=True)  # loads the libraries
-    return peak_bytes(*(partial(step, x, upstream) for step in steps(name)))
+    return peak_bytes(*(partial(step, x, upstream) for step in steps(name, xla)))
 
 
 def main():
@@ -229,10 +242,12 @@ def main():
     parser.add_argument("--channels", type=int, nargs="+", default=[256, 512, 2048])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--methods", nargs="+", help="only methods whose name contains one")
+    parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     options = parser.parse_args()
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")
-    print(f"batch {options.batch}, float32, graph")
+    print(f"batch {options.batch}, float32, {'XLA' if options.xla else 'graph'}")
     for channels, positions in itertools.product(options.channels, options.positions):
         run_cell(positions, channels, options)
 
