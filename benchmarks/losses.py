@@ -4,7 +4,7 @@
     python benchmarks/losses.py --batches 512
 
 The semi-hard loss of TensorFlow Addons 0.23 and the "direct" losses compare each pair with each
-sample, which takes O(B^3) memory. They are skipped for more than 512 samples. The
+sample, which takes O(B^3) memory. They are skipped for more than `--most-direct` samples. The
 methods take turns, so that other load on the machine affects them equally; times are medians. "x"
 is the time relative to ours in the same batch. "MiB" is the memory that the first call adds, in a
 process of its own (Linux). "gradient" is the largest difference from our gradient, relative to the
@@ -27,8 +27,6 @@ from benchmarks.measuring import in_own_process, median_seconds, peak_bytes
 from losses import TripletHardLoss, TripletSemiHardLoss
 
 CLASS_SIZE = 4  # samples per class in a batch
-DIMENSIONS = 128
-MOST_DIRECT = 512  # samples
 
 
 # The methods, functions from labels (B,) and embeddings (B, D) to a loss
@@ -88,36 +86,37 @@ METHODS = {
 # The measurements
 
 
-def inputs(batch):
-    x = np.random.default_rng(0).normal(size=(batch, DIMENSIONS))
+def inputs(batch, dimensions):
+    x = np.random.default_rng(0).normal(size=(batch, dimensions))
     return tf.constant(np.arange(batch) // CLASS_SIZE), tf.constant(x, "float32")
 
 
-def step(name):
+def step(name, xla):
     def gradient(labels, x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             loss = METHODS[name](labels, x)
         return tape.gradient(loss, x)
 
-    return tf.function(gradient, autograph=False)
+    return tf.function(gradient, jit_compile=xla, autograph=False)
 
 
-def peak(name, batch):
-    method = step(name)
-    method(*inputs(8))  # loads the libraries
-    return peak_bytes(partial(method, *inputs(batch)))[0]
+def peak(name, batch, dimensions, xla):
+    method = step(name, xla)
+    method(*inputs(8, dimensions))  # loads the libraries
+    return peak_bytes(partial(method, *inputs(batch, dimensions)))[0]
 
 
-def run_batch(batch, rounds):
-    names = [name for name in METHODS if "ours" in name or batch <= MOST_DIRECT]
-    steps = {name: partial(step(name), *inputs(batch)) for name in names}
+def run_batch(batch, options):
+    names = [name for name in METHODS if "ours" in name or batch <= options.most_direct]
+    args = inputs(batch, options.dimensions)
+    steps = {name: partial(step(name, options.xla), *args) for name in names}
     gradients = {name: call().numpy() for name, call in steps.items()}
-    times = median_seconds(steps, rounds)
+    times = median_seconds(steps, options.rounds)
     for name, time in times.items():
         ours = f"{name.split(',')[0]}, ours"
         difference = np.abs(gradients[name] - gradients[ours]).max() / np.abs(gradients[ours]).max()
-        memory = in_own_process(peak, name, batch) / 2**20
+        memory = in_own_process(peak, name, batch, options.dimensions, options.xla) / 2**20
         print(f"| {batch} | {name} | {time * 1e3:.1f} | {time / times[ours]:.1f}", end=" ")
         print(f"| {memory:.0f} | {difference:.0e} |", flush=True)
 
@@ -125,13 +124,17 @@ def run_batch(batch, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 256, 512, 4096])
+    parser.add_argument("--dimensions", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--most-direct", type=int, default=512, help="samples")
+    parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
     options = parser.parse_args()
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")
-    print(f"{DIMENSIONS} dimensions, classes of {CLASS_SIZE}, float32, graph\n")
+    compiler = "XLA" if options.xla else "graph"
+    print(f"{options.dimensions} dimensions, classes of {CLASS_SIZE}, float32, {compiler}\n")
     print("| batch | loss | ms | x | MiB | gradient |\n| ---: | --- | ---: | ---: | ---: | ---: |")
     for batch in options.batches:
-        run_batch(batch, options.rounds)
+        run_batch(batch, options)
 
 
 if __name__ == "__main__":

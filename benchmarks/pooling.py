@@ -5,7 +5,7 @@
 
 A cell is a number of positions N and a number of channels C. Within a cell, all methods take turns,
 so that other load on the machine affects them equally; times are medians in ms per image. A method
-that takes more than 20 seconds per batch runs once, on one image, and is marked (1). "x" is
+that takes more than `--slow` seconds per batch runs once, on one image, and is marked (1). "x" is
 the speed relative to five Newton-Schulz steps on the C x C matrix. "MiB" is the memory that the
 first call adds, in a process of its own (Linux). Errors are relative Frobenius errors of root and
 gradient against float64, for one image of ReLU features and the default epsilon of
@@ -37,7 +37,6 @@ from layers.folded_triangle import FoldedTriangle
 EPSILON = SecondOrderPooling().epsilon
 BASELINE = "C side, Newton-Schulz 5"
 MAX_SVD_CHANNELS = 512  # a larger SVD takes minutes
-SLOW = 20  # seconds per batch
 
 
 # The methods, functions from features (B, N, C) to roots (B, C, C), or (B, D) of one triangle
@@ -197,7 +196,7 @@ def run_cell(positions, channels, options):
         both(*one)
         images[name] = options.batch
         once = timeit.timeit(partial(both, *one), number=1)
-        if root is loops or once * options.batch > SLOW:
+        if root is loops or once * options.batch > options.slow:
             images[name] = 1
             times[name, "forward"] = timeit.timeit(partial(forward, *one), number=1)
             times[name, "both"] = once
@@ -242,6 +241,7 @@ def main():
     parser.add_argument("--channels", type=int, nargs="+", default=[256, 512, 2048])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--slow", type=float, default=20.0, help="seconds per batch")
     parser.add_argument("--methods", nargs="+", help="only methods whose name contains one")
     parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
