@@ -51,7 +51,7 @@ def ridge(a):
 
 
 def loops(x):
-    """Loops over samples and positions, as in the question in the README."""
+    """Loops over samples and positions, a fault that docs/post_mortem.md describes."""
     roots = []
     for sample in tf.unstack(x):
         total = 0.0

@@ -50,8 +50,8 @@ def build_faulty_descriptor(
 ) -> keras.Model:
     """Builds the head up to its L2 norm: pooling, matrix root and signed square root.
 
-    As in `build_descriptor`, the descriptor is one triangle of the matrix, weighted so that inner
-    products equal those of the whole matrices.
+    The descriptor is one triangle of the matrix, as in `build_descriptor`. Its weights make inner
+    products equal to those of the whole matrices.
 
     Args:
         config: The configuration of the run. `head.epsilon` is also the epsilon of a faulty root.

@@ -69,8 +69,8 @@ class LoopedPooling(FaultyPooling):
     """`FaultyPooling` with Python loops over samples and positions, and an SVD per sample.
 
     Args:
-        batch_size: Integer, the number of samples. A smaller batch fails. Of a larger batch, the
-            remaining samples are lost.
+        batch_size: Integer, the number of samples in a batch. The layer fails on a
+            smaller batch, and ignores the surplus samples of a larger one.
         epsilon, everywhere, fourth: See `FaultyPooling`.
     """
 
