@@ -151,11 +151,11 @@ def _read_json(path: Path):
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:
     """Writes one line per image: name, label, predicted class, and its probability."""
     best = probabilities.argmax(axis=1)
-    _write_csv(
+    write_csv(
         path,
         ["picture", "label", "prediction", "probability"],
         [
-            [*_name_and_label(dataset, index), dataset.class_names[label], f"{scores[label]:.6f}"]
+            [*name_and_label(dataset, index), dataset.class_names[label], f"{scores[label]:.6f}"]
             for index, label, scores in zip(dataset.splits[split], best, probabilities, strict=True)
         ],
     )
@@ -168,20 +168,22 @@ def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarr
         nearest: for each image, the position of its nearest other image in the split, (n,).
     """
     indices = dataset.splits[split]
-    _write_csv(
+    write_csv(
         path,
         ["picture", "label", "nearest", "nearest_label"],
         [
-            [*_name_and_label(dataset, index), *_name_and_label(dataset, neighbour)]
+            [*name_and_label(dataset, index), *name_and_label(dataset, neighbour)]
             for index, neighbour in zip(indices, indices[nearest], strict=True)
         ],
     )
 
 
-def _name_and_label(dataset: Dataset, index: int) -> tuple[str, str]:
+def name_and_label(dataset: Dataset, index: int) -> tuple[str, str]:
+    """Returns the name of an image and the name of its class."""
     return dataset.images.name(index), dataset.class_names[dataset.labels[index]]
 
 
-def _write_csv(path: Path, header: list[str], lines: list[list[str]]) -> None:
+def write_csv(path: Path, header: list[str], lines: list[list[str]]) -> None:
+    """Writes a table of predictions."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *lines])

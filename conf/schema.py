@@ -5,6 +5,7 @@ Hydra and OmegaConf refuse unknown keys and wrong types; `conf/validation.yaml` 
 
 import dataclasses
 import enum
+import json
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -187,3 +188,8 @@ def dotted(config: Any) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def as_text(value: Any) -> str:
+    """Returns a value of `dotted` as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,5 @@
 """Checks a configuration by the rules in `conf/validation.yaml`."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import Config, dotted
+from conf.schema import Config, as_text, dotted
 from errors import UserError
 
 RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
@@ -111,6 +110,4 @@ def _flat(config: Config) -> dict[str, str]:
     """Every key, dotted, with its value as on the command line, and the name of every group."""
     values = dotted(config)
     values |= {key.removesuffix(".name"): value for key, value in values.items()}
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
-    }
+    return {key: as_text(value) for key, value in values.items()}

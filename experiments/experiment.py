@@ -47,11 +47,11 @@ class Experiment(abc.ABC):
         workers: the devices that train together.
     """
 
+    disjoint_classes = False  # whether the test classes differ from the training classes
+
     def __init__(self, config: Config, folder: Path, workers: Workers):
         self.started = time.perf_counter()
         self.config, self.folder, self.workers = config, folder, workers
-
-    disjoint_classes = False  # whether the test classes differ from the training classes
 
     def open_data(self) -> None:
         """Opens the images, labels and splits.

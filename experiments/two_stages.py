@@ -77,9 +77,8 @@ class TwoStageTrial(Trial):
         self.read_features()
         self.initialize()
         if config.solver is Solver.svm:
-            assert isinstance(
-                self.inputs, MemoryInputs
-            )  # by `check_memory` and the rules of the configuration
+            # `check_memory` and the rules of the configuration guarantee it.
+            assert isinstance(self.inputs, MemoryInputs)
             linear, mirror = self.parts.linear, config.data.mirror
             self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, mirror)
             self.finish_stage("head")

@@ -3,6 +3,7 @@
 import keras
 
 from . import feature_maps
+from .matrices import transpose
 from .precision import in_full_precision
 
 
@@ -69,8 +70,7 @@ class BilinearPooling(keras.layers.Layer):
         return in_full_precision(self._mean_product, x, z)
 
     def _mean_product(self, x, z):
-        product = keras.ops.matmul(keras.ops.transpose(x, (0, 2, 1)), z)
-        return product / keras.ops.cast(keras.ops.shape(x)[1], x.dtype)
+        return transpose(x) @ z / keras.ops.cast(keras.ops.shape(x)[1], x.dtype)
 
     def compute_output_shape(self, input_shape):
         axis = feature_maps.channel_axis(self.data_format)

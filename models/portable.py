@@ -9,6 +9,7 @@ from errors import UserError
 from layers import CompactBilinearPooling, SecondOrderPooling, feature_maps, matrix_functions
 from layers.folded_triangle import order
 from layers.full_matrix import FullMatrix
+from layers.matrices import transpose
 
 TINY = 1e-30
 
@@ -86,7 +87,7 @@ class PortablePooling(keras.layers.Layer):
 
 def _newton_schulz(y, iterations):
     """Equation (6) of `matrix_functions`, for trace 1."""
-    transposed = keras.ops.transpose(y, (0, 2, 1))
+    transposed = transpose(y)
     if y.shape[1] is None or y.shape[1] >= y.shape[2]:
         return matrix_functions.newton_schulz_iteration(transposed @ y, iterations)[0]
     _, z = matrix_functions.newton_schulz_iteration(y @ transposed, iterations)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import MISSING, OmegaConf
 
-from conf.schema import Config, dotted
+from conf.schema import Config, as_text, dotted
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer")
 NO_SETTING = {"seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds"}
@@ -49,7 +49,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
                 continue
             keys = dotted(yaml.safe_load(config.read_text()))
             keys |= _defaults() | keys  # the file's values win
-            settings = {key: _text(keys[key]) for key in keys if key not in NO_SETTING}
+            settings = {key: as_text(keys[key]) for key in keys if key not in NO_SETTING}
             metrics = json.loads(path.read_text())
             for name, values in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}
@@ -92,11 +92,6 @@ def _defaults() -> dict[str, Any]:
     """Every key of the schema that has a default, dotted."""
     schema = dotted(OmegaConf.structured(Config))
     return {key: value for key, value in schema.items() if value != MISSING}
-
-
-def _text(value) -> str:
-    """The value as on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _by_number(path: Path) -> list[int | str]:

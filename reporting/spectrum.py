@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from layers import MatrixSquareRoot, SecondOrderPooling, feature_maps, matrix_functions
+from layers.matrices import transpose
 from reporting.rendering import new_axes, render
 
 TINY = 1e-12
@@ -32,14 +33,13 @@ def spectra(pooling: SecondOrderPooling, maps: np.ndarray) -> tuple[np.ndarray, 
     features = feature_maps.flatten_positions(maps, pooling.data_format)
     y = matrix_functions.normalized_positions(features, pooling.centered)
     y = keras.ops.cast(y, "float64")
-    transposed = keras.ops.transpose(y, (0, 2, 1))
     # YY' and Y'Y have the same non-zero eigenvalues. The smaller matrix is used.
-    pair = (y, transposed) if y.shape[1] < y.shape[2] else (transposed, y)
-    before = np.maximum(np.linalg.eigvalsh(keras.ops.matmul(*pair))[:, ::-1], 0)
+    matrices = y @ transpose(y) if y.shape[1] < y.shape[2] else transpose(y) @ y
+    before = np.maximum(np.linalg.eigvalsh(matrices)[:, ::-1], 0)
     root = MatrixSquareRoot(pooling.root or "exact", pooling.iterations, pooling.epsilon)
     diagonals = before[:, :, None] * np.eye(before.shape[1])
-    matrices = np.asarray(root(diagonals.astype(np.float32)))
-    after = -np.sort(-np.diagonal(matrices, axis1=1, axis2=2))
+    roots = np.asarray(root(diagonals.astype(np.float32)))
+    after = -np.sort(-np.diagonal(roots, axis1=1, axis2=2))
     return _relative(before), _relative(after)
 
 

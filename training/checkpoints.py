@@ -20,7 +20,7 @@ import numpy as np
 import files
 from conf.schema import TrainerConfig
 from training.distributed.workers import Workers
-from training.epoch_selection import best_epoch
+from training.epoch_selection import best_epoch, stopped_early
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -103,7 +103,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        if self.monitor in logs and self._waited() == 0:
+        if self.monitor in logs and best_epoch(self.history, self.monitor) == len(self.history) - 1:
             self._write(self.weights, self.model.save_weights)
         if self.stopped_early():
             self.model.stop_training = True
@@ -116,12 +116,8 @@ class Checkpoints(keras.callbacks.Callback):
             self.save()
 
     def stopped_early(self) -> bool:
-        """Whether the last `early_stopping` epochs were no better than one before them."""
-        patience = self.config.early_stopping
-        return patience is not None and bool(self.history) and self._waited() >= patience
-
-    def _waited(self) -> int:
-        return len(self.history) - 1 - best_epoch(self.history, self.monitor)
+        """Whether the epochs so far, those before an interruption included, end the stage."""
+        return stopped_early(self.history, self.monitor, self.config.early_stopping)
 
     def save(self) -> None:
         """Writes the state of the last finished epoch, unless it is written already."""

@@ -1,4 +1,4 @@
-"""Selects the epoch whose weights a training keeps."""
+"""Selects the epoch whose weights a training keeps, and decides on early stopping."""
 
 import math
 
@@ -22,6 +22,19 @@ def best_epoch(history: list[dict], monitor: str) -> int:
         return [-math.inf if math.isnan(value) else value for value in values]
 
     return max(range(len(history)), key=score)
+
+
+def stopped_early(history: list[dict], monitor: str, patience: int | None) -> bool:
+    """Returns whether the last `patience` epochs were no better than one before them.
+
+    Args:
+        history: metrics of each epoch so far.
+        monitor: see `best_epoch`.
+        patience: number of epochs; with `None`, training never stops early.
+    """
+    if patience is None or not history:
+        return False
+    return len(history) - 1 - best_epoch(history, monitor) >= patience
 
 
 def selection_record(

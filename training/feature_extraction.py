@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from conf.schema import Config
 from data.datasets import Dataset
+from data.decoding import mirror
 from data.feature_store import EXTRACTION_BATCH, FeatureStore
 from data.inputs import ArrayInputs, ImageInputs, Inputs, MemoryInputs
 from data.pipeline import evaluation_batches, user_errors
@@ -64,7 +65,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
         batches = evaluation_batches(images, dataset.labels, indices, 1, EXTRACTION_BATCH)
         with user_errors():
             for batch, _ in batches:
-                views = [batch, batch[:, :, ::-1]][: store.views]
+                views = [batch, mirror(batch)][: store.views]
                 yield np.stack([forward(view).numpy() for view in views], axis=1)
 
     features = store.open(features_of)

@@ -1,15 +1,15 @@
 """Scores, metrics and files of the one-class experiment."""
 
-import csv
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+import run_folder
 from conf.schema import Config
 from event_file import EventFile
 from experiments.one_class.features import Sources
@@ -84,13 +84,12 @@ def write_predictions(path: Path, target: Target, sources: Sources, scores: Scor
     tested = [(own, index) for index in (*target.test, *target.aliens)]
     tested += [(reference, index) for index in target.reference_aliens]
     columns = [(kind, name) for kind in scores for name in scores[kind]]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["target", "picture", "label", *("/".join(names) for names in columns)])
-        for i, (dataset, index) in enumerate(tested):
-            label = dataset.class_names[dataset.labels[index]]
-            values = [f"{scores[kind][name][i]:.6g}" for kind, name in columns]
-            writer.writerow([target.name, dataset.images.name(index), label, *values])
+    lines = []
+    for i, image in enumerate(tested):
+        values = [f"{scores[kind][name][i]:.6g}" for kind, name in columns]
+        lines.append([target.name, *run_folder.name_and_label(*image), *values])
+    header = ["target", "picture", "label", *("/".join(names) for names in columns)]
+    run_folder.write_csv(path, header, lines)
 
 
 def join_predictions(folder: Path, target_folders: list[Path]) -> None:
@@ -105,6 +104,6 @@ def join_predictions(folder: Path, target_folders: list[Path]) -> None:
 def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
     """Writes the ROC curves to `roc.png` and for TensorBoard."""
     image = plots.roc_curves(target.truth(), scores, target.name)
-    keras.utils.save_img(folder / "roc.png", image, scale=False)
+    Image.fromarray(image).save(folder / "roc.png")
     with EventFile(folder / "tensorboard") as events:
         events.write([image_pb("test/roc", image, "PNG")])

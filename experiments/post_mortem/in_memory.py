@@ -16,7 +16,7 @@ from conf.schema import Config
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.pipeline import steps
-from training.epoch_selection import best_epoch, selection_record
+from training.epoch_selection import best_epoch, selection_record, stopped_early
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 
@@ -65,10 +65,9 @@ def fit_in_memory(
         logs = {"loss": float(np.mean(losses)), **_validate(model, inputs, dataset, size)}
         schedule.on_epoch_end(epoch, logs)
         history.append(logs)
-        best = best_epoch(history, MONITOR)
-        if best == epoch:
+        if best_epoch(history, MONITOR) == epoch:
             weights = model.get_weights()
-        if not math.isfinite(logs["loss"]) or (patience is not None and epoch - best >= patience):
+        if not math.isfinite(logs["loss"]) or stopped_early(history, MONITOR, patience):
             break
     model.set_weights(weights)
     seconds = time.perf_counter() - started
