@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     import_tensorflow()
     from commands.predict import predict_images
+    from data.names import printable
 
     writer = csv.writer(sys.stdout)
     if options.csv:
@@ -42,9 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
             unreadable += 1
         elif options.csv:
             for rank, (name, probability) in enumerate(best, 1):
-                writer.writerow([image, rank, name, f"{probability:.6f}"])
+                writer.writerow([printable(str(image)), rank, name, f"{probability:.6f}"])
         else:
-            print(image)
+            print(printable(str(image)))
             for name, probability in best:
                 print(f"  {probability:7.2%}  {name}")
     if unreadable:

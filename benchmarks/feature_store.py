@@ -88,7 +88,7 @@ def cost(function) -> np.ndarray:
 
 def memory(options, folder: Path) -> dict[str, str]:
     indices, none = np.arange(options.made_images), np.arange(0)
-    images = FolderImages(Path(), [Path()] * len(indices), indices % 9)  # never read
+    images = FolderImages(Path(), [""] * len(indices), indices % 9)  # never read
     splits = {"train": indices, "val": none, "test": none}
     dataset = Dataset("made", images, list("abcdefghi"), splits, "")
 

@@ -7,8 +7,9 @@ import numpy as np
 
 import run_folder
 from conf.schema import Task
-from data.decoding import evaluation_view
+from data.decoding import UndecodableError, evaluation_view, warn_of_missing_ends
 from data.image_folder import find_images
+from data.names import printable
 from errors import UserError
 from models.saved_model import load_model
 
@@ -41,20 +42,23 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
         for path in batch:
             try:
                 views[path] = evaluation_view(path.read_bytes(), str(path), config.data)
-            except (UserError, OSError) as error:
-                errors[path] = str(error).partition("; ")[0]  # the rest is advice for training
+            except UndecodableError as error:
+                errors[path] = f"{printable(str(path))} cannot be decoded ({error.reason})"
+            except OSError as error:
+                errors[path] = f"{printable(str(path))} cannot be read ({error.strerror})"
         outputs = model.predict(np.stack(list(views.values())), verbose=0) if views else []
         probabilities = dict(zip(views, outputs, strict=True))
         for path in batch:
             scores = probabilities.get(path, np.empty(0))
             best = np.argsort(-scores, kind="stable")[:top]
             yield path, [(class_names[i], float(scores[i])) for i in best], errors.get(path)
+    warn_of_missing_ends()
 
 
 def _list_images(path: Path) -> list[Path]:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
+        raise UserError(f"{printable(str(path))}: no such file or folder")
     images = find_images(path)
     if not images:
-        raise UserError(f"{path}: no images below this folder")
+        raise UserError(f"{printable(str(path))}: no images below this folder")
     return images

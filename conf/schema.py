@@ -57,7 +57,9 @@ class DataConfig:
     average_mirror: bool = False  # evaluation: average an image and its mirror image
     val_fraction: float = 0.2  # of the training split, if there is no validation split; 0: none
     test_fraction: float = 0.2  # of all images, if there is no test split
+    split_folders: bool = True  # image_folder: train, val, test are splits; false: classes
     skip_damaged: bool = False  # skip and count images that cannot be decoded
+    max_pixels: int = 250_000_000  # larger images are refused: width times height
     limit: int | None = None  # images per class and split, at most
     limit_classes: int | None = None  # number of classes; the first ones are kept
 

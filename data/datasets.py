@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -120,7 +121,8 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
     if config.name == "image_folder":
         if config.path is None:
             raise UserError("data.path=null: data=image_folder needs the folder of the images")
-        images, class_names, splits = image_folder.read_folder(Path(config.path))
+        folder = Path(config.path)
+        images, class_names, splits = image_folder.read_folder(folder, config.split_folders)
         citation = ""
     else:
         images, class_names, splits, citation = _open_catalog(config)
@@ -132,7 +134,7 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             f"{config.path or config.name}: it has one class only ({class_names[0]}); "
             "classification needs at least two"
         )
-    damaged = _damaged(images, splits) if config.skip_damaged else []
+    damaged = _damaged(images, splits, config) if config.skip_damaged else []
     splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
     if disjoint_classes:
         indices = np.sort(np.concatenate(list(splits.values())))
@@ -187,18 +189,21 @@ def _limit(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate([indices[:0], *kept]))
 
 
-def _damaged(images: ImageSource, splits: Splits) -> list[int]:
+def _damaged(images: ImageSource, splits: Splits, config: DataConfig) -> list[int]:
     """Decodes all images of all splits; returns the indices of those that cannot be decoded."""
 
     def is_damaged(index: int) -> bool:
         try:
-            decoding.decode(images.encoded(index), images.name(index))
+            with decoding.decoded(images.encoded(index), images.name(index), config):
+                return False
         except UserError:
             return True
-        return False
 
     indices, damaged = np.concatenate(list(splits.values())), []
-    with ThreadPoolExecutor() as pool, progress(len(indices), "checking images") as bar:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress(len(indices), "checking images") as bar,
+    ):
         for index, fails in zip(indices, pool.map(is_damaged, indices), strict=True):
             damaged += [int(index)] * fails
             bar.update()

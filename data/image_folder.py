@@ -1,101 +1,280 @@
 """A folder of images with one sub-folder per class."""
 
+import collections
+import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from data.decoding import FORMATS
+from data.names import class_name, printable
 from errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-SPLITS = ("train", "val", "test")
+SPLITS = {  # names of split folders, in any case
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}  # not opened to list
+RAW_SUFFIXES = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".rw2", ".srw"}
+BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
+THUMBNAILS = {"__MACOSX", "@eaDir"}  # folders that systems add
+
+logger = logging.getLogger(__name__)
 
 
 class FolderImages:
     """The images of a folder, at random access.
 
     Args:
-        root: the folder; the images' names are relative to it.
-        paths: the images' files.
-        labels: int64 of shape (len(paths),).
+        root: the folder.
+        files: the images' paths below it, with "/" between the parts.
+        labels: int64 of shape (len(files),).
     """
 
-    def __init__(self, root: Path, paths: list[Path], labels: np.ndarray):
-        self.root, self.paths, self.labels = root, paths, labels
+    def __init__(self, root: Path, files: list[str], labels: np.ndarray):
+        self.root, self.files, self.labels = root, files, labels
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
 
     def name(self, index: int) -> str:
-        return self.paths[index].relative_to(self.root).as_posix()
+        return printable(self.files[index])
 
     key = name
 
     def encoded(self, index: int) -> bytes:
+        path = self.root / self.files[index]
         try:
-            return self.paths[index].read_bytes()
+            return path.read_bytes()
         except OSError as error:
-            raise UserError(f"{self.paths[index]} cannot be read: {error.strerror}") from error
+            name = printable(str(path))
+            raise UserError(
+                f"{name} cannot be read ({error.strerror}); restore or remove it, or set "
+                "data.skip_damaged=true"
+            ) from error
 
     def fingerprint(self) -> str:
         """Changes when an image is added, removed, renamed or modified."""
-        stats = [path.stat() for path in self.paths]
-        return repr([(self.name(i), s.st_size, s.st_mtime_ns) for i, s in enumerate(stats)])
+        return repr([(self.name(i), *self._state(i)) for i in range(len(self))])
+
+    def _state(self, index: int) -> tuple[int, int]:
+        try:
+            state = (self.root / self.files[index]).stat()
+        except OSError:  # `encoded` raises it, with the name
+            return -1, -1
+        return state.st_size, state.st_mtime_ns
 
 
-def read_folder(root: Path) -> tuple[FolderImages, list[str], dict[str, np.ndarray]]:
-    """Lists `root/class/image` or `root/{train,val,test}/class/image`.
+class Listing:
+    """Lists the images below folders, and counts the files that are not images.
 
-    Hidden files and files with a suffix that is not in `SUFFIXES` are ignored.
+    An image is a file with a suffix of `SUFFIXES`, or another one whose first bytes are those of an
+    image. Links are followed. A link without a target is listed if its suffix is in `SUFFIXES`.
+    """
+
+    def __init__(self) -> None:
+        self.passed_over: dict[str, list[str]] = collections.defaultdict(list)  # paths by reason
+
+    def images(self, folder: Path) -> list[str]:
+        """The paths of the images anywhere below `folder`, relative to it, sorted by their parts.
+
+        Raises:
+            UserError: a folder cannot be listed.
+        """
+        return sorted(self._below(folder, "", set()), key=lambda path: path.split("/"))
+
+    def log(self, root: Path) -> None:
+        """Logs one line: how many files were passed over, and why."""
+        reasons = [
+            f"{len(paths)} {reason} (such as {min(paths)})"
+            for reason, paths in sorted(self.passed_over.items())
+        ]
+        if reasons:
+            logger.info("%s: passed over: %s", printable(str(root)), ", ".join(reasons))
+
+    def _below(self, folder: Path, prefix: str, parents: set[tuple[int, int]]) -> Iterator[str]:
+        try:
+            state = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            name = printable(str(folder))
+            raise UserError(f"{name}: cannot be listed ({error.strerror})") from error
+        identity = state.st_dev, state.st_ino
+        if identity in parents:
+            self._pass_over("links to their own parent folder", folder)
+            return
+        for entry in entries:
+            if is_hidden(entry.name):
+                self._pass_over("hidden", Path(entry))
+            elif os.path.isdir(entry):
+                yield from self._below(Path(entry), f"{prefix}{entry.name}/", parents | {identity})
+            elif reason := _why_no_image(entry):
+                self._pass_over(reason, Path(entry))
+            else:
+                yield prefix + entry.name
+
+    def _pass_over(self, reason: str, path: Path) -> None:
+        self.passed_over[reason].append(printable(str(path)))
+
+
+def read_folder(
+    root: Path, split_folders: bool = True, train_required: bool = True
+) -> tuple[FolderImages, list[str], dict[str, np.ndarray]]:
+    """Lists `root/class/…/image` or `root/split/class/…/image`.
+
+    A first-level folder is a class. `SPLITS` has the names of the split folders. One line is logged
+    about files that are not images.
+
+    Args:
+        root: the folder.
+        split_folders: whether folders called "train", "test" and so on are splits. Default: `True`;
+            `False` takes them for classes.
+        train_required: whether split folders without one for training are an error.
+            Default: `True`.
 
     Returns:
         The images, the sorted class names, and the splits of the folder as int64 arrays of indices:
         only "train" for the flat layout, otherwise each of "train", "val" and "test" that exists.
 
     Raises:
-        UserError: the folder is missing or has no class folders, a class has no images, or a
-            split has a class that "train" lacks.
+        UserError: the folder is missing or has no class folders, a class has no images, a split has
+            a class that "train" lacks, or class folders lie beside split folders.
     """
     if not root.is_dir():
-        raise UserError(f"data.path={root}: there is no such folder")
-    split_roots = {split: root / split for split in SPLITS if (root / split).is_dir()}
-    if "train" not in split_roots:
-        if split_roots:
-            raise UserError(f"data.path={root}: has {', '.join(split_roots)} but no train folder")
-        split_roots = {"train": root}
-    class_names = _folders(split_roots["train"])
+        raise UserError(f"data.path={printable(str(root))}: there is no such folder")
+    listing = Listing()
+    split_roots = _split_roots(root, listing) if split_folders else {"train": root}
+    if "train" not in split_roots and train_required:
+        raise UserError(
+            f"data.path={printable(str(root))}: has {', '.join(split_roots)} but no train folder; "
+            "with data.split_folders=false every folder is a class"
+        )
+    class_folders = {split: _class_folders(folder) for split, folder in split_roots.items()}
+    training = class_folders.get("train")
+    names = training or [name for folders in class_folders.values() for name in folders]
+    class_names = sorted(set(names))
     if not class_names:
         raise UserError(
-            f"data.path={split_roots['train']}: it has no class folders; put the images into "
-            "class/image or train|val|test/class/image"
+            f"data.path={printable(str(split_roots.get('train', root)))}: it has no class folders; "
+            "put the images into class/image or train|val|test/class/image"
         )
-    paths: list[Path] = []
+    files: list[str] = []
     labels: list[int] = []
     splits = {}
     for split, split_root in split_roots.items():
-        start = len(paths)
-        for folder in _folders(split_root):
-            if folder not in class_names:
-                raise UserError(f"{split_root / folder}: train has no class of this name")
-            class_paths = sorted(filter(_is_image, (split_root / folder).iterdir()))
-            if not class_paths:
-                suffixes = ", ".join(sorted(SUFFIXES))
-                raise UserError(f"{split_root / folder}: it has no images (supported: {suffixes})")
-            paths += class_paths
-            labels += [class_names.index(folder)] * len(class_paths)
-        splits[split] = np.arange(start, len(paths))
-    return FolderImages(root, paths, np.array(labels, np.int64)), class_names, splits
+        start = len(files)
+        _note_files(split_root, listing)
+        for name, folder in class_folders[split].items():
+            if name not in class_names:
+                raise UserError(f"{printable(str(folder))}: train has no class of this name")
+            images = listing.images(folder)
+            if not images:
+                raise UserError(
+                    f"{printable(str(folder))}: it has no images (supported: {', '.join(FORMATS)})"
+                )
+            prefix = folder.relative_to(root).as_posix()
+            files += [f"{prefix}/{image}" for image in images]
+            labels += [class_names.index(name)] * len(images)
+        splits[split] = np.arange(start, len(files))
+    listing.log(root)
+    return FolderImages(root, files, np.array(labels, np.int64)), class_names, splits
 
 
 def find_images(path: Path) -> list[Path]:
     """The path itself if it is a file; the images anywhere below it, sorted, if it is a folder."""
-    if path.is_dir():
-        return sorted(filter(_is_image, path.rglob("*")))
-    return [path]
+    if not path.is_dir():
+        return [path]
+    listing = Listing()
+    images = [path / image for image in listing.images(path)]
+    listing.log(path)
+    return images
 
 
-def _folders(root: Path) -> list[str]:
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in THUMBNAILS
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _split_roots(root: Path, listing: Listing) -> dict[str, Path]:
+    """The folder of each split, in the order of training, validation, test."""
+    roots: dict[str, Path] = {}
+    others = []
+    for folder in _folders(root):
+        split = SPLITS.get(folder.name.casefold())
+        if split is None:
+            others.append(folder)
+        elif split in roots:
+            raise UserError(
+                f"data.path={printable(str(root))}: {roots[split].name} and {folder.name} both "
+                f"hold the {split} split; move one of them away, or set data.split_folders=false"
+            )
+        else:
+            roots[split] = folder
+    if not roots:
+        return {"train": root}
+    for folder in others:
+        if Listing().images(folder):
+            raise UserError(
+                f"data.path={printable(str(root))}: {printable(folder.name)} lies beside the split "
+                f"folders {', '.join(path.name for path in roots.values())}; move it into them or "
+                "away, or set data.split_folders=false if every folder is a class"
+            )
+        listing.passed_over["folders without images"].append(printable(str(folder)))
+    return {split: roots[split] for split in ("train", "val", "test") if split in roots}
+
+
+def _class_folders(root: Path) -> dict[str, Path]:
+    """The folder of each class, sorted by the folders' names."""
+    folders: dict[str, Path] = {}
+    for folder in _folders(root):
+        name = class_name(folder.name)
+        if name in folders:
+            raise UserError(
+                f"{root}: two folders are called {name}, in different Unicode forms; merge them"
+            )
+        folders[name] = folder
+    return folders
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def _note_files(root: Path, listing: Listing) -> None:
+    """Counts the files beside the class folders."""
+    for path in root.iterdir():
+        if not path.is_dir() and not is_hidden(path.name):
+            listing.passed_over["outside of class folders"].append(printable(str(path)))
+
+
+def _why_no_image(entry: os.DirEntry[str]) -> str:
+    """The reason why a file is not an image; empty if it is one."""
+    suffix = Path(entry.name).suffix.lower()
+    if not os.path.isfile(entry):
+        is_broken_link = not os.path.exists(entry)
+        return "" if is_broken_link and suffix in SUFFIXES else "broken links or special files"
+    if suffix in SUFFIXES:
+        return ""
+    if suffix in RAW_SUFFIXES:
+        return "raw images of cameras"
+    try:
+        with open(entry, "rb") as file:
+            return "" if _is_image(file.read(18)) else "not images"
+    except OSError:
+        return "unreadable"
+
+
+def _is_image(head: bytes) -> bool:
+    """Whether a file that begins with these 18 bytes has one of `FORMATS`."""
+    jpeg, png, gif = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
+    tiff = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # with "+": of more than 4 GiB
+    is_bmp = head[:2] == b"BM" and head[14:18] in BMP_HEADER_SIZES
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return is_bmp or is_webp or head.startswith((jpeg, png, gif, *tiff))

@@ -113,7 +113,7 @@ def user_errors() -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         # TensorFlow turns an exception of numpy_function into text: "UserError: message\n...".
-        match = re.search(r"UserError: (.*)", str(error))
+        match = re.search(r"(?:User|Undecodable)Error: (.*)", str(error))
         if match is None:
             raise
         raise UserError(match.group(1)) from error

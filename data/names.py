@@ -1,0 +1,33 @@
+"""Names of images and classes as text that can be written to any file, plot or terminal."""
+
+import unicodedata
+
+# Control characters, lone surrogates (bytes that are not UTF-8, as Python reads them), line breaks.
+_ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
+
+
+def printable(name: str) -> str:
+    r"""Escapes what cannot be written: the byte E9 becomes `\udce9`, a line break `\n`.
+
+    Backslashes of such a name are doubled, so different names stay different. The inverse is
+    `text.encode("latin-1", "backslashreplace").decode("unicode_escape")`, as for a Python literal.
+    All other names stay as they are.
+    """
+    if not any(unicodedata.category(character) in _ESCAPED for character in name):
+        return name
+    return "".join(map(_escaped, name))
+
+
+def _escaped(character: str) -> str:
+    if character == "\\" or unicodedata.category(character) in _ESCAPED:
+        return character.encode("unicode_escape", "surrogatepass").decode()
+    return character
+
+
+def class_name(folder: str) -> str:
+    """The name of the class whose images are in a folder.
+
+    Systems store accents differently: as one character (NFC), or as a letter and a combining
+    accent (NFD). A class name is always NFC.
+    """
+    return printable(unicodedata.normalize("NFC", folder))
