@@ -18,6 +18,7 @@ from models.parts import StageInput
 from models.saved_model import save_model
 from reporting import plots, projector
 from reporting.image_summary import image_pb
+from reporting.rendering import drawn
 from run_folder import Results
 from training.objectives import Objective, metric_objective
 
@@ -88,9 +89,11 @@ class MetricLearning(TwoStageExperiment):
         folder, dataset, data = self.folder, self.dataset, self.config.data
         neighbours = nearest(self.vectors, SHOWN)
         run_folder.write_neighbours(folder / "predictions.csv", dataset, "test", neighbours[:, 0])
-        plot = plots.neighbours(dataset, "test", neighbours, data)
-        Image.fromarray(plot).save(folder / "neighbours.png")
         projector.write(folder / "tensorboard", "test", self.vectors, dataset, "test", data)
+        plot = drawn("neighbours", lambda: plots.neighbours(dataset, "test", neighbours, data))
+        if plot is None:
+            return
+        Image.fromarray(plot).save(folder / "neighbours.png")
         with EventFile(folder / "tensorboard") as events:
             events.write([image_pb("test/neighbours", plot, "JPEG")])
 

@@ -23,7 +23,7 @@ def draw_bars(
     places = range(len(names))
     bars = axes.barh(places, values, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
     axes.bar_label(bars, fmt=value_format, padding=4)
-    axes.set_yticks(places, [shorten(name, MAX_NAME) for name in names], parse_math=False)
+    axes.set_yticks(places, [shorten(name, MAX_NAME) for name in names])
     axes.tick_params("y", length=0)
     axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6))
     axes.spines[["top", "right"]].set_visible(False)

@@ -31,7 +31,10 @@ def class_accuracies(
 
 def accuracy_markdown(accuracies: list[ClassAccuracy]) -> str:
     """Returns `class_accuracies` as a table for TensorBoard's text page."""
-    lines = [f"| {name} | {accuracy:.3f} | {count} |" for name, accuracy, count in accuracies]
+    lines = [
+        "| {} | {:.3f} | {} |".format(name.replace("|", r"\|"), accuracy, count)
+        for name, accuracy, count in accuracies
+    ]
     return "\n".join(["| class | accuracy | images |", "| --- | --- | --- |", *lines])
 
 

@@ -29,7 +29,7 @@ def draw_confusion_matrix(
     axes = figure.add_axes((left, bottom, side / width, side / height))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(list(ticks), list(ticks.values()), parse_math=False)
+        axis.set_ticks(list(ticks), list(ticks.values()))
     axes.tick_params("x", rotation=90)
     accuracy = np.mean(labels == predictions)
     axes.set(title=f"accuracy {accuracy:.3f}", xlabel="predicted class", ylabel="true class")

@@ -57,8 +57,8 @@ def draw_image_grid(
     height = top + max(1, -(-len(tiles) // columns)) * step
     pixels = np.full((height, int(width), 3), 255, np.uint8)
     figure = new_figure(int(width), height)
-    # Text is placed in pixels from the lower left corner. A "$" in a name does not start a formula.
-    style: dict[str, Any] = {"transform": IdentityTransform(), "parse_math": False}
+    # Text is placed in pixels from the lower left corner.
+    style: dict[str, Any] = {"transform": IdentityTransform()}
     centred = style | {"ha": "center", "va": "center"}
     figure.text(width / 2, height - top / 2, title, size=TITLE_SIZE, **centred)
     for number, tile in enumerate(tiles):

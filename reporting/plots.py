@@ -57,7 +57,7 @@ def roc_curves(
     limits = (-0.01, 1.01)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set(xlabel="false positive rate (aliens)", ylabel="true positive rate (targets)")
-    axes.set_title(title, parse_math=False)
+    axes.set_title(title)
     axes.legend(title="AUROC", loc="lower right", fontsize="small")
     return render(figure)
 

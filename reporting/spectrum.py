@@ -69,6 +69,9 @@ def draw_spectra(before: np.ndarray, after: np.ndarray, root: str | None) -> np.
         axes.loglog(ranks, median, line, color=colour, label=label, linewidth=2)
         axes.fill_between(ranks, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlim=(1, max(ranks[-1], 2)), ylim=(SMALLEST, 1.5))
+    for axis in (axes.xaxis, axes.yaxis):  # the default formats are formulas
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.set(xlabel="rank of the eigenvalue", ylabel="eigenvalue / largest eigenvalue")
     axes.set_title(f"spectrum of the pooled matrix, {len(before)} test images (median, quartiles)")
     axes.grid(alpha=0.3)

@@ -8,10 +8,14 @@ import csv
 import math
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from conf.schema import PRIMARY_METRIC, Task
 from errors import UserError
 from reporting.bar_chart import draw_bars
 from reporting.finished_runs import FinishedRun, what_varied
+from reporting.rendering import drawn, render
 from reporting.seed_statistics import Estimate, estimate, paired_difference
 from reporting.tables import table
 
@@ -107,6 +111,7 @@ def as_table(rows: list[dict]) -> str:
 
 def as_markdown(rows: list[dict]) -> str:
     header, lines = cells(rows)
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
 
 
@@ -124,12 +129,18 @@ def write(folder: Path, rows: list[dict]) -> None:
         writer.writeheader()
         writer.writerows(flat)
     (folder / "summary.md").write_text(as_markdown(rows))
+    image = drawn("summary.png", lambda: _bars(rows))
+    if image is not None:
+        Image.fromarray(image).save(folder / "summary.png")
+
+
+def _bars(rows: list[dict]) -> np.ndarray:
     metrics = " or ".join(dict.fromkeys(row["metric"].replace("_", " ") for row in rows))
     deviations = [row["test"]["std"] or 0 for row in rows]
     names, means = [_name(row) for row in rows], [row["test"]["mean"] for row in rows]
     figure, axes = draw_bars(names, means, "%.3f", deviations if any(deviations) else None)
     axes.set_xlabel(f"test {metrics} (mean, standard deviation)")
-    figure.savefig(folder / "summary.png")
+    return render(figure)
 
 
 def _name(row: dict) -> str:

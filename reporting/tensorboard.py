@@ -1,5 +1,6 @@
 """TensorBoard's page of a finished classification: graph, plots and images of the test split."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reporting import class_plots, plots
 from reporting.confusion_matrix import draw_confusion_matrix
 from reporting.evidence import contributions, draw_evidence, pooled_maps
 from reporting.image_summary import image_pb
+from reporting.rendering import drawn
 from reporting.spectrum import draw_spectra, spectra
 
 MAX_IMAGES = 9  # images in "evidence" and "spectrum"
@@ -39,29 +41,45 @@ def log_classification(
     names, labels = dataset.class_names, dataset.labels[dataset.splits["test"]]
     predictions = probabilities.argmax(axis=1)
     accuracies = class_plots.class_accuracies(labels, predictions, names)
-    shown = _first_of_each_class(labels)[:MAX_IMAGES]
-    images = ImageInputs(dataset.images, config.data).evaluation(dataset.splits["test"][shown])
-    maps = pooled_maps(classifier, images)
-    best = np.argsort(-probabilities[shown], axis=1, kind="stable")[:, :2]
-    evidence = contributions(config.head, config.seed, classifier.linear, maps, best)
     predicted = (dataset, "test", probabilities, config.data)
+    shown = _first_of_each_class(labels)[:MAX_IMAGES]
+    indices = dataset.splits["test"][shown]
+
+    @functools.cache
+    def images() -> np.ndarray:
+        return ImageInputs(dataset.images, config.data).evaluation(indices)
+
+    @functools.cache
+    def maps() -> np.ndarray:
+        return pooled_maps(classifier, images())
+
+    def evidence() -> np.ndarray:
+        best = np.argsort(-probabilities[shown], axis=1, kind="stable")[:, :2]
+        shares = contributions(config.head, config.seed, classifier.linear, maps(), best)
+        return draw_evidence(names, images(), labels[shown], best, shares)
+
+    def spectrum() -> np.ndarray:
+        pooling = classifier.descriptor.get_layer("second_order")
+        return draw_spectra(*spectra(pooling, maps()), pooling.root)
+
     charts = {
-        "test/confusion": draw_confusion_matrix(labels, predictions, names),
-        "test/accuracy by class": class_plots.draw_accuracies(accuracies),
+        "test/confusion": lambda: draw_confusion_matrix(labels, predictions, names),
+        "test/accuracy by class": lambda: class_plots.draw_accuracies(accuracies),
     }
     photographs = {
-        "test/worst mistakes": plots.worst_mistakes(*predicted),
-        "test/confused pairs": class_plots.draw_confused_pairs(*predicted),
-        "test/evidence": draw_evidence(names, images, labels[shown], best, evidence),
+        "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),
+        "test/confused pairs": lambda: class_plots.draw_confused_pairs(*predicted),
+        "test/evidence": evidence,
     }
     if config.head.pooling is Pooling.second_order:
-        pooling = classifier.descriptor.get_layer("second_order")
-        charts["test/spectrum"] = draw_spectra(*spectra(pooling, maps), pooling.root)
+        charts["test/spectrum"] = spectrum
     with EventFile(folder / "tensorboard") as events:
         # The text needs a tag of its own: TensorBoard shows one kind of data for a tag.
         events.write([text_pb("test/table of classes", class_plots.accuracy_markdown(accuracies))])
-        events.write(image_pb(tag, image, "PNG") for tag, image in charts.items())
-        events.write(image_pb(tag, image, "JPEG") for tag, image in photographs.items())
+        for plotted, encoding in ((charts, "PNG"), (photographs, "JPEG")):
+            for tag, draw in plotted.items():
+                if (image := drawn(tag, draw)) is not None:
+                    events.write([image_pb(tag, image, encoding)])
         events.write_graph(_layer_graph(complete(classifier)))
 
 

@@ -17,6 +17,7 @@ from experiments.one_class.scorers import scorers
 from experiments.one_class.targets import Target
 from reporting import plots
 from reporting.image_summary import image_pb
+from reporting.rendering import drawn
 
 Scores = dict[str, dict[str, np.ndarray]]  # by "frozen" or "learned" features, then by scorer
 
@@ -103,7 +104,9 @@ def join_predictions(folder: Path, target_folders: list[Path]) -> None:
 
 def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
     """Writes the ROC curves to `roc.png` and for TensorBoard."""
-    image = plots.roc_curves(target.truth(), scores, target.name)
+    image = drawn("ROC", lambda: plots.roc_curves(target.truth(), scores, target.name))
+    if image is None:
+        return
     Image.fromarray(image).save(folder / "roc.png")
     with EventFile(folder / "tensorboard") as events:
         events.write([image_pb("test/roc", image, "PNG")])

@@ -2,11 +2,15 @@
 
 import dataclasses
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from conf.schema import Config, OneClassConfig
 from data.datasets import Dataset
+from data.names import class_name
 from errors import UserError
 
 
@@ -53,11 +57,12 @@ def targets(config: Config, dataset: Dataset, reference: Dataset) -> list[Target
     """
     source = attrgetter("name", "path")
     shared = source(config.data) == source(config.reference)
-    labels = _labels(config.one_class, dataset.class_names)
+    labels = class_labels(config.one_class, dataset.class_names)
     return [_target(config, dataset, reference, label, shared) for label in labels]
 
 
-def _labels(config: OneClassConfig, names: list[str]) -> list[int]:
+def class_labels(config: OneClassConfig, names: list[str]) -> list[int]:
+    """Returns the labels of the classes that `config.target` names."""
     if config.target == "all":
         return list(range(len(names)))
     classes = config.target if isinstance(config.target, list) else [config.target]
@@ -66,15 +71,37 @@ def _labels(config: OneClassConfig, names: list[str]) -> list[int]:
     return list(dict.fromkeys(_label(each, names) for each in classes))
 
 
-def _label(name_or_label: str | int, names: list[str]) -> int:
-    if name_or_label in names:
-        return names.index(name_or_label)
-    if str(name_or_label).isdecimal() and int(name_or_label) < len(names):
-        return int(name_or_label)
+def _label(wanted: Any, names: list[str]) -> int:
+    """The label of a class that is given by name or by number; a name is tried first.
+
+    Hydra reads some names as numbers or truth values: `1_000` as 1000, `yes` as True. Such a value
+    stands for each name that is read as this value.
+    """
+    matches = [label for label, name in enumerate(names) if _is_name(wanted, name)]
+    if len(matches) > 1:
+        same = " and ".join(names[label] for label in matches)
+        raise UserError(
+            f"one_class.target={wanted}: may be {same}; quote the name, as in "
+            f"one_class.target='\"{names[matches[0]]}\"'"
+        )
+    if matches:
+        return matches[0]
+    if str(wanted).isdecimal() and int(wanted) < len(names):
+        return int(wanted)
     raise UserError(
-        f"one_class.target={name_or_label}: no such class; give a number from 0 to "
-        f"{len(names) - 1} or one of the names {', '.join(names)}"
+        f"one_class.target={wanted}: no such class; give one of the names {', '.join(names)}, or a "
+        f"number from 0 to {len(names) - 1}"
     )
+
+
+def _is_name(wanted: Any, name: str) -> bool:
+    if isinstance(wanted, str):
+        return class_name(wanted) == name
+    try:
+        value = OverridesParser.create().parse_override(f"name={name}").value()
+    except HydraException:  # it is no value without quotes
+        return False
+    return type(value) is type(wanted) and value == wanted
 
 
 def _target(
