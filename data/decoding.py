@@ -162,8 +162,9 @@ def _decode(
         raise ValueError(f"more pixels than data.max_pixels={config.max_pixels}") from error
     except Exception:
         stripped = without_metadata(encoded)
-        with contextlib.suppress(Exception):
-            return _load(stripped, side, stack)
+        if stripped != encoded:
+            with contextlib.suppress(Exception):
+                return _load(stripped, side, stack)
         without_end = stripped.rstrip(_JPEG_END[:1])
         if not _lacks_only_its_end(without_end, stack):
             raise
