@@ -1,5 +1,7 @@
 """Predictions of a finished run's model for new images."""
 
+import logging
+
 import numpy as np
 import pytest
 from conftest import COLOURS
@@ -84,3 +86,32 @@ def test_images_are_cropped_as_for_evaluation(finished_run, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     ((_, best, _),) = predict_images(finished_run, [tmp_path], top=1)
     assert best[0][0] == "red"
+
+
+@pytest.mark.parametrize(
+    "name", ["x; y.png", "x (1; 2).png", "a  b.png", "is cannot be.png", "<x>.png"]
+)
+def test_any_name_of_a_damaged_image_is_reported_whole(finished_run, tmp_path, name):
+    (tmp_path / name).write_bytes(b"not an image")
+    ((_, _, error),) = predict_images(finished_run, [tmp_path], top=1)
+    assert error == f"{tmp_path / name} cannot be decoded (cannot identify image file)"
+
+
+def test_images_behind_links_are_predicted_and_a_broken_link_is_reported(
+    finished_run, tmp_path, draw_images
+):
+    draw_images(tmp_path / "stored", 2, COLOURS["red"])
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    (tmp_path / "new" / "deep" / "linked").symlink_to(tmp_path / "stored")
+    (tmp_path / "new" / "gone.png").symlink_to(tmp_path / "gone.png")
+    predictions = list(predict_images(finished_run, [tmp_path / "new"], top=1))
+    assert [best[0][0] if best else None for _, best, _ in predictions] == ["red", "red", None]
+    assert "new/gone.png cannot be read (No such file or directory)" in predictions[2][2]
+
+
+def test_what_is_no_image_is_counted(finished_run, tmp_path, draw_images, caplog):
+    draw_images(tmp_path, 2)
+    (tmp_path / "notes.txt").write_text("no image")
+    with caplog.at_level(logging.INFO):
+        assert len(list(predict_images(finished_run, [tmp_path], top=1))) == 2
+    assert f"passed over: 1 not images (such as {tmp_path}/notes.txt)" in caplog.text
