@@ -1,12 +1,18 @@
 """Evaluate the saved model of a finished run, on its own test split or on other data.
 
+The splits of the run decide, wherever its images lie now: images that it has trained on are told by
+name and content, and are in no test metrics. Without --split, the run's test split is evaluated if
+the data have images of it, and otherwise all images that the run has not trained on.
+
 examples:
   python evaluate.py RUN
       the test split of the run
   python evaluate.py RUN data.average_mirror=true
       the same, with predictions averaged over each image and its mirror image
-  python evaluate.py RUN data.name=image_folder data.path=FOLDER --split all
-      all images of FOLDER, which has one sub-folder per class
+  python evaluate.py RUN data.name=image_folder data.path=FOLDER
+      all images of FOLDER, which has one sub-folder per class, and which may lack classes
+  python evaluate.py RUN --split new
+      images that were added to the run's folder after the run
 """
 
 import json
@@ -20,8 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     changes = "changes to the configuration of the run (only data.* and trainer.batch_size)"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=changes)
-    splits = ["train", "val", "test", "all"]
-    parser.add_argument("--split", choices=splits, default="test", help="default: test")
+    splits = ["train", "val", "test", "all", "new"]
+    meaning = "default: test in the run's data, otherwise all; new: what the run did not have"
+    parser.add_argument("--split", choices=splits, help=meaning)
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     options = parser.parse_intermixed_args(arguments)
 
@@ -29,8 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     from commands.evaluate import evaluate_run
     from reporting.tables import metrics_table
 
-    metrics = evaluate_run(options.run, options.overrides, options.split)
-    print(json.dumps(metrics) if options.json else metrics_table({options.split: metrics}))
+    split, metrics = evaluate_run(options.run, options.overrides, options.split)
+    print(json.dumps(metrics) if options.json else metrics_table({split: metrics}))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 import files
+from conf import overrides
 from conf.schema import Config, dotted
 from conf.validation import checked
 from data.datasets import Dataset
 from errors import UserError
 
-SPLITS = ("splits.json", "reference_splits.json")  # the second file: of a second data set
+# The second file of each: of a second data set.
+SPLITS = ("splits.json", "reference_splits.json")
+CONTENT = ("content.json", "reference_content.json")
 
 logger = logging.getLogger(__name__)
 
@@ -79,22 +82,20 @@ def stored_config(folder: Path) -> DictConfig:
         del (stored[group] if group else stored)[name]
     if removed:
         logger.warning("%s: ignored keys that no longer exist: %s", path, ", ".join(removed))
-    return _merge(schema, stored)
-
-
-def read_config(folder: Path, overrides: list[str]) -> Config:
-    """Returns a run's configuration with `key=value` overrides.
-
-    Raises:
-        UserError: see `stored_config` and `checked`.
-    """
-    return checked(_merge(stored_config(folder), OmegaConf.from_dotlist(overrides)))
-
-
-def _merge(config: DictConfig, changes: DictConfig) -> DictConfig:
-    merged = OmegaConf.merge(config, changes)
+    merged = OmegaConf.merge(schema, stored)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def read_config(folder: Path, texts: list[str]) -> Config:
+    """Returns a run's configuration, changed by `key=value` texts in Hydra's grammar.
+
+    Raises:
+        UserError: see `stored_config`, `overrides.apply` and `checked`.
+    """
+    config = stored_config(folder)
+    overrides.apply(config, texts)
+    return checked(config)
 
 
 def write_data(folder: Path, dataset: Dataset) -> None:
@@ -125,6 +126,35 @@ def write_splits(folder: Path, *datasets: Dataset) -> None:
         write_json(path, keys)
 
 
+def write_content(folder: Path, *datasets: Dataset) -> None:
+    """Writes the content hashes of the images, by key, of each split: one file for each data set.
+
+    Args:
+        datasets: their `hashes` must have all images of their splits.
+
+    Raises:
+        UserError: the folder holds the hashes of a run on other images.
+    """
+    for name, dataset in zip(CONTENT, datasets, strict=False):
+        path = folder / name
+        content = {
+            split: {dataset.images.key(index): dataset.hashes[index] for index in indices}
+            for split, indices in dataset.splits.items()
+        }
+        if path.exists() and (before := json.loads(path.read_text())) != content:
+            changed = [
+                key
+                for split in content
+                for key, digest in content[split].items()
+                if before[split].get(key) != digest
+            ]
+            raise UserError(
+                f"{folder}: the content of {len(changed)} images changed since this run began, "
+                f"such as {changed[0]}; restore them, or start over with force=true"
+            )
+        write_json(path, content)
+
+
 def write_citations(folder: Path, *datasets: Dataset) -> None:
     """Writes `citation.bib`, if a data set has a citation."""
     citations = "\n".join(dataset.citation for dataset in datasets if dataset.citation)
@@ -140,6 +170,15 @@ def read_classes(folder: Path) -> list[str]:
 def read_splits(folder: Path) -> dict[str, list[str]]:
     """Returns the keys of the images of each split."""
     return _read_json(folder / "splits.json")
+
+
+def read_content(folder: Path) -> dict[str, dict[str, str]]:
+    """Returns the content hash of each split's images, by key; empty for runs of earlier versions.
+
+    The splits are those of `read_splits`.
+    """
+    path = folder / CONTENT[0]
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _read_json(path: Path):

@@ -8,11 +8,19 @@ The star marks the best mean validation metric of each task. The difference is t
 metrics of the same seeds.
 """
 
+import re
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from commands.hydra_callbacks import print_failures
 from commands.running import argument_parser, run_command
+from conf import overrides
+from conf.schema import Config, as_text, dotted
 from errors import UserError
+
+# A comma in front of a key, unless it is quoted.
+SEPARATOR = re.compile(r"""\s*,\s*(?=[\w.@/]+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,9 +51,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _settings(text: str) -> dict[str, str]:
-    """Parses "head=average,solver=svm"; `head.name` is the same as `head`."""
-    pairs = [pair.partition("=")[::2] for pair in text.split(",")]
-    return {key.strip().removesuffix(".name"): value.strip() for key, value in pairs}
+    """Parses "head=average,solver=svm" to the texts of a summary; `head.name` is `head`."""
+    schema, settings = OmegaConf.structured(Config), {}
+    for override in overrides.parse(SEPARATOR.split(text.strip())):
+        key, value = override.key_or_group.removesuffix(".name"), overrides.single_value(override)
+        if key in dotted(schema):  # then the value gets the key's type: 1 is 1.0 for a float
+            OmegaConf.update(schema, key, value)
+            value = dotted(schema)[key]
+        settings[key] = as_text(value)
+    return settings
 
 
 if __name__ == "__main__":

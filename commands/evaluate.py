@@ -2,51 +2,55 @@
 
 import dataclasses
 import sys
-from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 import run_folder
+from commands.evaluated_images import choose_images
+from conf import overrides
 from conf.schema import Task
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset, first_of_each_class, open_all_images
+from data.decoding import warn_of_missing_ends
 from data.inputs import ImageInputs
+from data.names import normal
 from errors import UserError
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_indices
 from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
-# The values of `data` that determine the images and their splits.
-split_settings = attrgetter(
-    "name", "path", "val_fraction", "test_fraction", "skip_damaged", "limit", "limit_classes"
-)
 
+def evaluate_run(
+    folder: Path, texts: list[str], split: str | None = None
+) -> tuple[str, dict[str, float]]:
+    """Evaluates a run's saved model on a split of the run's own or of other data.
 
-def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, float]:
-    """Returns the metrics of a run's saved model on `split` of the run's own or of other data.
+    The run's own splits decide, wherever its images lie: its images are recognised by their key
+    and, if the run stored content hashes, by their content. A line on standard error says what is
+    evaluated, unless it is a whole split of the run in data that did not change.
 
-    On its own data, the model is evaluated on the images that the run had. Images that were added
-    since are ignored, with a message on standard error.
-
-    Other data for a classifier must have the classes of the run. Other data for metric learning may
-    have any classes; they are split by class, and retrieval stays within `split`.
+    Other data need no splits, and not every class. Data for a classifier may have no other classes
+    than the run; data for metric learning may have any.
 
     Args:
         folder: Folder of a finished run.
-        overrides: `key=value` changes to the configuration of the run.
-        split: "train", "val", "test", or "all" three.
+        texts: `key=value` changes to the configuration of the run.
+        split: "train", "val" or "test": this split of the run or, if other data have no image of
+            it, of the data; "test" then leaves out images that the run has trained on. "all": in
+            the run's own data, the three splits; in other data, all images that the run has not
+            trained on. "new": images that the run did not have. Default: `None`, "test" in the
+            run's own data and where images of the run's test split are, otherwise "all".
+
+    Returns:
+        The split and its metrics.
 
     Raises:
         UserError: the run has not finished, the data cannot be read or lack images of the run,
-            their classes differ from the run's, or the split is empty.
+            they have classes that the run has not, or the split is empty.
     """
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key == "data.image_size" or not key.startswith(("data.", "trainer.batch_size")):
-            raise UserError(
-                f"{override}: the model is already trained; only trainer.batch_size and the keys "
-                "of data, except image_size, can change"
-            )
-    own, config = run_folder.read_config(folder, []).data, run_folder.read_config(folder, overrides)
+    changed = _changed_keys(texts)
+    own, config = run_folder.read_config(folder, []).data, run_folder.read_config(folder, texts)
     if config.task is Task.one_class:
         raise UserError(
             f"{folder}: a run of task=one_class, whose scores need the templates of the run; its "
@@ -54,32 +58,69 @@ def evaluate_run(folder: Path, overrides: list[str], split: str) -> dict[str, fl
         )
     class_names = run_folder.read_classes(folder)
     model = load_model(folder)
+    limit = config.data.limit if "data.limit" in changed else None  # the run's own splits have it
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=limit))
     retrieval = config.task is Task.metric_learning
-    dataset = open_dataset(config.data, config.seed, disjoint_classes=retrieval)
-    if dataset.class_names != class_names and not retrieval:
-        unknown = sorted(set(dataset.class_names) ^ set(class_names))
-        difference = f"they differ in {unknown[:5]}" if unknown else "their order differs"
-        raise UserError(f"{folder}: was trained on other classes; {difference}")
-    if split_settings(own) == split_settings(config.data):
-        dataset = _restore_split(folder, dataset, split)
-    elif split == "all":
-        dataset = dataclasses.replace(dataset, splits={"all": dataset.indices})
-    indices = dataset.splits[split]
-    if not len(indices):
-        raise UserError(f"the {split} split is empty")
-    inputs, labels = ImageInputs(dataset.images, config.data), dataset.labels[indices]
+    dataset = open_all_images(config.data)
+    labels = dataset.labels
+    if not retrieval:
+        labels = _labels(folder, dataset, class_names, config.data.limit_classes is not None)
+    classes = np.arange(len(dataset.class_names if retrieval else class_names))
+    kept = np.isin(labels, classes[: config.data.limit_classes])
+    splits = {name: indices[kept[indices]] for name, indices in dataset.splits.items()}
+    dataset = dataclasses.replace(dataset, splits=splits)
+    choice = choose_images(folder, own, config, dataset, split)
+    fractions = sorted(changed & {"data.val_fraction", "data.test_fraction"})
+    if choice.of_run and fractions:
+        choice.notes.append(f"{', '.join(fractions)}: not read, as the run's own splits decide")
+    if choice.notes:
+        print("; ".join(choice.notes), file=sys.stderr)
+    indices = choice.indices
+    if limit is not None:
+        indices = first_of_each_class(indices, labels, limit)
+    inputs, labels = ImageInputs(dataset.images, config.data), labels[indices]
     batch_size, average_mirror = config.trainer.batch_size, config.data.average_mirror
     outputs = predict_indices(model, inputs, indices, batch_size, average_mirror)
+    warn_of_missing_ends()
     if retrieval:
-        return retrieval_metrics(outputs, labels, config.seed)
-    return classification_metrics(outputs, labels)
+        return choice.split, retrieval_metrics(outputs, labels, config.seed)
+    return choice.split, classification_metrics(outputs, labels)
 
 
-def _restore_split(folder: Path, dataset: Dataset, split: str) -> Dataset:
-    """Returns `dataset` with the images that `split` had when the run started."""
-    stored = run_folder.read_splits(folder)
-    known = [key for keys in stored.values() for key in keys]
-    new = set().union(*dataset.keys().values()).difference(known)
-    if new:
-        print(f"{len(new)} images that were added after the run are ignored", file=sys.stderr)
-    return dataset.with_split(split, known if split == "all" else stored[split])
+def _changed_keys(texts: list[str]) -> set[str]:
+    changed = set()
+    for override in overrides.parse(texts):
+        key = override.key_or_group
+        if key == "data.image_size" or not key.startswith(("data.", "trainer.batch_size")):
+            raise UserError(
+                f"{override.input_line}: the model is already trained; only trainer.batch_size and "
+                "the keys of data, except image_size, can change"
+            )
+        changed.add(key)
+    return changed
+
+
+def _labels(folder: Path, dataset: Dataset, class_names: list[str], limited: bool) -> np.ndarray:
+    """Returns the labels of all images in the order of the run's classes; -1: of no class of it.
+
+    Args:
+        folder: the run's folder.
+        dataset: the images.
+        class_names: the run's classes.
+        limited: whether `data.limit_classes` leaves images out.
+
+    Raises:
+        UserError: there are images of other classes, and `limited` is `False`.
+    """
+    numbers = {normal(name): number for number, name in enumerate(class_names)}
+    of_class = np.array([numbers.get(normal(name), -1) for name in dataset.class_names])
+    labels = of_class[dataset.labels]
+    unknown = np.unique(dataset.labels[dataset.indices][labels[dataset.indices] < 0])
+    if len(unknown) and not limited:
+        names = ", ".join(dataset.class_names[label] for label in unknown[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise UserError(
+            f"{folder}: was trained on other classes, not on {names}{more}; its "
+            f"{len(class_names)} classes are listed in its classes.json"
+        )
+    return labels

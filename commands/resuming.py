@@ -8,12 +8,15 @@ from omegaconf import DictConfig
 
 import files
 import run_folder
+from conf.overrides import parse
 from conf.schema import Config, dotted
 from conf.validation import checked
 from errors import UserError
 
 # The files that a run leaves which has trained nothing yet, and those which show that it has.
-UNTRAINED = ("config.yaml", *run_folder.SPLITS, "checkpoints/precision.json")
+UNTRAINED = (
+    "config.yaml", *run_folder.SPLITS, *run_folder.CONTENT, "checkpoints/precision.json"
+)  # fmt: skip
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ def configuration(folder: Path, composed: DictConfig, overrides: list[str]) -> C
         overrides: `key=value` texts of the command line, without Hydra's own.
     """
     resumes = (folder / "config.yaml").is_file()
-    if resumes and all(text.startswith("force=") for text in overrides):
+    if resumes and all(override.key_or_group == "force" for override in parse(overrides)):
         return run_folder.read_config(folder, overrides)
     return checked(composed)
 
@@ -93,5 +96,5 @@ def _empty(folder: Path) -> None:
     for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json")
-    for name in (*names, *run_folder.SPLITS):
+    for name in (*names, *run_folder.SPLITS, *run_folder.CONTENT):
         (folder / name).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from conf.overrides import parse
 from conf.schema import Config, as_text, dotted
 from errors import UserError
 
@@ -66,16 +67,15 @@ def unused_options(config: Config, overrides: Iterable[str]) -> list[str]:
     """
     values, rules = _flat(config), RULES["read_only_with"]
     messages = []
-    for text in overrides:
-        key, _, package = text.lstrip("+~").partition("=")[0].partition("@")
-        key = package or key
+    for override in parse(overrides):
+        key = override.package or override.key_or_group
         group, _, name = key.partition(".")
         conditions = rules.get(group, []) if name else []
         for condition in rules.get(key.replace("reference.", "data.", 1), []):
             conditions = [*conditions, condition.replace("data.", f"{group}.")]
         unmet = [condition for condition in conditions if not _holds(condition, values)]
         if unmet:
-            messages.append(f"{text}: has no effect without {' and '.join(unmet)}")
+            messages.append(f"{override.input_line}: has no effect without {' and '.join(unmet)}")
     return messages
 
 

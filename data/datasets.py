@@ -45,6 +45,7 @@ class Dataset:
         splits: sorted indices of "train", "val" and "test"; "val" may be empty.
         citation: BibTeX, or empty.
         damaged: names of the images that cannot be decoded and are left out.
+        hashes: content hashes by index, of the images that were hashed so far; see `content.py`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Dataset:
     splits: Splits
     citation: str
     damaged: tuple[str, ...] = ()
+    hashes: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def labels(self) -> np.ndarray:
@@ -70,24 +72,8 @@ class Dataset:
         return f"{self.name}: {len(self.class_names)} classes, images: {sizes}{left_out}"
 
     def keys(self) -> dict[str, list[str]]:
-        """The keys of each split's images, for `with_split`."""
+        """The keys of each split's images."""
         return {name: [self.images.key(i) for i in split] for name, split in self.splits.items()}
-
-    def with_split(self, name: str, keys: list[str]) -> "Dataset":
-        """The same data set with a single split, the images with these keys.
-
-        Raises:
-            UserError: some of these images no longer exist.
-        """
-        indices = {self.images.key(index): index for index in range(len(self.images))}
-        gone = [key for key in keys if key not in indices]
-        if gone:
-            raise UserError(
-                f"{self.name}: {len(gone)} of the {len(keys)} images of the run's {name} split "
-                f"are gone, such as {gone[0]}; restore them, or choose other data, data.path=FOLDER"
-            )
-        split = np.sort(np.array([indices[key] for key in keys], np.int64))
-        return dataclasses.replace(self, splits={name: split})
 
     def sizes(self) -> dict[str, int | list[str]]:
         """The size of each split, the number of classes, and the names of the damaged images."""
@@ -117,15 +103,7 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             there are fewer than two classes; or a class has no images left without the damaged
             ones.
     """
-    images: ImageSource
-    if config.name == "image_folder":
-        if config.path is None:
-            raise UserError("data.path=null: data=image_folder needs the folder of the images")
-        folder = Path(config.path)
-        images, class_names, splits = image_folder.read_folder(folder, config.split_folders)
-        citation = ""
-    else:
-        images, class_names, splits, citation = _open_catalog(config)
+    images, class_names, splits, citation = _open_images(config)
     labels = images.labels
     class_names = class_names[: config.limit_classes]
     splits = {name: indices[labels[indices] < len(class_names)] for name, indices in splits.items()}
@@ -142,9 +120,42 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
     else:
         splits = _complete(splits, labels, class_names, config, seed)
     if config.limit is not None:
-        splits = {name: _limit(indices, labels, config.limit) for name, indices in splits.items()}
+        splits = {
+            name: first_of_each_class(indices, labels, config.limit)
+            for name, indices in splits.items()
+        }
     names = tuple(images.name(index) for index in damaged)
     return Dataset(config.name, images, class_names, splits, citation, names)
+
+
+def open_all_images(config: DataConfig) -> Dataset:
+    """Opens `config.name` for evaluation, which needs neither a training split nor every class.
+
+    The splits are those that the data set defines: only "train" if it defines none. They may lack
+    classes. `limit`, `limit_classes` and the fractions of `config` are not read.
+
+    Raises:
+        UserError: the folder or the data set cannot be read, or has no images.
+    """
+    images, class_names, splits, citation = _open_images(config, train_required=False)
+    damaged = _damaged(images, splits, config) if config.skip_damaged else []
+    splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
+    if not any(map(len, splits.values())):
+        raise UserError(f"{config.path or config.name}: it has no images")
+    names = tuple(images.name(index) for index in damaged)
+    return Dataset(config.name, images, class_names, splits, citation, names)
+
+
+def _open_images(
+    config: DataConfig, train_required: bool = True
+) -> tuple[ImageSource, list[str], Splits, str]:
+    """Returns the images, the class names, the splits that are defined, and the citation."""
+    if config.name != "image_folder":
+        return _open_catalog(config)
+    if config.path is None:
+        raise UserError("data.path=null: data=image_folder needs the folder of the images")
+    folder = Path(config.path)
+    return *image_folder.read_folder(folder, config.split_folders, train_required), ""
 
 
 def _open_catalog(config: DataConfig) -> tuple[ImageSource, list[str], Splits, str]:
@@ -184,7 +195,8 @@ def _complete(
     return {"train": train, "val": val, "test": test}
 
 
-def _limit(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
+def first_of_each_class(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
+    """Returns the first `limit` indices of each class, sorted."""
     kept = [indices[labels[indices] == label][:limit] for label in np.unique(labels[indices])]
     return np.sort(np.concatenate([indices[:0], *kept]))
 

@@ -7,6 +7,8 @@ A store is a folder. Its name is the digest of everything that its features depe
                             ends with the CRC-32 of all bytes
     00001.lock              the claim of the process that computes this shard
     complete                written last: without it, the store is unfinished
+    content-1a2b3c4d.txt    optional: a line for each image, the hash of its content (its file's
+                            bytes); the name ends with the CRC-32 of the text
 
 A shard is written under a temporary name and renamed, so it is whole or absent. Any number of
 processes that share the file system fill one store together: each claims some of the missing
@@ -116,6 +118,32 @@ class FeatureStore:
             inputs = ArrayInputs(self.indices, self._take, self.shape, self.dtype, self.views)
             weakref.finalize(inputs, stack.pop_all().close)
         return inputs
+
+    def content(self) -> list[str] | None:
+        """Returns the stored content hash of each image, in the order of `indices`.
+
+        Returns `None` if there is none, as in stores of earlier versions, or if it is damaged.
+        """
+        for path in self.folder.glob("content-*.txt"):
+            with contextlib.suppress(OSError):  # another process replaces it
+                text = path.read_bytes()
+                if path.name == _content_name(text):
+                    hashes = text.decode().split()
+                    return hashes if len(hashes) == len(self.indices) else None
+        return None
+
+    def save_content(self, hashes: list[str]) -> None:
+        """Stores the content hash of each image; does nothing if the disk is full.
+
+        Several processes may do so at once: they write the same file.
+        """
+        text = "".join(f"{each}\n" for each in hashes).encode()
+        with contextlib.suppress(OSError):  # the next run then computes the hashes again
+            with files.atomic_path(self.folder / _content_name(text)) as unfinished:
+                unfinished.write_bytes(text)
+            for path in self.folder.glob("content-*.txt"):
+                if path.name != _content_name(text):  # damaged
+                    path.unlink(missing_ok=True)
 
     def _fill(self, extract: Extract) -> None:
         missing = self._missing(range(-(-len(self.indices) // self.shard_size)))
@@ -236,6 +264,10 @@ class FeatureStore:
 
 def _crc(content: bytes | memoryview) -> str:
     return f"{zlib.crc32(content):08x}"
+
+
+def _content_name(text: bytes) -> str:
+    return f"content-{_crc(text)}.txt"
 
 
 def _remove(folder: Path) -> bool:

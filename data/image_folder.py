@@ -137,7 +137,8 @@ def read_folder(
         root: the folder.
         split_folders: whether folders called "train", "test" and so on are splits. Default: `True`;
             `False` takes them for classes.
-        train_required: whether split folders without one for training are an error.
+        train_required: with `False`, the folder for training may be missing, and it may lack
+            classes of other splits, or their images. The class names are then those of all splits.
             Default: `True`.
 
     Returns:
@@ -158,9 +159,8 @@ def read_folder(
             "with data.split_folders=false every folder is a class"
         )
     class_folders = {split: _class_folders(folder) for split, folder in split_roots.items()}
-    training = class_folders.get("train")
-    names = training or [name for folders in class_folders.values() for name in folders]
-    class_names = sorted(set(names))
+    named_by = [class_folders["train"]] if train_required else class_folders.values()
+    class_names = sorted({name for folders in named_by for name in folders})
     if not class_names:
         raise UserError(
             f"data.path={printable(str(split_roots.get('train', root)))}: it has no class folders; "
@@ -176,7 +176,7 @@ def read_folder(
             if name not in class_names:
                 raise UserError(f"{printable(str(folder))}: train has no class of this name")
             images = listing.images(folder)
-            if not images:
+            if not images and train_required:
                 raise UserError(
                     f"{printable(str(folder))}: it has no images (supported: {', '.join(FORMATS)})"
                 )

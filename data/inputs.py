@@ -12,6 +12,7 @@ import numpy as np
 
 from conf.schema import DataConfig
 from data import decoding
+from data.content import content_hash
 from data.datasets import ImageSource
 
 Take = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -28,10 +29,18 @@ class Inputs(Protocol):
 
 
 class ImageInputs:
-    """Images, decoded and cropped on demand: uint8, RGB."""
+    """Images, decoded and cropped on demand: uint8, RGB.
 
-    def __init__(self, source: ImageSource, config: DataConfig):
-        self.source, self.config = source, config
+    Args:
+        source: the images.
+        config: crops and sizes.
+        hashes: receives the content hash of each image that is read. Default: `None`, no hashes.
+    """
+
+    def __init__(
+        self, source: ImageSource, config: DataConfig, hashes: dict[int, str] | None = None
+    ):
+        self.source, self.config, self.hashes = source, config, hashes
         self.shape: tuple[int, ...] = (config.image_size, config.image_size, 3)
         self.dtype = np.dtype(np.uint8)
 
@@ -47,7 +56,10 @@ class ImageInputs:
         return np.stack(views)
 
     def _file(self, index: int) -> tuple[bytes, str]:
-        return self.source.encoded(index), self.source.name(index)
+        encoded = self.source.encoded(index)
+        if self.hashes is not None:
+            self.hashes[int(index)] = content_hash(encoded)
+        return encoded, self.source.name(index)
 
 
 class ArrayInputs:

@@ -24,10 +24,14 @@ def _escaped(character: str) -> str:
     return character
 
 
-def class_name(folder: str) -> str:
-    """The name of the class whose images are in a folder.
+def normal(name: str) -> str:
+    """The form (NFC) of a name that is the same on every file system.
 
-    Systems store accents differently: as one character (NFC), or as a letter and a combining
-    accent (NFD). A class name is always NFC.
+    Some systems store an accented letter as one character, others as a letter and an accent (NFD).
     """
-    return printable(unicodedata.normalize("NFC", folder))
+    return unicodedata.normalize("NFC", name)
+
+
+def class_name(folder: str) -> str:
+    """The name of the class whose images are in a folder."""
+    return printable(normal(folder))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import run_folder
 from conf.schema import Config
-from data.datasets import open_dataset
+from data.content import copies_within, hash_images
+from data.datasets import Dataset, open_dataset
 from reporting.hparams import log_hparams
 from run_folder import Results
 from training.distributed.workers import Workers
@@ -64,6 +65,22 @@ class Experiment(abc.ABC):
         self.config = resolve_precision(self.config, self.dataset, self.folder, self.workers)
         seed_everything(self.config)
         run_folder.write_data(self.folder, self.dataset)
+
+    def compare_images(self, *datasets: Dataset) -> None:
+        """Stores the images' content hashes in the run's folder, and reports exact copies.
+
+        Images whose features were not stored before are read once. Only the chief does this.
+
+        Raises:
+            UserError: see `write_content`; or an image cannot be read.
+        """
+        if not self.workers.is_chief:
+            return
+        for dataset in datasets:
+            hash_images(dataset, dataset.indices)
+            if copies := copies_within(dataset):
+                logger.warning(copies)
+        run_folder.write_content(self.folder, *datasets)
 
     @abc.abstractmethod
     def trials(self) -> Iterator[Trial]:

@@ -146,6 +146,10 @@ class TwoStageExperiment(Experiment, TwoStageTrial):
     def trials(self) -> Iterator[Trial]:
         yield self
 
+    def read_features(self) -> None:
+        super().read_features()
+        self.compare_images(self.dataset)
+
     def validation_metrics(self) -> dict | None:
         """Returns the validation metrics of the final model."""
         return list(self.stages.values())[-1]["val"]

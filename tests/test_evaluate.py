@@ -23,7 +23,7 @@ def test_the_saved_model_has_the_metrics_of_the_run(run, command):
 
 
 def test_other_images_of_the_same_classes(run, command, tmp_path, draw_images):
-    shown = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (41, 60, 200)}
+    shown = {"blue": (41, 60, 200), "green": (41, 200, 60), "red": (42, 60, 200)}
     for name, colour in shown.items():
         draw_images(tmp_path / "other" / name, 4, colour)
     metrics = parse(

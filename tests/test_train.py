@@ -354,3 +354,19 @@ def test_images_of_other_shapes_and_kinds_train(train, own_folder):
         outcome.status == 0
         and sum(metrics(folder)["data"][split] for split in ("train", "val", "test")) == 32
     )
+
+
+# ---------------------------------------------------------------- copies of images
+
+
+@pytest.mark.parametrize("option", ["trainer.feature_store=true", "trainer.feature_store=false"])
+def test_exact_copies_are_mentioned_also_when_the_features_were_stored(train, own_folder, option):
+    for label in ("blue", "green"):
+        shutil.copyfile(own_folder / "red" / "0.png", own_folder / label / "copy.png")
+    for name in ("first", "second"):
+        outcome, folder = train(option, name=name)
+        lines = [line for line in outcome.output.splitlines() if "exact copies" in line]
+        assert len(lines) == 1 and "2 of an image with another label" in lines[0]
+    splits = json.loads((folder / "splits.json").read_text())
+    content = json.loads((folder / "content.json").read_text())
+    assert {split: list(hashes) for split, hashes in content.items()} == splits

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from conf.schema import Config
+from data.content import hash_images
 from data.datasets import Dataset
 from data.decoding import mirror
 from data.feature_store import EXTRACTION_BATCH, FeatureStore
@@ -36,13 +37,15 @@ def stage_1_inputs(config: Config, dataset: Dataset, parts: Parts) -> tuple[Stag
 def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> ArrayInputs:
     """Returns the feature maps of every image of the splits, extracted once and stored on disk.
 
+    It also sets `dataset.hashes`, which are stored beside the features.
+
     The store holds the features of centre crops, and of their mirror images if `data.mirror` or
     `data.average_mirror` is set. An existing store with mirror images also serves runs without.
 
     Raises:
         UserError: the disk is full, or an image cannot be decoded.
     """
-    images = ImageInputs(dataset.images, config.data)
+    images = ImageInputs(dataset.images, config.data, dataset.hashes)
     key = _key(config, dataset, backbone)
     stores = [  # the store with the required views comes before one with more
         FeatureStore(
@@ -70,7 +73,18 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
 
     features = store.open(features_of)
     features.views = _views(config)  # the store may hold one more
+    _read_content(store, dataset)
     return features
+
+
+def _read_content(store: FeatureStore, dataset: Dataset) -> None:
+    """Sets `dataset.hashes` from the store. Hashes that it lacks are computed and stored."""
+    stored = store.content()
+    if stored is None:
+        hash_images(dataset, store.indices)
+        store.save_content([dataset.hashes[index] for index in store.indices])
+    else:
+        dataset.hashes.update(zip(store.indices.tolist(), stored, strict=True))
 
 
 def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:

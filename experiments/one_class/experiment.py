@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import run_folder
-from data.datasets import open_dataset
+from data.content import copies_between
+from data.datasets import Dataset, open_dataset
 from experiments.experiment import Experiment
 from experiments.one_class import results
 from experiments.one_class.features import build_features, stage_1_sources
 from experiments.one_class.one_target import OneTarget
-from experiments.one_class.targets import Target, targets
+from experiments.one_class.targets import Target, share_images, targets
 from models.parts import build_parts
 from run_folder import Results
 from training.precision import resolve_precision
@@ -46,11 +47,17 @@ class OneClass(Experiment):
         self.config = resolve_precision(config, self.dataset, self.folder, self.workers)
         seed_everything(self.config)
 
+    def compare_images(self, *datasets: Dataset) -> None:
+        super().compare_images(*datasets)
+        if not share_images(self.config) and (copies := copies_between(*datasets)):
+            logger.warning(copies)
+
     def trials(self) -> Iterator[OneTarget]:
         """Yields the targets that have not finished; they share the frozen parts and features."""
         config = self.config
         parts = build_parts(config, lambda shape: build_features(config, shape, rank=1))
         sources = stage_1_sources(config, self.dataset, self.reference, parts)
+        self.compare_images(self.dataset, self.reference)
         self.descriptor_size = parts.descriptor.output.shape[-1]
         weights = [model.get_weights() for model in (parts.backbone, parts.descriptor)]
         for target, folder in zip(self.targets, self.folders, strict=True):

@@ -55,10 +55,14 @@ def targets(config: Config, dataset: Dataset, reference: Dataset) -> list[Target
     Raises:
         UserError: a class does not exist, or one has too few images in either data set.
     """
-    source = attrgetter("name", "path")
-    shared = source(config.data) == source(config.reference)
-    labels = class_labels(config.one_class, dataset.class_names)
+    shared, labels = share_images(config), class_labels(config.one_class, dataset.class_names)
     return [_target(config, dataset, reference, label, shared) for label in labels]
+
+
+def share_images(config: Config) -> bool:
+    """Returns whether the target's data set and the reference are the same one."""
+    source = attrgetter("name", "path")
+    return source(config.data) == source(config.reference)
 
 
 def class_labels(config: OneClassConfig, names: list[str]) -> list[int]:

@@ -65,6 +65,7 @@ class PostMortem(Experiment, Trial):
         """Builds the backbone; the variants share its features."""
         self.backbone = build_backbone(self.config.backbone, self.config.data.image_size)
         self.features = stored_features(self.config, self.dataset, self.backbone)
+        self.compare_images(self.dataset)
 
     def train_head(self) -> None:
         """Trains the variants that have no record yet; loops do not change the metrics."""

@@ -6,6 +6,7 @@ import pytest
 
 import run_folder
 from commands import resuming
+from data.content import hash_images
 from data.datasets import open_dataset
 
 
@@ -15,7 +16,10 @@ def finished_run(tmp_path_factory, folder_config, image_folder_path):
     folder = tmp_path_factory.mktemp("run")
     config = folder_config(image_folder_path, "data.image_size=16", "seed=3")
     resuming.enter(folder, config)
-    run_folder.write_data(folder, open_dataset(config.data, config.seed))
+    dataset = open_dataset(config.data, config.seed)
+    run_folder.write_data(folder, dataset)
+    hash_images(dataset, dataset.indices)
+    run_folder.write_content(folder, dataset)
     colour_model().save(folder / "model.keras")
     return folder
 

@@ -56,21 +56,6 @@ def test_the_splits_of_a_folder_are_kept_and_a_missing_one_is_added(tmp_path, dr
     assert all(dataset.images.name(index).startswith("train/") for index in dataset.splits["val"])
 
 
-def test_a_split_is_restored_by_its_keys_after_images_are_added(own_images, draw_images):
-    before = open_dataset(folder(own_images), 0)
-    keys = before.keys()["test"]
-    draw_images(own_images / "0-elm", 3)
-    for number, path in enumerate((own_images / "0-elm").iterdir()):
-        path.rename(own_images / "ash" / f"{number}-new.png")
-    (own_images / "0-elm").rmdir()
-    after = open_dataset(folder(own_images), 0).with_split("test", keys)
-    assert after.keys() == {"test": keys}
-    assert list(after.labels[after.indices]) == list(before.labels[before.splits["test"]])
-    (own_images / keys[0]).unlink()
-    with pytest.raises(UserError, match=f"1 of the 4 images .* are gone, such as {keys[0]}"):
-        open_dataset(folder(own_images), 0).with_split("test", keys)
-
-
 def test_without_a_validation_fraction_val_is_empty(own_images):
     dataset = open_dataset(folder(own_images, val_fraction=0.0), seed=0)
     assert len(dataset.splits["val"]) == 0

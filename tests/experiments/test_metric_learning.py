@@ -124,13 +124,14 @@ def test_tensorboard_gets_curves_neighbours_and_the_projector(finished):
 
 
 def test_evaluate_measures_it_again_from_the_saved_model(finished):
-    assert evaluate_run(finished, [], "test") == pytest.approx(metrics(finished)["test"], abs=1e-4)
+    _, evaluated = evaluate_run(finished, [], "test")
+    assert evaluated == pytest.approx(metrics(finished)["test"], abs=1e-4)
 
 
 def test_evaluate_takes_classes_that_the_run_has_never_heard_of(finished, tmp_path, draw_images):
     for number, colour in enumerate((COLOURS | MORE).values()):
-        draw_images(tmp_path / str(number), 3, colour)
-    record = evaluate_run(finished, [f"data.path={tmp_path}"], "all")
+        draw_images(tmp_path / str(number), 3, np.array(colour) + 1)
+    _, record = evaluate_run(finished, [f"data.path={tmp_path}"])
     assert (record["pictures"], record["recall_at_1"]) == (15, 1.0)
 
 

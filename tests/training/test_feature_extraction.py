@@ -181,7 +181,7 @@ def test_two_workers_make_the_store_of_one(image_folder_path, make_config, tmp_p
     assert other.returncode == 0, errors
     assert 0 < len(log.read_text().split()) < 24  # the other one's share
     [alone], [shared] = stores(tmp_path / "alone"), stores(tmp_path / "shared")
-    assert len(list(alone[0].iterdir())) == 12 + 2
+    assert len(list(alone[0].iterdir())) == 12 + 3
     for path in alone[0].iterdir():
         assert (shared[0] / path.name).read_bytes() == path.read_bytes()
 
@@ -215,3 +215,29 @@ def test_descriptors_must_fit_into_the_memory_that_is_allowed(configured):
         trainer = dataclasses.replace(config.trainer, descriptor_gib=gib)
         changed = dataclasses.replace(config, trainer=trainer)
         assert fits_in_memory(changed, dataset, descriptor) is fits
+
+
+# Content hashes
+
+
+def test_hashes_are_kept_beside_the_features_and_read_with_them(configured, monkeypatch):
+    _, first, _ = stored(configured())
+    assert sorted(first.hashes) == first.indices.tolist()
+    assert len(set(first.hashes.values())) == len(first.indices)
+    monkeypatch.setattr(type(first.images), "encoded", None)  # no image is read any more
+    _, second, _ = stored(configured())
+    assert second.hashes == first.hashes
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "changed"])
+def test_hashes_that_a_store_lacks_are_computed_again(configured, tmp_path, damage):
+    _, first, _ = stored(configured())
+    [path] = (tmp_path / "features").glob("*/content-*.txt")
+    if damage == "absent":
+        path.unlink()
+    else:
+        text = path.read_text()
+        path.write_text(text[:40] if damage == "cut" else text.replace(text[0], "x"))
+    _, second, _ = stored(configured())
+    assert second.hashes == first.hashes
+    assert [each.name for each in (tmp_path / "features").glob("*/content-*")] == [path.name]
