@@ -10,14 +10,15 @@ examples:
 """
 
 import json
-from pathlib import Path
 
+import commands.python_version  # noqa: F401
 from commands.running import argument_parser, import_tensorflow, run_command
+from conf.paths import expanded
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("run", type=expanded, metavar="RUN", help="folder of a finished run")
     changes = "changes to the configuration of the run (only data.* and trainer.batch_size)"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=changes)
     splits = ["train", "val", "test", "all"]

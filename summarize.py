@@ -8,20 +8,20 @@ The star marks the best mean validation metric of each task. The difference is t
 metrics of the same seeds.
 """
 
-from pathlib import Path
-
+import commands.python_version  # noqa: F401
 from commands.hydra_callbacks import print_failures
 from commands.running import argument_parser, run_command
+from conf.paths import PATH_KEYS, expanded, located
 from errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or sweeps")
+    parser.add_argument("folders", nargs="+", type=expanded, help="folders of runs or sweeps")
     compared = "the row to compare with (default: the first)"
     parser.add_argument("--baseline", metavar="key=value[,...]", help=compared)
     written = "write summary.csv, .md and .png to this folder"
-    parser.add_argument("--output", type=Path, help=written)
+    parser.add_argument("--output", type=expanded, help=written)
     options = parser.parse_args(arguments)
 
     from reporting import finished_runs, sweep_summary
@@ -44,8 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _settings(text: str) -> dict[str, str]:
     """Parses "head=average,solver=svm"; `head.name` is the same as `head`."""
-    pairs = [pair.partition("=")[::2] for pair in text.split(",")]
-    return {key.strip().removesuffix(".name"): value.strip() for key, value in pairs}
+    pairs = [map(str.strip, pair.partition("=")[::2]) for pair in text.split(",")]
+    return {
+        key.removesuffix(".name"): located(key, value) if key in PATH_KEYS else value
+        for key, value in pairs
+    }
 
 
 if __name__ == "__main__":

@@ -22,22 +22,28 @@ def absolute(text: str) -> str:
     return str(path.resolve() if ".." in path.parts else path)
 
 
+def located(key: str, text: str) -> str:
+    """The value of one of `PATH_KEYS` as a configuration stores it."""
+    if key == "backbone.weights" and (text in WEIGHTS or not expanded(text).is_file()):
+        return text if text in WEIGHTS else str(expanded(text))
+    return absolute(text)
+
+
 def make_paths_absolute(config: Config) -> None:
     """Changes the values of `PATH_KEYS`, so that a run finds its files from every folder.
 
     Raises:
         UserError: one of them is empty.
     """
-    groups = {"data": config.data, "reference": config.reference, "trainer": config.trainer}
-    for key in sorted(PATH_KEYS - {"backbone.weights"}):
+    for key in sorted(PATH_KEYS):
         group, name = key.split(".")
-        text = getattr(groups[group], name, None)
-        if text is not None:
-            setattr(groups[group], name, absolute(_given(key, text)))
-    weights = _given("backbone.weights", config.backbone.weights)
-    if weights not in WEIGHTS:
-        path = expanded(weights)
-        config.backbone.weights = absolute(weights) if path.is_file() else str(path)
+        settings = getattr(config, group)
+        text = settings and getattr(settings, name)
+        if text is None:
+            continue
+        if not text.strip():
+            raise UserError(f"{key}=: is empty; give a path, or leave the key out")
+        setattr(settings, name, located(key, text))
 
 
 def same_place(stored: str, given: str) -> bool:
@@ -52,9 +58,3 @@ def same_place(stored: str, given: str) -> bool:
     if not os.path.exists(stored):
         return os.path.exists(given) and os.path.basename(stored) == os.path.basename(given)
     return os.path.exists(given) and os.path.samefile(stored, given)
-
-
-def _given(key: str, text: str) -> str:
-    if not text.strip():
-        raise UserError(f"{key}=: is empty; give a path, or leave the key out")
-    return text
