@@ -27,6 +27,11 @@ def format_error(error: BaseException) -> str:
         return explain_several_values(several[1])
     if re.search(r"Could not (find|load) 'hydra/(launcher|sweeper)/", message):
         message += "; it may need pip install -r requirements-launchers.txt"
+    if "hydra.runtime" in message:
+        return (
+            "the folder of the run, or the current folder, has ${ in its name, which Hydra cannot "
+            "read; start from another folder, or give another hydra.run.dir"
+        )
     if re.search(r"[Ii]nterpolation|grammar", message):
         message += r"; if the characters ${ are meant, write \${"
     if unknown := re.search(r"Key '(\w+)' (?:is )?not in", message):
