@@ -23,8 +23,8 @@ from models.saved_model import load_model
 
 PROJECT = Path(__file__).parents[1]
 _LOADING = (
-    f"; to load it outside of this project: pip install {shlex.quote(str(PROJECT))}, and import fgvc "
-    "before keras.models.load_model"
+    f"; to load it elsewhere: pip install {shlex.quote(str(PROJECT))}, and import fgvc before "
+    "keras.models.load_model"
 )
 IMAGES = 32  # test images on which a copy is compared with the model
 

@@ -130,8 +130,14 @@ def test_another_project_saves_and_loads_a_model(other_project):
 
 RUNS = [
     ["head=improved_bilinear"],  # a backbone in inference mode, preprocessing, an exact root
-    ["head=compact_bilinear", "head.embedding=4", "loss=softmax_center"],
-    ["head=isqrt_cov", "head.reduction=4", "backbone.name=mobilenet_v2", "backbone.tap=null"],
+    pytest.param(
+        ["head=compact_bilinear", "head.embedding=4", "loss=softmax_center"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        ["head=isqrt_cov", "head.reduction=4", "backbone.name=mobilenet_v2", "backbone.tap=null"],
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
