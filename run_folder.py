@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def write_json(path: Path, content: dict | list) -> None:
 def as_yaml(config: Config) -> str:
     """Returns the content of `config.yaml`: every key, with `force` reset."""
     plain = nested(dataclasses.replace(config, force=False))
-    return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False)
+    return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=math.inf)
 
 
 def stored_config(folder: Path) -> DictConfig:

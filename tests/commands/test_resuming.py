@@ -113,6 +113,7 @@ def test_a_relative_path_of_an_earlier_version_is_the_same_folder(
     tmp_path, own_folder, folder_config, monkeypatch, stored
 ):
     (tmp_path / "link").symlink_to(own_folder)
+    (tmp_path / "run").mkdir()
     config = folder_config(own_folder)
     resuming.enter(tmp_path / "run", config)
     stored_path(tmp_path / "run", "data.path", stored.format(tmp_path.name))
@@ -125,6 +126,7 @@ def test_images_that_moved_are_the_same_and_other_images_are_not(
     tmp_path, own_folder, folder_config, draw_images
 ):
     run = tmp_path / "run"
+    run.mkdir()
     resuming.enter(run, folder_config(own_folder))
     stored_path(run, "data.path", "/gone/pictures")
     resuming.enter(run, folder_config(own_folder))
