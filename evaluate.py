@@ -16,14 +16,15 @@ examples:
 """
 
 import json
-from pathlib import Path
 
+import commands.python_version  # noqa: F401
 from commands.running import argument_parser, import_tensorflow, run_command
+from conf.paths import expanded
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("run", type=expanded, metavar="RUN", help="folder of a finished run")
     changes = "changes to the configuration of the run (only data.* and trainer.batch_size)"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=changes)
     splits = ["train", "val", "test", "all", "new"]
@@ -33,10 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
 
     import_tensorflow()
+    from commands.command_line import with_home
     from commands.evaluate import evaluate_run
     from reporting.tables import metrics_table
 
-    split, metrics = evaluate_run(options.run, options.overrides, options.split)
+    settings = [with_home(setting) for setting in options.overrides]
+    split, metrics = evaluate_run(options.run, settings, options.split)
     print(json.dumps(metrics) if options.json else metrics_table({split: metrics}))
 
 

@@ -17,17 +17,19 @@ ONNX and TensorFlow Lite have no eigendecomposition, so an exact matrix root bec
 They have no Fourier transform either, so Tensor Sketch needs the format keras or savedmodel.
 """
 
-from pathlib import Path
-
+import commands.python_version  # noqa: F401
 from commands.running import argument_parser, import_tensorflow, run_command
+from conf.paths import expanded
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("run", type=expanded, metavar="RUN", help="folder of a finished run")
     formats = ["keras", "savedmodel", "onnx", "tflite"]
     parser.add_argument("--format", choices=formats, required=True)
-    parser.add_argument("--output", type=Path, help="file or folder (default: in the run's folder)")
+    parser.add_argument(
+        "--output", type=expanded, help="file or folder (default: in the run's folder)"
+    )
     options = parser.parse_args(arguments)
 
     import_tensorflow()

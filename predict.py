@@ -11,9 +11,10 @@ examples:
 
 import csv
 import sys
-from pathlib import Path
 
+import commands.python_version  # noqa: F401
 from commands.running import argument_parser, import_tensorflow, run_command
+from conf.paths import expanded
 from errors import UserError
 
 HEADER = ["picture", "rank", "class", "probability"]
@@ -21,8 +22,8 @@ HEADER = ["picture", "rank", "class", "probability"]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="file or folder")
+    parser.add_argument("run", type=expanded, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("images", nargs="+", type=expanded, metavar="IMAGE", help="file or folder")
     parser.add_argument("--top", type=int, default=5, help="classes per image (default: 5)")
     parser.add_argument("--csv", action="store_true", help=f"columns: {','.join(HEADER)}")
     options = parser.parse_args(arguments)

@@ -4,16 +4,19 @@ import csv
 import dataclasses
 import json
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import files
 from conf import overrides
-from conf.schema import Config, dotted
+from conf.schema import Config, dotted, literal, nested
 from conf.validation import checked
 from data.datasets import Dataset
+from data.names import class_name
 from errors import UserError
 
 # The second file of each: of a second data set.
@@ -52,7 +55,8 @@ def write_json(path: Path, content: dict | list) -> None:
 
 def as_yaml(config: Config) -> str:
     """Returns the content of `config.yaml`: every key, with `force` reset."""
-    return OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, force=False)))
+    plain = nested(dataclasses.replace(config, force=False))
+    return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=math.inf)
 
 
 def stored_config(folder: Path) -> DictConfig:
@@ -66,10 +70,14 @@ def stored_config(folder: Path) -> DictConfig:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder}: not a run's folder, it has no config.yaml")
-    stored = OmegaConf.load(path)
+    try:  # not by OmegaConf, which would take "${name}" in a path for a reference
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
     groups = ("task", "data", "backbone", "head", "trainer")
-    if not isinstance(stored, DictConfig) or not all(group in stored for group in groups):
+    if not isinstance(content, dict) or not all(group in content for group in groups):
         raise UserError(f"{path}: belongs to another program; give another folder")
+    stored = OmegaConf.create(literal(content))
     schema = OmegaConf.structured(Config)
     known = dotted(schema)
     removed = [
@@ -163,8 +171,11 @@ def write_citations(folder: Path, *datasets: Dataset) -> None:
 
 
 def read_classes(folder: Path) -> list[str]:
-    """Returns the class names of a run, in the order of its model's outputs."""
-    return _read_json(folder / "classes.json")
+    """Returns the class names of a run, in the order of its model's outputs.
+
+    Earlier versions stored the names of folders as they were; see `class_name`.
+    """
+    return [class_name(name) for name in _read_json(folder / "classes.json")]
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:

@@ -9,13 +9,15 @@ metrics of the same seeds.
 """
 
 import re
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
+import commands.python_version  # noqa: F401
+from commands.command_line import with_home
 from commands.hydra_callbacks import print_failures
 from commands.running import argument_parser, run_command
 from conf import overrides
+from conf.paths import PATH_KEYS, expanded, located
 from conf.schema import Config, as_text, dotted
 from errors import UserError
 
@@ -25,11 +27,11 @@ SEPARATOR = re.compile(r"""\s*,\s*(?=[\w.@/]+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or sweeps")
+    parser.add_argument("folders", nargs="+", type=expanded, help="folders of runs or sweeps")
     compared = "the row to compare with (default: the first)"
     parser.add_argument("--baseline", metavar="key=value[,...]", help=compared)
     written = "write summary.csv, .md and .png to this folder"
-    parser.add_argument("--output", type=Path, help=written)
+    parser.add_argument("--output", type=expanded, help=written)
     options = parser.parse_args(arguments)
 
     from reporting import finished_runs, sweep_summary
@@ -53,12 +55,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _settings(text: str) -> dict[str, str]:
     """Parses "head=average,solver=svm" to the texts of a summary; `head.name` is `head`."""
     schema, settings = OmegaConf.structured(Config), {}
-    for override in overrides.parse(SEPARATOR.split(text.strip())):
+    texts = map(with_home, SEPARATOR.split(text.strip()))
+    for override in overrides.parse(texts):
         key, value = override.key_or_group.removesuffix(".name"), overrides.single_value(override)
         if key in dotted(schema):  # then the value gets the key's type: 1 is 1.0 for a float
             OmegaConf.update(schema, key, value)
             value = dotted(schema)[key]
-        settings[key] = as_text(value)
+        settings[key] = located(key, value) if key in PATH_KEYS else as_text(value)
     return settings
 
 

@@ -10,11 +10,17 @@
 `python train.py --help` lists the options; `conf/schema.py` explains them.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import commands.python_version  # noqa: F401  before Hydra, which some versions cannot import
+
+# isort: split
+
 import hydra
 
+from commands.command_line import arranged
 from commands.running import exit_when_terminated, run_command
 from commands.train import run
 from conf.schema import Config, Task
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(composed) -> float:
+def compose_and_run(composed) -> float:
     """Runs one configuration; commands/train.py handles its folder, resuming and errors."""
     return run(composed, train)
 
@@ -52,6 +58,11 @@ def train(config: Config, folder: Path, workers: "Workers") -> "Results":
         trial.fine_tune()  # 4. stage 2, if trainer.fine_tune_epochs is set: all, from images
         trial.evaluate()  # 5. the test split, once
     return experiment.report()  # predictions, TensorBoard, and metrics.json last
+
+
+def main() -> None:
+    sys.argv[1:] = arranged(sys.argv[1:])
+    compose_and_run()
 
 
 if __name__ == "__main__":

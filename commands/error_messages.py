@@ -1,10 +1,11 @@
 """Turns errors of Hydra and OmegaConf into one line that says what to correct."""
 
-import dataclasses
 import difflib
 import re
 
-from conf.schema import Config
+from hydra.errors import OverrideParseException
+
+from commands.setting_errors import explain_setting, explain_several_values, known_keys
 from errors import UserError
 
 
@@ -12,15 +13,29 @@ def format_error(error: BaseException) -> str:
     """Returns the message of an error in one line.
 
     For an error of Hydra or OmegaConf it includes the messages of the causes, and the known keys or
-    choices that are closest to an unknown one.
+    choices that are closest to an unknown one. For a setting that Hydra cannot read, it includes
+    the setting as it should be written.
     """
-    if isinstance(error, UserError):
-        return " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        error = UserError(explain_setting(error.override))
+    if isinstance(error, UserError):  # spaces stay: they may be those of a path
+        return " ".join(line.strip() for line in str(error).splitlines())
     message = "; ".join(text.rstrip(". ") for text in dict.fromkeys(_messages(error)))
+    if several := re.search(
+        r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)' (?:1\.|req)", message
+    ):
+        return explain_several_values(several[1])
     if re.search(r"Could not (find|load) 'hydra/(launcher|sweeper)/", message):
         message += "; it may need pip install -r requirements-launchers.txt"
+    if "hydra.runtime" in message:
+        return (
+            "the folder of the run, or the current folder, has ${ in its name, which Hydra cannot "
+            "read; start from another folder, or give another hydra.run.dir"
+        )
+    if re.search(r"[Ii]nterpolation|grammar", message):
+        message += r"; if the characters ${ are meant, write \${"
     if unknown := re.search(r"Key '(\w+)' (?:is )?not in", message):
-        return message + (_suggestion(unknown[1], _known_keys()) or "; see conf/schema.py")
+        return message + (_suggestion(unknown[1], known_keys()) or "; see conf/schema.py")
     if unknown := re.search(r"find '(\w+)/(\w+)'.*Available options in .*: (.*)", message):
         group, choice, choices = unknown[1], unknown[2], unknown[3].split()
         suggestion = _suggestion(choice, {name: [f"{group}={name}"] for name in choices})
@@ -41,14 +56,3 @@ def _messages(error: BaseException | None) -> list[str]:
 def _suggestion(name: str, known: dict[str, list[str]]) -> str:
     matches = [key for each in difflib.get_close_matches(name, known, n=2) for key in known[each]]
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
-
-
-def _known_keys() -> dict[str, list[str]]:
-    """The full keys of each key name: `{"epochs": ["trainer.epochs"], ...}`."""
-    keys: dict[str, list[str]] = {}
-    for field in dataclasses.fields(Config):
-        keys.setdefault(field.name, []).append(field.name)
-        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            for key in dataclasses.fields(field.type):
-                keys.setdefault(key.name, []).append(f"{field.name}.{key.name}")
-    return keys

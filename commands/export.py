@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from files import atomic_path
 from models.portable import portable
 from models.saved_model import load_model
 
+PROJECT = Path(__file__).parents[1]
+_LOADING = (
+    f"; to load it elsewhere: pip install {shlex.quote(str(PROJECT))}, and import fgvc before "
+    "keras.models.load_model"
+)
 IMAGES = 32  # test images on which a copy is compared with the model
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -81,7 +87,7 @@ def export_run(folder: Path, format_name: str, output: Path | None) -> str:
     return (
         f"{path}: on {len(images)} test images, the largest difference of an output is "
         f"{difference:.1e} (allowed: {target.tolerance:.0e}); the most probable class is the same "
-        f"for {same_class} of them"
+        f"for {same_class} of them{_LOADING if format_name == 'keras' else ''}"
     )
 
 

@@ -1,5 +1,6 @@
 """Callbacks that Hydra runs around a sweep; `conf/config.yaml` names them."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class SweepSummary(Callback):
             rows = sweep_summary.summarize(runs)
             sweep_summary.write(folder, rows)
             print(f"\n{sweep_summary.as_table(rows)}\n\nfolder     {folder}")
-            print(f"curves     tensorboard --logdir {folder}", flush=True)
+            print(f"curves     tensorboard --logdir {shlex.quote(str(folder))}", flush=True)
         print_failures(failures)
         if failures:  # Hydra turns exceptions of a callback into warnings, but not SystemExit
             sys.exit(f"{len(failures)} of {len(failures) + len(runs)} jobs failed")

@@ -1,6 +1,7 @@
 """Enters a run's folder: a new one, one to resume, or one that holds a finished run."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 import files
 import run_folder
 from conf.overrides import parse
+from conf.paths import PATH_KEYS, same_place
 from conf.schema import Config, dotted
 from conf.validation import checked
 from errors import UserError
@@ -18,6 +20,7 @@ UNTRAINED = (
     "config.yaml", *run_folder.SPLITS, *run_folder.CONTENT, "checkpoints/precision.json"
 )  # fmt: skip
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
+NOT_COMPARED = {"force", "trainer.feature_dir"}  # results do not depend on them
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +54,24 @@ def enter(folder: Path, config: Config) -> run_folder.Results | None:
     Raises:
         UserError: the folder holds a run of another configuration.
     """
-    path = folder / "config.yaml"
+    path, stored = folder / "config.yaml", None
     if config.force:
         _empty(folder)
     elif path.exists():
-        _compare(folder, config)
+        stored = run_folder.stored_config(folder)
+        _compare(folder, stored, config)
     (folder / "error.txt").unlink(missing_ok=True)
-    if not path.exists():
-        files.write_text(path, run_folder.as_yaml(config))
     results = run_folder.read_results(folder)
     if results is not None:
         logger.info("%s is finished; force=true repeats it", folder)
+    if not path.exists() or (results is None and stored is not None and _moved(stored, config)):
+        files.write_text(path, run_folder.as_yaml(config))
     return results
 
 
-def _compare(folder: Path, config: Config) -> None:
+def _compare(folder: Path, stored: DictConfig, config: Config) -> None:
     """Refuses `config` if the folder holds a trained run of another configuration."""
-    changes = _changes(run_folder.stored_config(folder), config)
+    changes = _changes(stored, config)
     trained = any(any(folder.rglob(name)) for name in TRAINED)
     if changes and trained:
         raise UserError(
@@ -87,8 +91,21 @@ def _changes(stored: DictConfig, config: Config) -> str:
     return ", ".join(
         f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
         for key in {**old, **new}
-        if old.get(key, "unset") != new.get(key, "unset") and key != "force"
+        if old.get(key, "unset") != new.get(key, "unset")
+        and key not in NOT_COMPARED
+        and not _same_place(key, old.get(key), new.get(key))
     )
+
+
+def _same_place(key: str, old: str | None, new: str | None) -> bool:
+    return key in PATH_KEYS and bool(old) and bool(new) and same_place(str(old), str(new))
+
+
+def _moved(stored: DictConfig, config: Config) -> bool:
+    """Whether a path was stored relative, as by earlier versions, or has moved since."""
+    old, new = dotted(stored), dotted(config)
+    changed = [new[key] for key in PATH_KEYS & new.keys() if old.get(key) != new[key]]
+    return bool(changed) and all(map(os.path.exists, changed))
 
 
 def _empty(folder: Path) -> None:

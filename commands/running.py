@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from commands.error_messages import format_error
+from commands.quoting import shell_argument
 from errors import UserError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
@@ -117,8 +118,11 @@ def resume_hint() -> str:
         return ""
     config = HydraConfig.get()
     if config.mode is RunMode.MULTIRUN:
-        return f"; to resume: the same command with hydra.sweep.dir={config.sweep.dir}"
-    return f"; to resume: python train.py hydra.run.dir={config.runtime.output_dir}"
+        folder = shell_argument("hydra.sweep.dir", config.sweep.dir)
+        return f"; to resume: the same command with {folder}"
+    return (
+        f"; to resume: python train.py {shell_argument('hydra.run.dir', config.runtime.output_dir)}"
+    )
 
 
 def limit_threads(jobs: int) -> None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from commands.error_messages import format_error
 from commands.running import configure_logging, import_tensorflow, limit_threads, resume_hint
+from conf.paths import PATH_KEYS
 from conf.schema import PRIMARY_METRIC, Config
 from conf.validation import unused_options
 from errors import UserError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from training.distributed.workers import Workers
 
 WORST = -math.inf  # the value of a failed job for a sweeper; a NaN would end Optuna's search
-# The keys that may differ between machines.
-PATHS = {"data.path", "reference.path", "backbone.weights", "trainer.feature_dir"}
 
 Steps = Callable[[Config, Path, "Workers"], "Results"]  # `train` in train.py
 
@@ -47,7 +46,10 @@ def run(composed: DictConfig, steps: Steps) -> float:
     configure_logging(sys.stdout)
     hydra_config = HydraConfig.get()
     single = hydra_config.mode is RunMode.RUN
-    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    folder = Path(hydra_config.runtime.output_dir)
+    # Not resolved: an override may hold "${name}", which `composed` has resolved at its key.
+    overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
     try:
         config = resuming.configuration(folder, composed, overrides)  # checked
         _check_unused(unused_options(config, overrides), single)
@@ -124,7 +126,7 @@ def _train_together(config: Config, folder: Path, steps: Steps, workers: "Worker
 
 def _check_same(own: dict, chiefs: dict, index: int) -> None:
     """Refuses a worker of another configuration: the workers would wait for each other."""
-    compared = (own | chiefs).keys() - PATHS
+    compared = (own | chiefs).keys() - PATH_KEYS
     differing = sorted(key for key in compared if own.get(key) != chiefs.get(key))
     if differing:
         raise UserError(

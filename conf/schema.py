@@ -6,6 +6,7 @@ Hydra and OmegaConf refuse unknown keys and wrong types; `conf/validation.yaml` 
 import dataclasses
 import enum
 import json
+import re
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -173,6 +174,24 @@ class Config:
 ConfigStore.instance().store(name="schema", node=Config)
 
 
+def nested(config: Config) -> dict[str, Any]:
+    """Returns a configuration as nested dictionaries, with the names of choices."""
+    return dataclasses.asdict(config, dict_factory=_with_names)
+
+
+def _with_names(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value.name if isinstance(value, enum.Enum) else value for key, value in items}
+
+
+def literal(value: Any) -> Any:
+    """Escapes a nested value for OmegaConf, which would read `${name}` in a text as a reference."""
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
 def dotted(config: Any) -> dict[str, Any]:
     """Flattens a configuration: `{"seed": 0, "head.name": "average", ...}`.
 
@@ -180,9 +199,10 @@ def dotted(config: Any) -> dict[str, Any]:
         config: a nested dictionary, a configuration of OmegaConf, or a `Config`. Choices of the
             latter two become their names.
     """
-    if not isinstance(config, dict):
-        node = config if OmegaConf.is_config(config) else OmegaConf.structured(config)
-        config = OmegaConf.to_container(node, enum_to_str=True)
+    if isinstance(config, Config):
+        config = nested(config)
+    elif not isinstance(config, dict):
+        config = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):

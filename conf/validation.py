@@ -8,7 +8,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from conf.overrides import parse
-from conf.schema import Config, as_text, dotted
+from conf.paths import make_paths_absolute
+from conf.schema import Config, as_text, dotted, literal
 from errors import UserError
 
 RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
@@ -17,15 +18,16 @@ RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 def checked(composed: DictConfig) -> Config:
     """Converts a composed configuration to plain objects, and validates it.
 
-    Keys added by `+key=value`, which Hydra accepts, are checked too.
+    Keys added by `+key=value`, which Hydra accepts, are checked too. Paths become absolute.
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: unknown key, wrong type or missing value.
-        UserError: see `validate`.
+        UserError: see `validate` and `make_paths_absolute`.
     """
     plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), literal(plain)))
     assert isinstance(config, Config)
+    make_paths_absolute(config)
     validate(config)
     return config
 

@@ -26,6 +26,7 @@ import hashlib
 import itertools
 import json
 import logging
+import shlex
 import shutil
 import sys
 import time
@@ -40,6 +41,7 @@ import numpy as np
 from tqdm import tqdm
 
 import files
+from conf.paths import expanded
 from data.inputs import ArrayInputs
 from data.locks import locked
 from data.progress import progress
@@ -225,12 +227,13 @@ class FeatureStore:
 
     def _check_room(self, missing: list[int]) -> None:
         needed = self._count(missing) * self.sample_bytes
+        root = self.folder.parent
         free = shutil.disk_usage(self.folder).free - SPARE_BYTES
         if needed > free:
             raise UserError(
-                f"the features need {_gib(needed)} in {self.folder.parent}, {_gib(max(free, 0))} "
-                "are free; set trainer.feature_dir to a larger disk, free some with "
-                "`python -m data.feature_store prune`, or set trainer.feature_store=false"
+                f"the features need {_gib(needed)} in {root}, {_gib(max(free, 0))} are free; set "
+                "trainer.feature_dir to a larger disk, set trainer.feature_store=false, or free "
+                f"some with: python -m data.feature_store prune --root {shlex.quote(str(root))}"
             )
 
     def _write(self, shard: int, features: Iterator[np.ndarray], bar: tqdm) -> None:
@@ -305,7 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
         "action", choices=["list", "prune"], help="prune deletes every store that no run is using"
     )
     parser.add_argument("keys", nargs="*", help="only these stores (default: all)")
-    parser.add_argument("--root", type=Path, default=Path("features"), help="default: features")
+    parser.add_argument("--root", type=expanded, default=Path("features"), help="default: features")
     options = parser.parse_args(arguments)
     listed = stores(options.root)
     unknown = set(options.keys) - {folder.name for folder, *_ in listed}

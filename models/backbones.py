@@ -13,8 +13,7 @@ import keras
 
 from conf.schema import BackboneConfig
 from errors import UserError
-from models.inference_mode import InferenceMode
-from models.preprocessing import Preprocessing
+from models.model_layers import InferenceMode, Preprocessing
 
 
 class Architecture(NamedTuple):

@@ -8,7 +8,7 @@ import keras
 import layers  # noqa: F401
 from errors import UserError
 from files import atomic_path
-from models import adapter, inference_mode, preprocessing  # noqa: F401
+from models import model_layers  # noqa: F401
 
 FILE_NAME = "model.keras"
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import MISSING, OmegaConf
 
+from conf.paths import PATH_KEYS, located
 from conf.schema import Config, as_text, dotted
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer")
@@ -50,6 +51,9 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             keys = dotted(yaml.safe_load(config.read_text()))
             keys |= _defaults() | keys  # the file's values win
             settings = {key: as_text(keys[key]) for key in keys if key not in NO_SETTING}
+            # Earlier versions stored relative paths.
+            paths = [key for key in PATH_KEYS & settings.keys() if keys[key]]
+            settings |= {key: located(key, settings[key]) for key in paths}
             metrics = json.loads(path.read_text())
             for name, values in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}

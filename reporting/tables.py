@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import shlex
 from pathlib import Path
 
 from conf.schema import Task
@@ -43,7 +44,8 @@ def final_table(task: Task, record: dict, folder: Path) -> str:
     if task is Task.post_mortem:
         return f"\n{post_mortem_table(record)}\n\nfolder     {folder}"
     text = one_class_table(record) if task is Task.one_class else stages_table(record)
-    return f"\n{text}\nfolder     {folder}\ncurves     tensorboard --logdir {folder}"
+    logs = shlex.quote(str(folder))
+    return f"\n{text}\nfolder     {folder}\ncurves     tensorboard --logdir {logs}"
 
 
 def stages_table(record: dict) -> str:

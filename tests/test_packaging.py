@@ -7,11 +7,15 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from models.model_layers import LowRankAdapter, Preprocessing
+from models.saved_model import load_model
+
 ROOT = Path(__file__).parents[1]
-PACKAGED = ["layers", "packaging", "losses", "pyproject.toml", "LICENSE", "README.md"]
+PACKAGED = ["layers", "losses", "models", "packaging", "pyproject.toml", "LICENSE", "README.md"]
 
 SAVE_IN_OTHER_PROJECT = """
 import importlib.util
@@ -44,6 +48,18 @@ model = keras.saving.load_model("model.keras")
 assert model.layers[1].__class__ is fgvc.layers.SecondOrderPooling
 assert model.loss.__class__ is fgvc.losses.TripletSemiHardLoss and model.loss.margin == 0.3
 np.save("after.npy", model.predict(np.load("x.npy"), verbose=0))
+"""
+
+LOAD_A_RUN = """
+import importlib.util
+import sys
+import fgvc
+import keras
+import numpy as np
+
+assert all(importlib.util.find_spec(name) is None for name in ("layers", "models", "conf"))
+model = keras.models.load_model(sys.argv[1] + "/exported.keras")
+np.save(sys.argv[1] + "/elsewhere.npy", model.predict(np.load(sys.argv[1] + "/x.npy"), verbose=0))
 """
 
 LOAD_IN_THIS_PROJECT = """
@@ -110,6 +126,50 @@ def test_another_project_saves_and_loads_a_model(other_project):
     np.testing.assert_allclose(np.load(project / "after.npy"), before, rtol=1e-4, atol=1e-5)
     run(sys.executable, "-c", LOAD_IN_THIS_PROJECT, str(project), cwd=ROOT)
     np.testing.assert_allclose(np.load(project / "here.npy"), before, rtol=1e-4, atol=1e-5)
+
+
+RUNS = [
+    ["head=improved_bilinear"],  # a backbone in inference mode, preprocessing, an exact root
+    pytest.param(
+        ["head=compact_bilinear", "head.embedding=4", "loss=softmax_center"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        ["head=isqrt_cov", "head.reduction=4", "backbone.name=mobilenet_v2", "backbone.tap=null"],
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("settings", RUNS, ids=["improved_bilinear", "embedding", "reduction"])
+def test_the_exported_model_of_a_run_loads_where_only_the_package_is(
+    other_project, train, command, tmp_path, settings
+):
+    python, project = other_project
+    outcome, folder = train(*settings, "trainer.epochs=1")
+    assert outcome.status == 0, outcome.errors
+    outcome = command(
+        "export.py", folder, "--format", "keras", "--output", tmp_path / "exported.keras"
+    )
+    assert outcome.status == 0, outcome.errors
+    assert f"pip install {ROOT}, and import fgvc" in outcome.output
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", images)
+    run(str(python), "-c", LOAD_A_RUN, str(tmp_path), cwd=project)
+    expected = load_model(folder).predict(images, verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "elsewhere.npy"), expected, atol=1e-5)
+
+
+def test_a_model_with_the_adapter_of_one_class_runs_loads_there(other_project, tmp_path):
+    python, project = other_project
+    images = keras.Input((32, 32, 3))
+    adapted = LowRankAdapter(2)(keras.layers.Flatten()(Preprocessing("caffe")(images)))
+    model = keras.Model(images, adapted)
+    model.save(tmp_path / "exported.keras")
+    np.save(tmp_path / "x.npy", np.full((2, 32, 32, 3), 100.0))
+    run(str(python), "-c", LOAD_A_RUN, str(tmp_path), cwd=project)
+    expected = model.predict(np.load(tmp_path / "x.npy"), verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "elsewhere.npy"), expected, atol=1e-5)
 
 
 def test_both_packages_have_the_same_copy_of_backend():

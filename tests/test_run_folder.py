@@ -112,3 +112,9 @@ def test_predictions_are_a_line_a_image(tmp_path):
                 "probability": "0.900000",
             },
         ]
+
+
+def test_class_names_of_an_earlier_version_are_in_the_composed_unicode_form(tmp_path):
+    names = ["e\u0301cole", "o\u0308l", "\u1112\u1161\u11ab", "plain"]
+    run_folder.write_json(tmp_path / "classes.json", names)
+    assert run_folder.read_classes(tmp_path) == ["\u00e9cole", "\u00f6l", "\ud55c", "plain"]

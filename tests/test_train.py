@@ -232,7 +232,7 @@ def test_weights_that_do_not_fit_name_the_layer(train, tmp_path):
 
 
 def test_a_folder_that_does_not_exist(train):
-    fails(*train("data.path=no/such/folder"), "data.path=no/such/folder")
+    fails(*train("data.path=no/such/folder"), f"data.path={ROOT}/no/such/folder")
 
 
 def test_no_folder_given(train):

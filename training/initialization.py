@@ -22,7 +22,7 @@ import numpy as np
 from conf.schema import Config, EmbeddingInit
 from data.datasets import Dataset
 from data.inputs import Inputs
-from models.adapter import LowRankAdapter
+from models.model_layers import LowRankAdapter
 from models.parts import Parts
 from training.gram_matrix import column_blocks, gram_matrix
 

@@ -11,8 +11,8 @@ from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs
 from evaluation.prediction import descriptor_model, predict_indices
 from experiments.one_class.targets import Target
-from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
+from models.model_layers import LowRankAdapter
 from models.parts import Parts, StageInput, dtype_policy
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_adapter, standardize

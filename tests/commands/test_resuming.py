@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import yaml
 
 import run_folder
 from commands import resuming
@@ -96,3 +97,66 @@ def test_another_program_s_folder_is_not_changed(tmp_path, make_config, text):
     with pytest.raises(UserError, match=r"config\.yaml: belongs to another program"):
         resuming.enter(tmp_path, make_config())
     assert {name: (tmp_path / name).read_text() for name in theirs} == theirs
+
+
+def stored_path(run, key: str, path: str) -> None:
+    """Changes a path in a run's `config.yaml`, and makes the run look trained."""
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    group, name = key.split(".")
+    config[group][name] = path
+    (run / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    (run / "metrics.jsonl").touch()
+
+
+@pytest.mark.parametrize("stored", ["pictures", "./pictures/", "../{}/pictures", "link"])
+def test_a_relative_path_of_an_earlier_version_is_the_same_folder(
+    tmp_path, own_folder, folder_config, monkeypatch, stored
+):
+    (tmp_path / "link").symlink_to(own_folder)
+    (tmp_path / "run").mkdir()
+    config = folder_config(own_folder)
+    resuming.enter(tmp_path / "run", config)
+    stored_path(tmp_path / "run", "data.path", stored.format(tmp_path.name))
+    monkeypatch.chdir(tmp_path)
+    assert resuming.enter(tmp_path / "run", config) is None
+    assert run_folder.stored_config(tmp_path / "run").data.path == str(own_folder)
+
+
+def test_images_that_moved_are_the_same_and_other_images_are_not(
+    tmp_path, own_folder, folder_config, draw_images
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    resuming.enter(run, folder_config(own_folder))
+    stored_path(run, "data.path", "/gone/pictures")
+    resuming.enter(run, folder_config(own_folder))
+    assert run_folder.stored_config(run).data.path == str(own_folder)
+    draw_images(tmp_path / "others", 1)
+    with pytest.raises(UserError, match=r"another configuration \(data\.path: .*others\)"):
+        resuming.enter(run, folder_config(tmp_path / "others"))
+
+
+def test_another_feature_folder_is_no_other_configuration(tmp_path, make_config):
+    resuming.enter(tmp_path, make_config("trainer.feature_dir=/old/features"))
+    (tmp_path / "metrics.jsonl").touch()
+    assert resuming.enter(tmp_path, make_config("trainer.feature_dir=/new/features")) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a ${b}", "${seed}", "${", "\\${x}", "a\\\\${x}\\", "é # ${oc.env:HOME}", "1e5", "true"],
+)
+def test_a_path_keeps_its_characters_in_the_stored_configuration(tmp_path, make_config, name):
+    path = f"/images/{name}"
+    config = make_config()
+    config.data.path = path
+    config.one_class.target = name
+    resuming.enter(tmp_path, config)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text("utf-8"))["data"]["path"] == path
+    assert run_folder.read_config(tmp_path, []) == config
+    (tmp_path / "metrics.jsonl").touch()
+    assert resuming.enter(tmp_path, config) is None
+
+
+def test_the_command_line_may_hold_the_characters_of_a_reference(make_config):
+    assert make_config('data.path="/a/\\${b}"').data.path == "/a/${b}"

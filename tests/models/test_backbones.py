@@ -9,7 +9,7 @@ from conf.schema import BackboneConfig
 from errors import UserError
 from models import backbones
 from models.backbones import ARCHITECTURES, Architecture, build_backbone, weights_digest
-from models.preprocessing import Preprocessing
+from models.model_layers import Preprocessing
 
 # The smallest of each family is always built, the others only by slow tests.
 LARGE = {

@@ -10,7 +10,7 @@ from conf.schema import CompactMethod, HeadConfig, Pooling
 from errors import UserError
 from layers import SecondOrderPooling
 from models.heads import build_descriptor
-from models.inference_mode import InferenceMode
+from models.model_layers import InferenceMode
 from models.portable import PortablePooling, portable, steps
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from conf.schema import Config, DataConfig, EmbeddingInit, HeadConfig, TrainerConfig
 from data.inputs import MemoryInputs
-from models.adapter import LowRankAdapter
 from models.embedding import build_embedding
+from models.model_layers import LowRankAdapter
 from training.initialization import initialize_adapter, initialize_embedding, standardize
 
 UNITS = 4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.backbones import ARCHITECTURES
-from models.preprocessing import Preprocessing
+from models.model_layers import Preprocessing
 
 MODULES = {  # their preprocess_input is the reference
     "vgg16": keras.applications.vgg16,

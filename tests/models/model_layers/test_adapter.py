@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.adapter import LowRankAdapter
+from models.model_layers import LowRankAdapter
 
 
 def vectors(count: int, size: int, seed: int = 0) -> np.ndarray:
