@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from errors import UserError
@@ -16,7 +17,13 @@ def parse(texts: Iterable[str]) -> list[Override]:
     Raises:
         hydra.errors.OverrideParseException: names the argument that is not in this grammar.
     """
-    return OverridesParser.create().parse_overrides(list(texts))
+    try:
+        return OverridesParser.create().parse_overrides(list(texts))
+    except OverrideParseException as error:
+        if error.override in error.message:
+            raise
+        message = f"{error.override}: {error.message}"  # Hydra's own does not always name it
+        raise OverrideParseException(error.override, message) from None
 
 
 def single_value(override: Override) -> Any:

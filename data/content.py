@@ -52,37 +52,41 @@ def copies_within(dataset: Dataset) -> str:
         dataset: its `hashes` must have all images of its splits.
     """
     originals: dict[str, tuple[str, int]] = {}
+    # Pairs of a copy and its original. Names are read for the examples only: a name of TFDS costs
+    # as much as its image.
     across_splits, across_labels = [], []
+    split_of = {}
     for split, indices in dataset.splits.items():
         for index in indices:
-            name, label = dataset.images.name(index), dataset.class_names[dataset.labels[index]]
+            split_of[index] = split
             first_split, first = originals.setdefault(dataset.hashes[index], (split, index))
-            first_name = dataset.images.name(first)
-            first_label = dataset.class_names[dataset.labels[first]]
             if split != first_split:
-                across_splits.append(f"{name} ({split}) of {first_name} ({first_split})")
-            if label != first_label:
-                across_labels.append(f"{name} ({label}) of {first_name} ({first_label})")
-    return _describe(
-        dataset, {"in another split": across_splits, "with another label": across_labels}
-    )
+                across_splits.append((index, first))
+            if dataset.labels[index] != dataset.labels[first]:
+                across_labels.append((index, first))
+    name, texts = dataset.images.name, []
+    if across_splits:
+        copy, first = across_splits[0]
+        example = f"{name(copy)} ({split_of[copy]}) of {name(first)} ({split_of[first]})"
+        texts.append(f"{len(across_splits)} of an image in another split, such as {example}")
+    if across_labels:
+        copy, first = across_labels[0]
+        label_of = [dataset.class_names[dataset.labels[index]] for index in (copy, first)]
+        example = f"{name(copy)} ({label_of[0]}) of {name(first)} ({label_of[1]})"
+        texts.append(f"{len(across_labels)} of an image with another label, such as {example}")
+    return _line(dataset, texts)
 
 
 def copies_between(dataset: Dataset, reference: Dataset) -> str:
     """Describes the images that are exact copies of images of another data set, in one line."""
     others = {reference.hashes[index]: index for index in reference.indices}
-    copies = [
-        f"{dataset.images.name(index)} of {reference.images.name(others[digest])}"
-        for index in dataset.indices
-        if (digest := dataset.hashes[index]) in others
-    ]
-    return _describe(dataset, {"of the reference": copies})
+    copies = [index for index in dataset.indices if dataset.hashes[index] in others]
+    if not copies:
+        return ""
+    original = others[dataset.hashes[copies[0]]]
+    example = f"{dataset.images.name(copies[0])} of {reference.images.name(original)}"
+    return _line(dataset, [f"{len(copies)} of an image of the reference, such as {example}"])
 
 
-def _describe(dataset: Dataset, copies: dict[str, list[str]]) -> str:
-    texts = [
-        f"{len(each)} of an image {where}, such as {each[0]}"
-        for where, each in copies.items()
-        if each
-    ]
+def _line(dataset: Dataset, texts: list[str]) -> str:
     return f"{dataset.name}: images that are exact copies: {'; '.join(texts)}" if texts else ""

@@ -1,7 +1,7 @@
 """`summarize.py`: the table of finished runs."""
 
 import pytest
-from made_runs import made_sweep
+from made_runs import finished_run, made_sweep
 
 import summarize
 from errors import UserError
@@ -26,6 +26,21 @@ def test_it_takes_a_baseline_and_an_output_folder(sweep, tmp_path, capsys):
         "summary.md",
         "summary.png",
     }
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    [
+        "optimizer.learning_rate=1",
+        "optimizer.learning_rate=1e0,data.path='a, head=b'",
+        'data.path="a, head=b", optimizer.learning_rate=1.0',
+    ],
+)
+def test_the_values_of_a_baseline_are_read_as_in_train(tmp_path, capsys, baseline):
+    finished_run(tmp_path / "0", 0.5)
+    finished_run(tmp_path / "1", 0.7, optimizer__learning_rate=1.0, data__path="a, head=b")
+    summarize.main([str(tmp_path), "--baseline", baseline])
+    assert "test - a, head=b, 1.0, 95%" in capsys.readouterr().out
 
 
 def test_a_folder_without_runs_or_that_does_not_exist_is_an_error(tmp_path):

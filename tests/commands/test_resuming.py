@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 import run_folder
 from commands import resuming
@@ -14,6 +15,16 @@ from errors import UserError
 def test_a_new_folder_holds_the_configuration(tmp_path, make_config):
     assert resuming.enter(tmp_path, make_config("seed=5")) is None
     assert run_folder.read_config(tmp_path, []) == make_config("seed=5")
+
+
+@pytest.mark.parametrize("force", ["force=true", "++force=true", "force=True"])
+def test_without_other_keys_the_folder_s_own_configuration_is_run(tmp_path, make_config, force):
+    resuming.enter(tmp_path, make_config("seed=5"))
+    composed = OmegaConf.structured(make_config(force))
+    own = resuming.configuration(tmp_path, composed, [force])
+    assert own == make_config("seed=5", "force=true")
+    given = resuming.configuration(tmp_path, composed, [force, "seed=0"])
+    assert given == make_config("force=true")
 
 
 def test_a_finished_run_returns_its_results(tmp_path, make_config):
