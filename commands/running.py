@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from commands import standard_streams
 from commands.error_messages import format_error
 from errors import UserError
 
@@ -35,8 +36,13 @@ def run_command(main: Callable[[], object]) -> NoReturn:
         main: the command. It may raise `SystemExit(error)` instead of the error: for other
             exceptions Hydra prints lines of its own.
     """
+    standard_streams.protect()
     configure_logging(sys.stderr)
     status = _status(main)
+    try:
+        standard_streams.flush()  # at the interpreter's exit, an error would be a traceback
+    except SystemExit as error:
+        status = status or (_report(error.code) if isinstance(error.code, Exception) else error.code)
     # The exception is gone, and with it the input pipelines that its frames kept alive. A pipeline
     # thread that calls Python while the interpreter shuts down would crash the process.
     gc.collect()
@@ -67,7 +73,22 @@ def _status(main: Callable[[], object]) -> int | str | None:
         if debugging and getattr(mistake, "status", UserError.status) == UserError.status:
             raise mistake from mistake.__cause__
         return _report(mistake)
+    except OSError as error:  # such as of Hydra, which creates the folders of runs and sweeps
+        if debugging:
+            raise
+        return _report(_explained(error))
     return 0
+
+
+def _explained(error: OSError) -> UserError:
+    """Names the file, and for a run or a sweep the key of its folder."""
+    message = os.strerror(error.errno) if error.errno else str(error)
+    if error.filename is not None:
+        message = f"{os.fsdecode(error.filename)}: {message}"
+    if HydraConfig.initialized():
+        mode = "sweep" if HydraConfig.get().mode is RunMode.MULTIRUN else "run"
+        message += f"; set hydra.{mode}.dir to a folder that can be written"
+    return UserError(message)
 
 
 def _report(mistake: Exception) -> int:

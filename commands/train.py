@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from commands import standard_streams
 from commands.error_messages import format_error
 from commands.running import configure_logging, import_tensorflow, limit_threads, resume_hint
 from conf.schema import PRIMARY_METRIC, Config
@@ -44,6 +45,7 @@ def run(composed: DictConfig, steps: Steps) -> float:
     """
     from commands import resuming  # here and below: `--help` and `--cfg` do not wait for imports
 
+    standard_streams.outlive_output()  # a run is worth more than what it prints
     configure_logging(sys.stdout)
     hydra_config = HydraConfig.get()
     single = hydra_config.mode is RunMode.RUN

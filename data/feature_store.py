@@ -293,4 +293,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from commands.running import run_command  # only here: this module is a command then
+
+    run_command(main)
