@@ -5,12 +5,17 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from omegaconf import read_write
+
+from commands.run_lock import in_progress
+from errors import UserError
 
 
 class SweepSummary(Callback):
     """Prints a sweep's table at its end, and writes `summary.csv`, `.md` and `.png` to its folder.
 
-    The process exits with an error if a job failed.
+    The process exits with an error if a job failed, if another process still trains one, or if the
+    files cannot be written.
     """
 
     def on_multirun_end(self, config, **kwargs) -> None:
@@ -18,14 +23,32 @@ class SweepSummary(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         runs, failures = finished_runs.read_runs([folder]), finished_runs.read_failures([folder])
+        running, errors = in_progress(folder), []
         if runs:
             rows = sweep_summary.summarize(runs)
-            sweep_summary.write(folder, rows)
             print(f"\n{sweep_summary.as_table(rows)}\n\nfolder     {folder}")
             print(f"curves     tensorboard --logdir {folder}", flush=True)
+            try:
+                sweep_summary.write(folder, rows)
+            except UserError as error:
+                errors.append(f"error: {error}")
         print_failures(failures)
-        if failures:  # Hydra turns exceptions of a callback into warnings, but not SystemExit
-            sys.exit(f"{len(failures)} of {len(failures) + len(runs)} jobs failed")
+        jobs = len(failures) + len(runs) + len(running)
+        if running:
+            errors.append(f"{len(running)} of {jobs} jobs are still trained by another process")
+        if failures:
+            errors.append(f"{len(failures)} of {jobs} jobs failed")
+        if errors:  # Hydra turns exceptions of a callback into warnings, but not SystemExit
+            sys.exit("\n".join(errors))
+
+
+class KeepFinishedRun(Callback):
+    """Keeps Hydra from writing to the folder of a finished run, which is only reported."""
+
+    def on_run_start(self, config, **kwargs) -> None:
+        if (Path(config.hydra.run.dir) / "metrics.json").exists() and not config.force:
+            with read_write(config.hydra):
+                config.hydra.output_subdir = None
 
 
 class FixedKeys(Callback):

@@ -42,7 +42,9 @@ def run_command(main: Callable[[], object]) -> NoReturn:
     try:
         standard_streams.flush()  # at the interpreter's exit, an error would be a traceback
     except SystemExit as error:
-        status = status or (_report(error.code) if isinstance(error.code, Exception) else error.code)
+        status = status or (
+            _report(error.code) if isinstance(error.code, Exception) else error.code
+        )
     # The exception is gone, and with it the input pipelines that its frames kept alive. A pipeline
     # thread that calls Python while the interpreter shuts down would crash the process.
     gc.collect()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from conf.schema import Config, as_text, dotted
 from errors import UserError
 
-RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def checked(composed: DictConfig) -> Config:

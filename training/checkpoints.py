@@ -64,12 +64,12 @@ class Checkpoints(keras.callbacks.Callback):
     def finished(self) -> dict | None:
         """Returns the record of the stage if it is finished, else None."""
         return self.workers.broadcast_object(
-            json.loads(self.record.read_text()) if self.record.exists() else None
+            json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else None
         )
 
     def finish(self, record: dict) -> None:
         """Writes the record, and deletes the state, which is large and no longer needed."""
-        self._write(self.record, lambda path: path.write_text(json.dumps(record)))
+        self._write(self.record, lambda path: path.write_text(json.dumps(record), "utf-8"))
         self.state.unlink(missing_ok=True)
 
     def load(self, model: keras.Model) -> None:
@@ -133,10 +133,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         if self.workers.is_chief:
-            with files.explain_write_errors(path):
-                path.parent.mkdir(exist_ok=True)
-                with files.atomic_path(path) as unfinished:
-                    write(unfinished)
+            with files.atomic_path(path) as unfinished:
+                write(unfinished)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
