@@ -1,8 +1,11 @@
 """Callbacks that Hydra runs around a sweep; `conf/config.yaml` names them."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import read_write
@@ -42,13 +45,43 @@ class SweepSummary(Callback):
             sys.exit("\n".join(errors))
 
 
-class KeepFinishedRun(Callback):
-    """Keeps Hydra from writing to the folder of a finished run, which is only reported."""
+class OutputFolder(Callback):
+    """Checks that the folder of a run or sweep can be written, before Hydra writes to it.
+
+    To report a finished run, nothing is written.
+    """
 
     def on_run_start(self, config, **kwargs) -> None:
-        if (Path(config.hydra.run.dir) / "metrics.json").exists() and not config.force:
+        folder = _folder(config, "run")
+        if (folder / "metrics.json").exists() and not config.force:
             with read_write(config.hydra):
                 config.hydra.output_subdir = None
+        else:
+            _check_writable(folder, "hydra.run.dir")
+
+    def on_multirun_start(self, config, **kwargs) -> None:
+        _check_writable(_folder(config, "sweep"), "hydra.sweep.dir")
+
+
+def _folder(config, mode: str) -> Path:
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
+    hydra_config.set_config(config)  # the folder's name may contain the choice of a group
+    try:
+        return Path(config.hydra[mode].dir)
+    finally:
+        hydra_config.cfg = before
+
+
+def _check_writable(folder: Path, key: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        message = f"{folder}: cannot be written ({reason}); set {key} to another folder"
+        raise SystemExit(UserError(message)) from error  # see `SweepSummary`
 
 
 class FixedKeys(Callback):

@@ -42,9 +42,8 @@ def run_command(main: Callable[[], object]) -> NoReturn:
     try:
         standard_streams.flush()  # at the interpreter's exit, an error would be a traceback
     except SystemExit as error:
-        status = status or (
-            _report(error.code) if isinstance(error.code, Exception) else error.code
-        )
+        reason = error.code
+        status = status or (_report(reason) if isinstance(reason, Exception) else reason)
     # The exception is gone, and with it the input pipelines that its frames kept alive. A pipeline
     # thread that calls Python while the interpreter shuts down would crash the process.
     gc.collect()
@@ -75,22 +74,12 @@ def _status(main: Callable[[], object]) -> int | str | None:
         if debugging and getattr(mistake, "status", UserError.status) == UserError.status:
             raise mistake from mistake.__cause__
         return _report(mistake)
-    except OSError as error:  # such as of Hydra, which creates the folders of runs and sweeps
+    except OSError as error:  # such as Hydra's, which writes files of runs and sweeps too
         if debugging:
             raise
-        return _report(_explained(error))
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _report(UserError(f"{error.filename}: {reason}" if error.filename else reason))
     return 0
-
-
-def _explained(error: OSError) -> UserError:
-    """Names the file, and for a run or a sweep the key of its folder."""
-    message = os.strerror(error.errno) if error.errno else str(error)
-    if error.filename is not None:
-        message = f"{os.fsdecode(error.filename)}: {message}"
-    if HydraConfig.initialized():
-        mode = "sweep" if HydraConfig.get().mode is RunMode.MULTIRUN else "run"
-        message += f"; set hydra.{mode}.dir to a folder that can be written"
-    return UserError(message)
 
 
 def _report(mistake: Exception) -> int:

@@ -87,7 +87,7 @@ class _Stream(io.TextIOWrapper):
 def _protected(stream, original, ends: bool):
     """Returns the stream to use. A substitute for the process's own stays, as in tests."""
     if stream is None:
-        return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
     if stream is original and isinstance(stream, io.TextIOWrapper):
         raw = getattr(stream.buffer, "raw", stream.buffer)
         if isinstance(raw, io.FileIO):  # and no console of Windows

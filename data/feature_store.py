@@ -110,7 +110,8 @@ class FeatureStore:
             except OSError as error:
                 raise UserError(
                     f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
-                    f"locks ({error.strerror})"
+                    f"locks ({error.strerror}); set it to another folder, or set "
+                    "trainer.feature_store=false"
                 ) from error
             self._fill(extract)
             self._shards = self._stored()

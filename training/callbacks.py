@@ -29,11 +29,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.path.exists():
-            kept = [
-                line
-                for line in self.path.read_text(encoding="utf-8").splitlines()
-                if self._keeps(line)
-            ]
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if self._keeps(line)]
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def _keeps(self, text: str) -> bool:
