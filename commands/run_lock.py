@@ -41,6 +41,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         try:
             stack.enter_context(locked(path, blocking=False))
         except filelock.Timeout as error:
+            with files.explain_write_errors(path):
+                path.touch()  # filelock waits where /proc and the like accept no files
             raise RunInProgress(
                 f"{folder}: in use by {holder}; wait until it ends, or give another hydra.run.dir"
             ) from error

@@ -58,9 +58,13 @@ class _Descriptor(io.FileIO):
 
     def write(self, data) -> int:
         try:
-            while (written := super().write(data)) is None:  # a full pipe that does not block
-                select.select([], [self], [])
-            return written
+            rest = memoryview(data).cast("B")
+            while len(rest):
+                written = super().write(rest)
+                if written is None:  # a full pipe that does not block
+                    select.select([], [self], [])
+                else:
+                    rest = rest[written:]
         except OSError as error:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
@@ -68,7 +72,7 @@ class _Descriptor(io.FileIO):
             if self.ends:
                 _end(error)
             self.failure = error
-            return len(data)
+        return memoryview(data).nbytes
 
 
 class _Stream(io.TextIOWrapper):
