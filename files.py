@@ -1,14 +1,11 @@
 """Writes files so that they are whole or absent, and explains why writing failed."""
 
 import contextlib
-import gc
 import glob
 import os
 import shutil
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +29,6 @@ def explain_write_errors(path: Path, advice: str = RESUME) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _close_files(error)
         reason = os.strerror(error.errno) if error.errno else error
         raise UserError(
             f"{path}: writing failed ({reason}); make room on the disk, or make the folder "
@@ -83,14 +79,15 @@ def write_text(path: Path, text: str, advice: str = RESUME) -> None:
         unfinished.write_text(text, "utf-8", "backslashreplace", newline="")
 
 
-def _close_files(error: OSError) -> None:
-    """Closes the files that the frames of `error` hold open.
+def require_room(path: Path, size: int) -> None:
+    """Checks that a new file at `path` can have `size` bytes.
 
-    An HDF5 file that cannot be written fails again when it is closed, and prints a traceback.
+    Call it before a library writes that cannot end cleanly on a full disk.
+
+    Raises:
+        OSError: the disk, or what the user may take of it, is too small.
     """
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        traceback.clear_frames(error.__traceback__)
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        path.unlink()

@@ -22,6 +22,8 @@ from conf.schema import TrainerConfig
 from training.distributed.workers import Workers
 from training.epoch_selection import best_epoch, stopped_early
 
+HDF5_BYTES = 16 * 2**10  # more than an HDF5 file takes for each variable, besides its values
+
 
 class Checkpoints(keras.callbacks.Callback):
     """Saves the weights of the best epoch, and the state from which the stage can resume.
@@ -98,13 +100,13 @@ class Checkpoints(keras.callbacks.Callback):
         if self.monitor in self.history[0]:
             self.load(model)
         else:
-            self._write(self.weights, model.save_weights)
+            self._save_weights(model)
         return best_epoch(self.history, self.monitor)
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
         if self.monitor in logs and best_epoch(self.history, self.monitor) == len(self.history) - 1:
-            self._write(self.weights, self.model.save_weights)
+            self._save_weights(self.model)
         if self.stopped_early():
             self.model.stop_training = True
         if not self.workers.is_chief:
@@ -130,6 +132,15 @@ class Checkpoints(keras.callbacks.Callback):
             values = self.workers.broadcast([variable.numpy() for variable in variables])
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+    def _save_weights(self, model: keras.Model) -> None:
+        def write(path: Path) -> None:
+            # On a full disk, HDF5 cannot close its file, and crashes the process at its end.
+            size = sum(variable.numpy().nbytes for variable in model.variables)
+            files.require_room(path, size + HDF5_BYTES * (64 + len(model.variables)))
+            model.save_weights(path)
+
+        self._write(self.weights, write)
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         if self.workers.is_chief:
