@@ -65,8 +65,14 @@ class EventFile(contextlib.AbstractContextManager["EventFile"]):
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:
-        with files.explain_write_errors(self.path):
-            try:
-                yield
-            except tf.errors.OpError as error:
-                raise OSError(error.message) from error
+        with files.explain_write_errors(self.path), tensorflow_errors():
+            yield
+
+
+@contextlib.contextmanager
+def tensorflow_errors() -> Iterator[None]:
+    """Turns an error of TensorFlow's file system into an OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error

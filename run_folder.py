@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import logging
 import math
@@ -44,7 +45,7 @@ def read_results(folder: Path) -> Results | None:
     path = folder / "metrics.json"
     if not path.exists():
         return None
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     return Results(record["val"], record)
 
 
@@ -125,7 +126,7 @@ def write_splits(folder: Path, *datasets: Dataset) -> None:
     """
     for name, dataset in zip(SPLITS, datasets, strict=False):
         path, keys = folder / name, dataset.keys()
-        if path.exists() and (before := json.loads(path.read_text())) != keys:
+        if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != keys:
             changed = sum(len(set(keys[split]) ^ set(before[split])) for split in keys)
             raise UserError(
                 f"{folder}: the images changed since this run began ({changed} were added to a "
@@ -149,7 +150,7 @@ def write_content(folder: Path, *datasets: Dataset) -> None:
             split: {dataset.images.key(index): dataset.hashes[index] for index in indices}
             for split, indices in dataset.splits.items()
         }
-        if path.exists() and (before := json.loads(path.read_text())) != content:
+        if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != content:
             changed = [
                 key
                 for split in content
@@ -167,7 +168,7 @@ def write_citations(folder: Path, *datasets: Dataset) -> None:
     """Writes `citation.bib`, if a data set has a citation."""
     citations = "\n".join(dataset.citation for dataset in datasets if dataset.citation)
     if citations:
-        (folder / "citation.bib").write_text(citations)
+        files.write_text(folder / "citation.bib", citations)
 
 
 def read_classes(folder: Path) -> list[str]:
@@ -189,13 +190,13 @@ def read_content(folder: Path) -> dict[str, dict[str, str]]:
     The splits are those of `read_splits`.
     """
     path = folder / CONTENT[0]
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _read_json(path: Path):
     if not path.is_file():
         raise UserError(f"{path.parent}: not a finished run's folder, it has no {path.name}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:
@@ -235,5 +236,6 @@ def name_and_label(dataset: Dataset, index: int) -> tuple[str, str]:
 
 def write_csv(path: Path, header: list[str], lines: list[list[str]]) -> None:
     """Writes a table of predictions."""
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *lines])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *lines])
+    files.write_text(path, text.getvalue())

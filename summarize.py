@@ -44,7 +44,6 @@ def main(arguments: list[str] | None = None) -> None:
         rows = sweep_summary.summarize(runs, options.baseline and _settings(options.baseline))
         print(sweep_summary.as_table(rows))
         if options.output:
-            options.output.mkdir(parents=True, exist_ok=True)
             sweep_summary.write(options.output, rows)
     print_failures(finished_runs.read_failures(options.folders))
     if not runs:

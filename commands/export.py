@@ -17,6 +17,7 @@ import run_folder
 from data.datasets import open_dataset
 from data.inputs import ImageInputs
 from errors import UserError
+from event_file import tensorflow_errors
 from files import atomic_path
 from models.portable import portable
 from models.saved_model import load_model
@@ -58,8 +59,8 @@ def export_run(folder: Path, format_name: str, output: Path | None) -> str:
 
     Raises:
         UserError: the run has not finished, its images are missing, `output` exists, the format
-            does not support the model, its package is not installed, or the outputs of the written
-            copy differ too much. Nothing is written then.
+            does not support the model, its package is not installed, the outputs of the written
+            copy differ too much, or it cannot be written. Nothing is written then.
     """
     target = FORMATS[format_name]
     config = run_folder.read_config(folder, [])
@@ -75,7 +76,7 @@ def export_run(folder: Path, format_name: str, output: Path | None) -> str:
     inputs = ImageInputs(dataset.images, config.data)
     images = inputs.evaluation(dataset.splits["test"][:IMAGES]).astype(np.float32)
     expected = model.predict(images, verbose=0)
-    with atomic_path(path) as unfinished:
+    with atomic_path(path, "repeat the command, or give another --output") as unfinished:
         actual = target.write(model, unfinished)(images)
         difference = float(np.abs(expected - actual).max())
         if not difference <= target.tolerance:
@@ -98,7 +99,8 @@ def _write_keras(model: keras.Model, path: Path) -> Predict:
 
 
 def _write_savedmodel(model: keras.Model, path: Path) -> Predict:
-    model.export(path, verbose=False)
+    with tensorflow_errors():
+        model.export(path, verbose=False)
     copy = tf.saved_model.load(str(path))
     return lambda images: copy.serve(images).numpy()
 

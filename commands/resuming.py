@@ -1,14 +1,17 @@
 """Enters a run's folder: a new one, one to resume, or one that holds a finished run."""
 
+import contextlib
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 import files
 import run_folder
+from commands.run_lock import run_lock
 from conf.overrides import parse
 from conf.paths import PATH_KEYS, same_place
 from conf.schema import Config, dotted
@@ -42,6 +45,21 @@ def configuration(folder: Path, composed: DictConfig, overrides: list[str]) -> C
     return checked(composed)
 
 
+@contextlib.contextmanager
+def entered(folder: Path, config: Config) -> Iterator[run_folder.Results | None]:
+    """Yields the result of `enter`, and keeps other processes out of the folder meanwhile.
+
+    To report a finished run takes no lock, as nothing is written.
+
+    Raises:
+        RunInProgress: another process trains in the folder.
+        UserError: see `enter`.
+    """
+    reports = run_folder.read_results(folder) is not None and not config.force
+    with contextlib.nullcontext() if reports else run_lock(folder):
+        yield enter(folder, config)
+
+
 def enter(folder: Path, config: Config) -> run_folder.Results | None:
     """Prepares a run's folder; `config.force` empties it first.
 
@@ -60,7 +78,7 @@ def enter(folder: Path, config: Config) -> run_folder.Results | None:
     elif path.exists():
         stored = run_folder.stored_config(folder)
         _compare(folder, stored, config)
-    (folder / "error.txt").unlink(missing_ok=True)
+    _delete(folder / "error.txt")
     results = run_folder.read_results(folder)
     if results is not None:
         logger.info("%s is finished; force=true repeats it", folder)
@@ -82,7 +100,7 @@ def _compare(folder: Path, stored: DictConfig, config: Config) -> None:
         logger.info("%s: nothing was trained there; changed keys: %s", folder, changes)
     if not trained:
         for name in UNTRAINED:
-            (folder / name).unlink(missing_ok=True)
+            _delete(folder / name)
 
 
 def _changes(stored: DictConfig, config: Config) -> str:
@@ -110,8 +128,16 @@ def _moved(stored: DictConfig, config: Config) -> bool:
 
 def _empty(folder: Path) -> None:
     """Deletes everything that a run in this folder would resume from."""
-    for name in ("checkpoints", "dynamics", "tensorboard", "targets", "variants"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    folders = ("checkpoints", "dynamics", "tensorboard", "targets", "variants")
     names = ("metrics.json", "metrics.jsonl", "config.yaml", "model.keras", "target.json")
-    for name in (*names, *run_folder.SPLITS, *run_folder.CONTENT):
-        (folder / name).unlink(missing_ok=True)
+    for name in (*names, *run_folder.SPLITS, *run_folder.CONTENT, *folders):
+        _delete(folder / name)
+
+
+def _delete(path: Path) -> None:
+    """Deletes a file or folder, if it exists: otherwise a read-only file system raises an error."""
+    with files.explain_write_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            path.unlink()

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from commands import standard_streams
 from commands.error_messages import format_error
 from commands.quoting import shell_argument
 from errors import UserError
@@ -36,8 +37,14 @@ def run_command(main: Callable[[], object]) -> NoReturn:
         main: the command. It may raise `SystemExit(error)` instead of the error: for other
             exceptions Hydra prints lines of its own.
     """
+    standard_streams.protect()
     configure_logging(sys.stderr)
     status = _status(main)
+    try:
+        standard_streams.flush()  # at the interpreter's exit, an error would be a traceback
+    except SystemExit as error:
+        reason = error.code
+        status = status or (_report(reason) if isinstance(reason, Exception) else reason)
     # The exception is gone, and with it the input pipelines that its frames kept alive. A pipeline
     # thread that calls Python while the interpreter shuts down would crash the process.
     gc.collect()
@@ -68,6 +75,11 @@ def _status(main: Callable[[], object]) -> int | str | None:
         if debugging and getattr(mistake, "status", UserError.status) == UserError.status:
             raise mistake from mistake.__cause__
         return _report(mistake)
+    except OSError as error:  # such as Hydra's, which writes files of runs and sweeps too
+        if debugging:
+            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _report(UserError(f"{error.filename}: {reason}" if error.filename else reason))
     return 0
 
 

@@ -1,5 +1,6 @@
 """Runs one configuration in its folder: resuming, workers, and failures in a sweep."""
 
+import contextlib
 import logging
 import math
 import os
@@ -15,7 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import files
+from commands import standard_streams
 from commands.error_messages import format_error
+from commands.run_lock import RunInProgress
 from commands.running import configure_logging, import_tensorflow, limit_threads, resume_hint
 from conf.paths import PATH_KEYS
 from conf.schema import PRIMARY_METRIC, Config
@@ -43,6 +47,7 @@ def run(composed: DictConfig, steps: Steps) -> float:
     """
     from commands import resuming  # here and below: `--help` and `--cfg` do not wait for imports
 
+    standard_streams.outlive_output()  # a run is worth more than what it prints
     configure_logging(sys.stdout)
     hydra_config = HydraConfig.get()
     single = hydra_config.mode is RunMode.RUN
@@ -54,6 +59,11 @@ def run(composed: DictConfig, steps: Steps) -> float:
         config = resuming.configuration(folder, composed, overrides)  # checked
         _check_unused(unused_options(config, overrides), single)
         results = _train_or_read(config, folder, steps)
+    except RunInProgress as error:
+        if single:
+            raise SystemExit(error) from error
+        logger.error("error: %s", error)  # and no error.txt in the folder of the other process
+        return WORST
     except (UserError, OmegaConfBaseException, OSError) as error:
         if single:
             raise SystemExit(error) from error
@@ -77,7 +87,10 @@ def _check_unused(messages: list[str], single: bool) -> None:
 def _failed(folder: Path, reason: str) -> float:
     """Stores the reason of a failed job, which the sweep's summary repeats."""
     logger.error("error: %s", reason)
-    (folder / "error.txt").write_text(f"{reason}\n")
+    try:
+        files.write_text(folder / "error.txt", f"{reason}\n")
+    except UserError as error:  # the other jobs are not lost to it
+        logger.error("error: %s", error)
     return WORST
 
 
@@ -88,18 +101,20 @@ def _train_or_read(config: Config, folder: Path, steps: Steps) -> "Results":
     from training.distributed.cluster import cluster_of
 
     alone = cluster_of(config.trainer.strategy, os.environ) is None
-    results = resuming.enter(folder, config) if alone else None
-    if results is None:
-        limit_threads(HydraConfig.get().launcher.get("n_jobs", 1))
-        logger.info("%s on %s", folder, import_tensorflow())
-        from training.distributed.workers import connect, lost_workers
+    with resuming.entered(folder, config) if alone else contextlib.nullcontext() as results:
+        if results is None:
+            limit_threads(HydraConfig.get().launcher.get("n_jobs", 1))
+            logger.info("%s on %s", folder, import_tensorflow())
+            from data.decoding import warn_of_missing_ends
+            from training.distributed.workers import connect, lost_workers
 
-        workers = connect(config.task, config.trainer.strategy)
-        if alone:
-            results = steps(config, folder, workers)
-        else:
-            with lost_workers():
-                results = _train_together(config, folder, steps, workers)
+            workers = connect(config.task, config.trainer.strategy)
+            if alone:
+                results = steps(config, folder, workers)
+            else:
+                with lost_workers():
+                    results = _train_together(config, folder, steps, workers)
+            warn_of_missing_ends()
     if results.record is not None:
         print(final_table(config.task, results.record, folder), flush=True)
     return results
@@ -112,8 +127,11 @@ def _train_together(config: Config, folder: Path, steps: Steps, workers: "Worker
     from run_folder import Results
 
     _check_same(flat(config), workers.broadcast_object(flat(config)), workers.index)
-    with tempfile.TemporaryDirectory() as discarded:
-        finished = resuming.enter(folder, config) if workers.is_chief else None
+    with contextlib.ExitStack() as stack:
+        discarded = stack.enter_context(tempfile.TemporaryDirectory())
+        finished = None
+        if workers.is_chief:
+            finished = stack.enter_context(resuming.entered(folder, config))
         record = workers.broadcast_object(finished and finished.record)
         if record is not None:
             results = Results(record["val"], record if workers.is_chief else None)

@@ -12,7 +12,7 @@ from conf.paths import make_paths_absolute
 from conf.schema import Config, as_text, dotted, literal
 from errors import UserError
 
-RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+RULES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def checked(composed: DictConfig) -> Config:

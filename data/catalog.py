@@ -140,7 +140,7 @@ def _labels(source: Sequence[dict], file: Path) -> np.ndarray:
         return np.load(file)
     labels = np.array([record[_LABEL] for record in source], np.int64)
     # The data may be read-only for this user.
-    with contextlib.suppress(OSError), files.atomic_path(file) as unfinished:
+    with contextlib.suppress(UserError), files.atomic_path(file) as unfinished:
         np.save(unfinished, labels)
     return labels
 
@@ -194,8 +194,8 @@ def _prepare(entry: Entry, builder, folder: Path) -> None:
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.extractor import ExtractError
 
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / f".{entry.name}.lock"), _few_retries():
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)

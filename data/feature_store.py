@@ -52,6 +52,7 @@ SPARE_BYTES = 256 * 2**20  # left free on the disk
 EXTRACTION_BATCH = 32  # images per call of the backbone
 MAX_CLAIMED = 16  # shards, by one process at a time
 WAIT_SECONDS = 0.5  # between two attempts to claim a shard
+RESUME = "start the run again: it resumes after the last complete shard"
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ class FeatureStore:
             except OSError as error:
                 raise UserError(
                     f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
-                    f"locks ({error.strerror})"
+                    f"locks ({error.strerror}); set it to another folder, or set "
+                    "trainer.feature_store=false"
                 ) from error
             self._fill(extract)
             self._shards = self._stored()
@@ -140,7 +142,8 @@ class FeatureStore:
         Several processes may do so at once: they write the same file.
         """
         text = "".join(f"{each}\n" for each in hashes).encode()
-        with contextlib.suppress(OSError):  # the next run then computes the hashes again
+        # If it fails, the next run computes the hashes again.
+        with contextlib.suppress(OSError, UserError):
             with files.atomic_path(self.folder / _content_name(text)) as unfinished:
                 unfinished.write_bytes(text)
             for path in self.folder.glob("content-*.txt"):
@@ -150,11 +153,13 @@ class FeatureStore:
     def _fill(self, extract: Extract) -> None:
         missing = self._missing(range(-(-len(self.indices) // self.shard_size)))
         if missing:
-            (self.folder / "complete").unlink(missing_ok=True)
+            with files.explain_write_errors(self.folder, RESUME):
+                (self.folder / "complete").unlink(missing_ok=True)
             self._check_room(missing)
             self._save("key.json", json.dumps(self.key, indent=2).encode() + b"\n")
             self._extract(missing, extract)
-        (self.folder / "complete").touch()
+        if not self.complete:
+            self._save("complete", b"")
 
     def _extract(self, missing: list[int], extract: Extract) -> None:
         """Computes the missing shards that no other process claims; returns when all are stored."""
@@ -162,7 +167,8 @@ class FeatureStore:
         with progress(self._count(missing), "extracting features") as bar:
             while missing:
                 with contextlib.ExitStack() as claims:
-                    claimed = self._claim(missing, claims)
+                    with files.explain_write_errors(self.folder, RESUME):
+                        claimed = self._claim(missing, claims)
                     if claimed:
                         indices = np.concatenate([self._members(shard) for shard in claimed])
                         features = itertools.chain.from_iterable(extract(indices))
@@ -245,14 +251,8 @@ class FeatureStore:
         self._save(f"{shard:05d}-{_crc(content.data)}.bin", content.data)
 
     def _save(self, name: str, content: bytes | memoryview) -> None:
-        try:
-            with files.atomic_path(self.folder / name) as unfinished:
-                unfinished.write_bytes(content)
-        except OSError as error:
-            raise UserError(
-                f"{self.folder}: writing features failed ({error.strerror}); the next run resumes "
-                "after the last complete shard"
-            ) from error
+        with files.atomic_path(self.folder / name, RESUME) as unfinished:
+            unfinished.write_bytes(content)
 
     def _take(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
         taken = np.empty((len(positions), *self.shape), self.dtype)
@@ -295,7 +295,7 @@ def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
     listed = []
     for folder in sorted(path.parent for path in Path(root).glob("*/key.json")):
         size = sum(file.stat().st_size for file in folder.iterdir())
-        key = json.loads((folder / "key.json").read_text())
+        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
         listed.append((folder, key, size, (folder / "complete").exists()))
     return listed
 
@@ -328,4 +328,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from commands.running import run_command  # only here: this module is a command then
+
+    run_command(main)

@@ -71,7 +71,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         folder = epath.Path(dl_manager.download_and_extract(URL)) / "fgvc-aircraft-2013b" / "data"
         file, _ = LEVELS[self.builder_config.name]
-        names = (folder / file).read_text().splitlines()
+        names = (folder / file).read_text("utf-8").splitlines()
         self.info.features["label"].names = [name.strip() for name in names]
         official = {"train": "train", "validation": "val", "test": "test"}
         return {split: self._generate_examples(folder, name) for split, name in official.items()}
@@ -93,7 +93,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
 
 def _annotations(file: epath.Path) -> list[tuple[str, str]]:
     """The lines of an annotation file: the image's name, a space, and its annotation."""
-    lines = (line.strip().partition(" ") for line in file.read_text().splitlines())
+    lines = (line.strip().partition(" ") for line in file.read_text("utf-8").splitlines())
     return [(name, annotation) for name, _, annotation in lines]
 
 

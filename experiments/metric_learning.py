@@ -4,7 +4,6 @@ import logging
 
 import keras
 import numpy as np
-from PIL import Image
 
 import run_folder
 from conf.schema import PRIMARY_METRIC, Task
@@ -17,7 +16,7 @@ from models.embedding import build_embedder
 from models.parts import StageInput
 from models.saved_model import save_model
 from reporting import plots, projector
-from reporting.image_summary import image_pb
+from reporting.image_summary import image_pb, write_png
 from reporting.rendering import drawn
 from run_folder import Results
 from training.objectives import Objective, metric_objective
@@ -93,7 +92,7 @@ class MetricLearning(TwoStageExperiment):
         plot = drawn("neighbours", lambda: plots.neighbours(dataset, "test", neighbours, data))
         if plot is None:
             return
-        Image.fromarray(plot).save(folder / "neighbours.png")
+        write_png(folder / "neighbours.png", plot)
         with EventFile(folder / "tensorboard") as events:
             events.write([image_pb("test/neighbours", plot, "JPEG")])
 

@@ -14,7 +14,11 @@ FILE_NAME = "model.keras"
 
 
 def save_model(folder: Path, model: keras.Model) -> None:
-    """Writes `model` to the folder of its run. The file appears only when it is complete."""
+    """Writes `model` to the folder of its run. The file appears only when it is complete.
+
+    Raises:
+        UserError: the file cannot be written; see `files.explain_write_errors`.
+    """
     with atomic_path(folder / FILE_NAME) as unfinished:
         model.save(unfinished)
 

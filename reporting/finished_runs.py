@@ -48,13 +48,13 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             # error.txt means that the folder was then used for another configuration, which failed.
             if (path.parent / "error.txt").exists() or not config.exists():
                 continue
-            keys = dotted(yaml.safe_load(config.read_text()))
+            keys = dotted(yaml.safe_load(config.read_text(encoding="utf-8")))
             keys |= _defaults() | keys  # the file's values win
             settings = {key: as_text(keys[key]) for key in keys if key not in NO_SETTING}
             # Earlier versions stored relative paths.
             paths = [key for key in PATH_KEYS & settings.keys() if keys[key]]
             settings |= {key: located(key, settings[key]) for key in paths}
-            metrics = json.loads(path.read_text())
+            metrics = json.loads(path.read_text(encoding="utf-8"))
             for name, values in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}
                 run = FinishedRun(path.parent, keys["seed"], own, values)
@@ -65,7 +65,10 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
 def read_failures(folders: list[Path]) -> list[tuple[Path, str]]:
     """Returns the runs in or below `folders` that failed, each with the last line of its error."""
     return [
-        (path.parent, (path.read_text().strip() or "no reason given").splitlines()[-1])
+        (
+            path.parent,
+            (path.read_text("utf-8", "replace").strip() or "no reason given").splitlines()[-1],
+        )
         for folder in folders
         for path in sorted(folder.rglob("error.txt"), key=_by_number)
     ]

@@ -1,12 +1,15 @@
-"""Images for TensorBoard."""
+"""Images for TensorBoard, and as files."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
+
+import files
 
 OPTIONS = {"PNG": {"compress_level": 3}, "JPEG": {"quality": 92, "subsampling": 0}}
 
@@ -28,3 +31,13 @@ def image_pb(tag: str, image: np.ndarray, encoding: str) -> Summary:
     tensor = make_tensor_proto([str(width), str(height), file.getvalue()], dtype=np.object_)
     metadata = create_summary_metadata(display_name=None, description=None)
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def write_png(path: Path, image: np.ndarray, advice: str = files.RESUME) -> None:
+    """Writes an image, uint8 of shape (height, width, 3), to a file.
+
+    Raises:
+        UserError: see `files.explain_write_errors`.
+    """
+    with files.atomic_path(path, advice) as unfinished:
+        Image.fromarray(image).save(unfinished, "PNG")

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import files
 from conf.schema import DataConfig
 from data.datasets import Dataset
 from reporting.image_grid import view
+from reporting.image_summary import write_png
 
 MAX_POINTS = 5000  # points that a browser can still move
 SIDE = 64  # pixels of a thumbnail
@@ -40,7 +42,6 @@ def write(
         split: the split of the vectors.
         config: how images are decoded.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     step = max(1, -(-len(vectors) // MAX_POINTS))
     indices = dataset.splits[split][::step]
     columns = math.ceil(math.sqrt(len(indices)))
@@ -52,8 +53,9 @@ def write(
         lines.append(f"{dataset.class_names[dataset.labels[index]]}\t{name_in_one_line}")
         thumbnail = Image.fromarray(view(dataset, index, config)).resize((side, side))
         sheet.paste(thumbnail, (number % columns * side, number // columns * side))
-    np.savetxt(folder / "vectors.tsv", vectors[::step], fmt="%.6g", delimiter="\t")
-    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
-    sheet.save(folder / "sprite.png")
+    with files.atomic_path(folder / "vectors.tsv") as unfinished:
+        np.savetxt(unfinished, vectors[::step], fmt="%.6g", delimiter="\t")
+    files.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
+    write_png(folder / "sprite.png", np.asarray(sheet))
     text = CONFIG.format(name=name, side=side)
-    (folder / "projector_config.pbtxt").write_text(text)
+    files.write_text(folder / "projector_config.pbtxt", text)

@@ -5,19 +5,23 @@ metrics of the same seeds.
 """
 
 import csv
+import io
 import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+import files
 from conf.schema import PRIMARY_METRIC, Task
 from errors import UserError
 from reporting.bar_chart import draw_bars
 from reporting.finished_runs import FinishedRun, what_varied
+from reporting.image_summary import write_png
 from reporting.rendering import drawn, render
 from reporting.seed_statistics import Estimate, estimate, paired_difference
 from reporting.tables import table
+
+REPEAT = "write the summary again with summarize.py and --output"
 
 
 def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -> list[dict]:
@@ -116,7 +120,11 @@ def as_markdown(rows: list[dict]) -> str:
 
 
 def write(folder: Path, rows: list[dict]) -> None:
-    """Writes `summary.csv` with every number, `summary.md` with the table, and `summary.png`."""
+    """Writes `summary.csv` with every number, `summary.md` with the table, and `summary.png`.
+
+    Raises:
+        UserError: see `files.explain_write_errors`.
+    """
     flat = []
     for row in rows:
         flat.append(row["settings"] | {"figure": row["metric"]})
@@ -124,14 +132,15 @@ def write(folder: Path, rows: list[dict]) -> None:
         for name in ("val", "test", "difference"):
             values = row[name] or estimate([])
             flat[-1] |= {f"{name}_{statistic}": value for statistic, value in values.items()}
-    with (folder / "summary.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
-    (folder / "summary.md").write_text(as_markdown(rows))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(flat[0]))
+    writer.writeheader()
+    writer.writerows(flat)
+    files.write_text(folder / "summary.csv", text.getvalue(), REPEAT)
+    files.write_text(folder / "summary.md", as_markdown(rows), REPEAT)
     image = drawn("summary.png", lambda: _bars(rows))
     if image is not None:
-        Image.fromarray(image).save(folder / "summary.png")
+        write_png(folder / "summary.png", image, REPEAT)
 
 
 def _bars(rows: list[dict]) -> np.ndarray:

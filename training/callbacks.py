@@ -29,7 +29,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if self._keeps(line)]
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if self._keeps(line)]
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def _keeps(self, text: str) -> bool:
@@ -43,7 +44,7 @@ class MetricsLog(keras.callbacks.Callback):
         line = {"stage": self.stage, "epoch": epoch + 1}
         line |= {name: float(value) for name, value in logs.items()}
         line["learning_rate"] = learning_rate(self.model)
-        with files.explain_write_errors(self.path), self.path.open("a") as file:
+        with files.explain_write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

@@ -22,6 +22,8 @@ from conf.schema import TrainerConfig
 from training.distributed.workers import Workers
 from training.epoch_selection import best_epoch, stopped_early
 
+HDF5_BYTES = 16 * 2**10  # more than an HDF5 file takes for each variable, besides its values
+
 
 class Checkpoints(keras.callbacks.Callback):
     """Saves the weights of the best epoch, and the state from which the stage can resume.
@@ -64,12 +66,12 @@ class Checkpoints(keras.callbacks.Callback):
     def finished(self) -> dict | None:
         """Returns the record of the stage if it is finished, else None."""
         return self.workers.broadcast_object(
-            json.loads(self.record.read_text()) if self.record.exists() else None
+            json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else None
         )
 
     def finish(self, record: dict) -> None:
         """Writes the record, and deletes the state, which is large and no longer needed."""
-        self._write(self.record, lambda path: path.write_text(json.dumps(record)))
+        self._write(self.record, lambda path: path.write_text(json.dumps(record), "utf-8"))
         self.state.unlink(missing_ok=True)
 
     def load(self, model: keras.Model) -> None:
@@ -98,13 +100,13 @@ class Checkpoints(keras.callbacks.Callback):
         if self.monitor in self.history[0]:
             self.load(model)
         else:
-            self._write(self.weights, model.save_weights)
+            self._save_weights(model)
         return best_epoch(self.history, self.monitor)
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
         if self.monitor in logs and best_epoch(self.history, self.monitor) == len(self.history) - 1:
-            self._write(self.weights, self.model.save_weights)
+            self._save_weights(self.model)
         if self.stopped_early():
             self.model.stop_training = True
         if not self.workers.is_chief:
@@ -131,12 +133,19 @@ class Checkpoints(keras.callbacks.Callback):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
+    def _save_weights(self, model: keras.Model) -> None:
+        def write(path: Path) -> None:
+            # On a full disk, HDF5 cannot close its file, and crashes the process at its end.
+            size = sum(variable.numpy().nbytes for variable in model.variables)
+            files.require_room(path, size + HDF5_BYTES * (64 + len(model.variables)))
+            model.save_weights(path)
+
+        self._write(self.weights, write)
+
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         if self.workers.is_chief:
-            with files.explain_write_errors(path):
-                path.parent.mkdir(exist_ok=True)
-                with files.atomic_path(path) as unfinished:
-                    write(unfinished)
+            with files.atomic_path(path) as unfinished:
+                write(unfinished)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -46,9 +46,8 @@ def resolve_precision(config: Config, dataset: Dataset, folder: Path, workers: W
         return config
     path = folder / "checkpoints" / "precision.json"
     if workers.is_chief and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps(_measure(config, dataset).value))
-    chosen = json.loads(path.read_text()) if workers.is_chief else None
+    chosen = json.loads(path.read_text(encoding="utf-8")) if workers.is_chief else None
     precision = Precision(workers.broadcast_object(chosen))
     trainer = dataclasses.replace(config.trainer, precision=precision)
     return dataclasses.replace(config, trainer=trainer)

@@ -63,12 +63,11 @@ class OneClass(Experiment):
         for target, folder in zip(self.targets, self.folders, strict=True):
             if not (folder / "target.json").exists():
                 logger.info("\ntarget %s: %s", target.name, target.summary())
-                folder.mkdir(parents=True, exist_ok=True)
                 yield OneTarget(config, folder, self.workers, target, sources, weights)
 
     def report(self) -> Results:
         records = {
-            target.name: json.loads((folder / "target.json").read_text())
+            target.name: json.loads((folder / "target.json").read_text(encoding="utf-8"))
             for target, folder in zip(self.targets, self.folders, strict=True)
         }
         if len(records) > 1:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+import files
 import run_folder
 from conf.schema import Config
 from event_file import EventFile
@@ -16,7 +16,7 @@ from experiments.one_class.features import Sources
 from experiments.one_class.scorers import scorers
 from experiments.one_class.targets import Target
 from reporting import plots
-from reporting.image_summary import image_pb
+from reporting.image_summary import image_pb, write_png
 from reporting.rendering import drawn
 
 Scores = dict[str, dict[str, np.ndarray]]  # by "frozen" or "learned" features, then by scorer
@@ -96,10 +96,11 @@ def write_predictions(path: Path, target: Target, sources: Sources, scores: Scor
 def join_predictions(folder: Path, target_folders: list[Path]) -> None:
     """Joins the targets' `predictions.csv` into one in the run's folder."""
     texts = [
-        (each / "predictions.csv").read_text().splitlines(keepends=True) for each in target_folders
+        (each / "predictions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        for each in target_folders
     ]
     lines = [texts[0][0], *(line for text in texts for line in text[1:])]
-    (folder / "predictions.csv").write_text("".join(lines))
+    files.write_text(folder / "predictions.csv", "".join(lines))
 
 
 def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
@@ -107,6 +108,6 @@ def draw_curves(folder: Path, target: Target, scores: Scores) -> None:
     image = drawn("ROC", lambda: plots.roc_curves(target.truth(), scores, target.name))
     if image is None:
         return
-    Image.fromarray(image).save(folder / "roc.png")
+    write_png(folder / "roc.png", image)
     with EventFile(folder / "tensorboard") as events:
         events.write([image_pb("test/roc", image, "PNG")])

@@ -82,7 +82,7 @@ class PostMortem(Experiment, Trial):
         """Times a training step of each variant; `fit_head` has computed the metrics."""
         self.variants = {}
         for name, faults in VARIANTS.items():
-            record = json.loads(self._record(faults - {Fault.loops}).read_text())
+            record = json.loads(self._record(faults - {Fault.loops}).read_text("utf-8"))
             seconds = _step_seconds(self.config, self.dataset, self.features, faults)
             logger.info("%s: %.3f seconds per step", name, seconds)
             self.variants[name] = record | {"step_seconds": seconds}
@@ -116,7 +116,6 @@ class PostMortem(Experiment, Trial):
         inputs = descriptors(config, self.features, descriptor)
         for faults in variants:
             path = self._record(faults)
-            path.parent.mkdir(parents=True, exist_ok=True)
             model, record = fit_head(config, self.dataset, inputs, faults)
             accuracy = record["test"]["accuracy"]
             logger.info("%s: test accuracy %.4f", path.parent.name, accuracy)

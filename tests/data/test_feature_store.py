@@ -405,7 +405,7 @@ def test_a_failing_disk_leaves_whole_shards_and_the_next_run_resumes(tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill_the_disk)
-        with pytest.raises(UserError, match=r"writing features failed \(No space left on device\)"):
+        with pytest.raises(UserError, match=r"writing failed \(No space left on device\)"):
             store.open(Extractor())
     assert len(shards(store)) == 1
     assert_nothing_unfinished(store)
