@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import read_write
 
 from commands.run_lock import in_progress
+from commands.standard_streams import outlive_output
 from errors import UserError
 
 
@@ -49,6 +50,8 @@ class SweepSummary(Callback):
 class OutputFolder(Callback):
     """Checks that the folder of a run or sweep can be written, before Hydra writes to it.
 
+    A sweep continues when its output cannot be written, as its runs do.
+
     To report a finished run, nothing is written.
     """
 
@@ -61,6 +64,7 @@ class OutputFolder(Callback):
             _check_writable(folder, "hydra.run.dir")
 
     def on_multirun_start(self, config, **kwargs) -> None:
+        outlive_output()  # Hydra prints a line for each job, which may run in other processes
         _check_writable(_folder(config, "sweep"), "hydra.sweep.dir")
 
 

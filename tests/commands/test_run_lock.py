@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SMALL
 
 import run_folder
 from commands import resuming
@@ -105,3 +105,25 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     for folder in (tmp_path / "file", "/proc"):
         with pytest.raises(UserError, match=r"run\.lock: writing failed"), run_lock(ROOT / folder):
             pytest.fail("locked")
+
+
+@pytest.mark.slow
+def test_a_second_train_py_ends_with_one_line_and_the_first_goes_on(own_folder, tmp_path):
+    command = [
+        sys.executable,
+        "train.py",
+        "data=image_folder",
+        f"data.path={own_folder}",
+        f"trainer.feature_dir={tmp_path / 'features'}",
+        *SMALL,
+        "trainer.epochs=400",
+    ]
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    with subprocess.Popen([*command, run], cwd=ROOT, stdout=subprocess.PIPE, text=True) as first:
+        assert any(line.startswith("Epoch 2/") for line in first.stdout)
+        second = subprocess.run([*command, run], cwd=ROOT, capture_output=True, text=True)
+        assert second.returncode == 2
+        assert f"error: {tmp_path / 'run'}: in use by process {first.pid} on" in second.stderr
+        first.communicate()
+    assert first.returncode == 0 and (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "run.lock").exists()
