@@ -102,8 +102,9 @@ class FeatureStore:
                 (b, views, *shape) that together cover the indices in their order.
 
         Raises:
-            UserError: the folder cannot be written, or the disk is full.
+            UserError: shards are missing, and the folder cannot be written or the disk is full.
         """
+        shards = range(-(-len(self.indices) // self.shard_size))
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,12 +113,14 @@ class FeatureStore:
                     stack.enter_context(locked(use))
                     self.folder.mkdir(exist_ok=True)
             except OSError as error:
-                raise UserError(
-                    f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no file "
-                    f"locks ({error.strerror}); set it to another folder, or set "
-                    "trainer.feature_store=false"
-                ) from error
-            self._fill(extract)
+                if self._missing(shards):
+                    raise UserError(
+                        f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no "
+                        f"file locks ({error.strerror}); set it to another folder, or set "
+                        "trainer.feature_store=false"
+                    ) from error
+            else:
+                self._fill(self._missing(shards), extract)
             self._shards = self._stored()
             inputs = ArrayInputs(self.indices, self._take, self.shape, self.dtype, self.views)
             weakref.finalize(inputs, stack.pop_all().close)
@@ -150,8 +153,7 @@ class FeatureStore:
                 if path.name != _content_name(text):  # damaged
                     path.unlink(missing_ok=True)
 
-    def _fill(self, extract: Extract) -> None:
-        missing = self._missing(range(-(-len(self.indices) // self.shard_size)))
+    def _fill(self, missing: list[int], extract: Extract) -> None:
         if missing:
             with files.explain_write_errors(self.folder, RESUME):
                 (self.folder / "complete").unlink(missing_ok=True)

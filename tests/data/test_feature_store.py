@@ -1,6 +1,7 @@
 """Frozen features on disk: shards are whole or absent, and processes fill a store together."""
 
 import concurrent.futures
+import errno
 import itertools
 import json
 import os
@@ -393,6 +394,26 @@ def test_a_complete_store_needs_no_room(tmp_path, monkeypatch):
     store_in(tmp_path).open(Extractor())
     monkeypatch.setattr(shutil, "disk_usage", disk_with(0))
     assert_holds_the_features(store_in(tmp_path).open(Extractor()))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOLCK])
+def test_a_complete_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatch, number):
+    def cannot_be_locked(path):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_store, "locked", cannot_be_locked)
+        with pytest.raises(UserError, match=os.strerror(number)):
+            store_in(tmp_path).open(Extractor())  # nothing is stored yet
+    store_in(tmp_path).open(Extractor())
+    before = contents(store_in(tmp_path).folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_store, "locked", cannot_be_locked)
+        assert_holds_the_features(store_in(tmp_path).open(Extractor()))
+        assert contents(store_in(tmp_path).folder) == before
+        shards(store_in(tmp_path))[0].unlink()
+        with pytest.raises(UserError, match=os.strerror(number)):
+            store_in(tmp_path).open(Extractor())
 
 
 def test_a_failing_disk_leaves_whole_shards_and_the_next_run_resumes(tmp_path, monkeypatch):
