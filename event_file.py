@@ -71,8 +71,12 @@ class EventFile(contextlib.AbstractContextManager["EventFile"]):
 
 @contextlib.contextmanager
 def tensorflow_errors() -> Iterator[None]:
-    """Turns an error of TensorFlow's file system into an OSError."""
+    """Turns an error of TensorFlow's file system into an OSError with its reason.
+
+    The message is "NODE PATH; REASON [OPERATION]"; node and operation are there in a graph only.
+    """
     try:
         yield
     except tf.errors.OpError as error:
-        raise OSError(error.message) from error
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(reason) from error
