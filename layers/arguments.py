@@ -1,10 +1,29 @@
 """The arguments of a layer: their checks and their values for `get_config`."""
 
+import math
+import numbers
+
 
 def require(valid, requirement, value):
     """Raise an error that states `requirement` unless `valid`."""
     if not valid:
         raise ValueError(f"{requirement}. Received: {value!r}")
+
+
+def is_integer(value):
+    """Return whether `value` is an integer of Python or NumPy, but not a Boolean."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_finite(value):
+    """Return whether `value` is a finite real number of Python or NumPy, but not a Boolean."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
+
+
+def require_flag(name, value):
+    """Raise an error unless `value` is True or False."""
+    require(value in (True, False), f"`{name}` must be True or False", value)
 
 
 def attributes(layer, *names):
