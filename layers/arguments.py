@@ -1,7 +1,10 @@
 """The arguments of a layer: their checks and their values for `get_config`."""
 
-import math
 import numbers
+
+import numpy as np
+
+LARGEST = float(np.finfo("float32").max)
 
 
 def require(valid, requirement, value):
@@ -16,9 +19,9 @@ def is_integer(value):
 
 
 def is_finite(value):
-    """Return whether `value` is a finite real number of Python or NumPy, but not a Boolean."""
+    """Return whether `value` is a real number of Python or NumPy that is finite in float32."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
+    return is_real and bool(abs(value) <= LARGEST)
 
 
 def require_flag(name, value):

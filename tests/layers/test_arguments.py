@@ -11,7 +11,7 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.mark.parametrize(
     "layer, name, values",
     [
-        (SecondOrderPooling, "epsilon", [NAN, INFINITY, -1e-5, "1e-5", None, True]),
+        (SecondOrderPooling, "epsilon", [NAN, INFINITY, 1e39, 10**400, -1e-5, "1e-5", None, True]),
         (SecondOrderPooling, "iterations", [5.0, True, "5", 0, NAN, None]),
         (SecondOrderPooling, "off_diagonal", [NAN, INFINITY, 0, -1.0, "2", None]),
         (SecondOrderPooling, "centered", ["false", None, 2, NAN]),
