@@ -120,7 +120,8 @@ def second_derivative(function, x, upstream, direction):
         def gradient(x):
             return jax.vjp(function, x)[1](jax.numpy.asarray(upstream))[0]
 
-        (result,) = jax.vjp(gradient, jax.numpy.asarray(x))[1](jax.numpy.asarray(direction))
+        x, direction = jax.numpy.asarray(x), jax.numpy.asarray(direction)
+        (result,) = jax.jit(lambda x: jax.vjp(gradient, x)[1](direction))(x)
     else:
         import torch
 
