@@ -67,7 +67,7 @@ class BilinearPooling(keras.layers.Layer):
         # Sizes that were unknown in `build` may differ now.
         self._check_positions([tuple(feature_map.shape) for feature_map in inputs])
         x, z = (feature_maps.flatten_positions(each, self.data_format) for each in inputs)
-        return in_full_precision(self._mean_product, x, z)
+        return in_full_precision(self, self._mean_product, x, z)
 
     def _mean_product(self, x, z):
         return transpose(x) @ z / keras.ops.cast(keras.ops.shape(x)[1], x.dtype)

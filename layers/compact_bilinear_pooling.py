@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from . import feature_maps
-from .arguments import attributes, require
+from .arguments import attributes, is_integer, require
+from .backend import constant, mean
 from .precision import in_full_precision
 
 METHODS = ("tensor_sketch", "random_maclaurin")
@@ -26,8 +27,8 @@ class CompactBilinearPooling(keras.layers.Layer):
     Args:
         output_dim: Positive integer, the length of the output.
         method: `"tensor_sketch"` or `"random_maclaurin"`. Defaults to `"tensor_sketch"`.
-        seed: Integer, the seed of the projections. The projections of a seed never change. `None`
-            draws a seed, which is saved with the layer. Defaults to `None`.
+        seed: Integer from 0 to 2**32 - 1, the seed of the projections. The projections of a seed
+            never change. `None` draws a seed, which is saved with the layer. Defaults to `None`.
         data_format: `"channels_last"`, `"channels_first"` or `None` for Keras' global setting.
             Defaults to `None`.
 
@@ -44,14 +45,17 @@ class CompactBilinearPooling(keras.layers.Layer):
     (2, 128)
 
     Raises:
-        ValueError: If `method` is unknown, `output_dim` is below 1, or the input has another rank
-            or a mask.
+        ValueError: If an argument is not one of the values above, or the input has another rank or
+            a mask.
     """
 
     def __init__(self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
         require(method in METHODS, f"`method` must be one of {METHODS}", method)
-        require(output_dim >= 1, "`output_dim` must be at least 1", output_dim)
+        whole = is_integer(output_dim) and output_dim >= 1
+        require(whole, "`output_dim` must be an integer of at least 1", output_dim)
+        known = seed is None or (is_integer(seed) and 0 <= seed < 2**32)
+        require(known, "`seed` must be None or an integer from 0 to 2**32 - 1", seed)
         self.output_dim = output_dim
         self.method = method
         self.seed = int(np.random.randint(2**31)) if seed is None else seed
@@ -64,15 +68,17 @@ class CompactBilinearPooling(keras.layers.Layer):
         random = np.random.RandomState(self.seed)
         if self.method == "random_maclaurin":
             shape = (2, channels, self.output_dim)
-            self._projections = random.choice([-1.0, 1.0], size=shape).astype("float32")
+            projections = random.choice([-1.0, 1.0], size=shape)
         else:
-            self._projections = self._sketch_spectra(random, channels)
+            projections = self._sketch_spectra(random, channels)
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        self._projections = [projection.astype(dtype) for projection in projections]
 
     def call(self, inputs, mask=None):
         feature_maps.refuse_mask(mask, self)
         x = feature_maps.flatten_positions(inputs, self.data_format)
         pool = self._maclaurin if self.method == "random_maclaurin" else self._tensor_sketch
-        return in_full_precision(pool, x)
+        return in_full_precision(self, pool, x)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.output_dim)
@@ -82,18 +88,18 @@ class CompactBilinearPooling(keras.layers.Layer):
         return {**super().get_config(), **arguments}
 
     def _project(self, x):
-        return [keras.ops.matmul(x, keras.ops.cast(w, x.dtype)) for w in self._projections]
+        return [x @ constant(w, x) for w in self._projections]
 
     def _maclaurin(self, x):
         first, second = self._project(x)  # (B, N, D)
-        return keras.ops.mean(first * second, axis=1) / self.output_dim**0.5
+        return mean(first * second, axis=1) / self.output_dim**0.5
 
     def _tensor_sketch(self, x):
         # The FFT is linear. It is therefore applied once to the sketch matrices instead of to every
         # position, and its inverse once to the mean over positions.
         re1, im1, re2, im2 = self._project(x)  # (B, N, D / 2 + 1)
-        real = keras.ops.mean(re1 * re2 - im1 * im2, axis=1)
-        imaginary = keras.ops.mean(re1 * im2 + im1 * re2, axis=1)
+        real = mean(re1 * re2 - im1 * im2, axis=1)
+        imaginary = mean(re1 * im2 + im1 * re2, axis=1)
         return keras.ops.irfft((real, imaginary), fft_length=self.output_dim)
 
     def _sketch_spectra(self, random, channels):
@@ -104,5 +110,5 @@ class CompactBilinearPooling(keras.layers.Layer):
             bins = random.randint(self.output_dim, size=channels)
             sketch[np.arange(channels), bins] = random.choice([-1.0, 1.0], size=channels)
             spectrum = np.fft.rfft(sketch, axis=1)
-            spectra += [spectrum.real.astype("float32"), spectrum.imag.astype("float32")]
+            spectra += [spectrum.real, spectrum.imag]
         return spectra

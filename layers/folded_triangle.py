@@ -23,6 +23,7 @@ import math
 import numpy as np
 from keras import ops
 
+from .backend import constant
 from .matrices import diagonal, transpose, with_diagonal
 
 
@@ -52,7 +53,7 @@ class FoldedTriangle:
         s, t1, t2 = a1 @ b2, a1 @ b1, a2 @ b2
         values = ops.concatenate([diagonal(t1), diagonal(t2)], axis=1) / self.weight
         if ridge is not None:  # but not on the zero that makes C even
-            values = values + ridge * ops.cast(np.arange(a.shape[2]) < channels, a.dtype)
+            values = values + ridge * constant(np.arange(a.shape[2]) < channels, a)
         return _join(s, t1, t2, values)
 
     def gradient_product(self, p, g):
@@ -95,7 +96,7 @@ def order(channels):
     """Return the row and the column of every entry, for an even number of channels. (2, D)."""
     h = channels // 2
     index = np.indices((channels, channels))
-    s, w = index[:, :h, h:], np.where(_upper(h), index[:, :h, :h], index[:, h:, h:])
+    s, w = index[:, :h, h:], np.where(np.triu(np.ones((h, h))), index[:, :h, :h], index[:, h:, h:])
     values = [np.arange(h, channels)] * 2  # the diagonal of T2
     return np.concatenate([s.reshape(2, -1), w.reshape(2, -1), values], axis=1)
 
@@ -103,7 +104,7 @@ def order(channels):
 def _join(s, t1, t2, values):
     """Return the vector of the blocks, with `values` (B, C) on the diagonal."""
     h = s.shape[2]
-    w = with_diagonal(ops.where(_upper(h), t1, t2), values[:, :h])
+    w = with_diagonal(ops.where(_upper(s), t1, t2), values[:, :h])
     parts = [ops.reshape(s, (-1, h * h)), ops.reshape(w, (-1, h * h)), values[:, h:]]
     return ops.concatenate(parts, axis=1)
 
@@ -112,7 +113,7 @@ def _split(vector, factor):
     """Return the blocks S, T1 and T2 of a vector, with their diagonals multiplied by `factor`."""
     h = math.isqrt(vector.shape[1] // 2)  # D = h (2 h + 1)
     s, w = (ops.reshape(part, (-1, h, h)) for part in (vector[:, : h * h], vector[:, h * h : -h]))
-    mirrored, upper = transpose(w), _upper(h)
+    mirrored, upper = transpose(w), _upper(w)
     t1 = ops.where(upper, w, mirrored)
     t2 = with_diagonal(ops.where(upper, mirrored, w), factor * vector[:, -h:])
     if factor != 1.0:
@@ -120,8 +121,8 @@ def _split(vector, factor):
     return s, t1, t2
 
 
-def _upper(h):
-    return np.triu(np.ones((h, h), bool))
+def _upper(blocks):
+    return constant(np.triu(np.ones(blocks.shape[1:])), blocks, "bool")
 
 
 def _halves(matrix, axis=2):

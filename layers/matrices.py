@@ -3,6 +3,8 @@
 Products are written as `a @ b`: Keras' PyTorch backend computes `ops.matmul` of float64 in float32.
 """
 
+import keras
+import numpy as np
 from keras import ops
 
 
@@ -28,6 +30,9 @@ def diagonal(matrix):
 def with_diagonal(matrix, values):
     """Replace the diagonals of (B, C, C) by (B, C), without another pass over the matrix."""
     size = matrix.shape[-1]
+    if keras.backend.backend() == "jax":  # which transposes only a scatter to unique indices
+        index = np.arange(size)
+        return matrix.at[:, index, index].set(values, unique_indices=True)
     rows = ops.arange(ops.shape(matrix)[0] * size)
     entries = ops.stack([rows, rows % size], axis=1)
     flat = ops.scatter_update(ops.reshape(matrix, (-1, size)), entries, ops.reshape(values, (-1,)))

@@ -48,15 +48,17 @@ exactly the same result in O(N^3) instead of O(C^3):
 import itertools
 
 import keras
+import numpy as np
 from keras import ops
 
-from .backend import custom_gradient, widest_float
+from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
 
 # A mode is an eigenvector of K or A.
 MAX_FLOAT64_MODES = 128  # up to this number, K or A is computed in float64, which is cheap
 MAX_FLOAT32_MODES = {"positions": 256, "channels": 768}  # a float32 decomposition is exact enough
 MIN_SPLIT_LENGTH = 256  # sums of at least this length are split, because their rounding matters
+CONSTANT_UNITS = 8  # rounding units between the largest and smallest value of a constant channel
 # Smaller eigenvalues, relative to tr, are rounding errors.
 ROUNDING, ROUNDING_OF_FLOAT64_MODES = 1e-12, 1e-13
 
@@ -68,8 +70,19 @@ def normalized_positions(features, centered=False):
 
 
 def center(features):
-    """Return features minus their mean over positions. (B, N, C)."""
-    return features - ops.mean(features, axis=1, keepdims=True)
+    """Return features minus their mean over positions. (B, N, C).
+
+    A channel is constant if its largest and smallest values differ by at most 8 rounding units of
+    its dtype, 1e-6 of the values in float32. What the rounded mean leaves of it is noise, so it
+    becomes exactly 0. Its gradient is that of any other channel.
+    """
+    x = ops.stop_gradient(features)
+    largest, smallest = ops.amax(x, axis=1, keepdims=True), ops.amin(x, axis=1, keepdims=True)
+    unit = float(np.finfo(keras.backend.standardize_dtype(x.dtype)).eps)
+    tolerance = 0.5 * CONSTANT_UNITS * unit * (ops.abs(largest) + ops.abs(smallest))
+    average = mean(features, axis=1, keepdims=True)
+    noise = ops.where(largest - smallest <= tolerance, x - ops.stop_gradient(average), 0.0)
+    return features - average - noise
 
 
 def exact_root(x, epsilon, side, form):
@@ -83,17 +96,21 @@ def exact_root(x, epsilon, side, form):
         form: A `FullMatrix` or a `FoldedTriangle`.
     """
 
-    @custom_gradient
-    def root(x):
-        result, kept = _on_side(side, _positions_forward, _channels_forward, x, epsilon, form)
+    def forward(x):
+        return _on_side(side, _positions_forward, _channels_forward, x, epsilon, form)
 
-        def gradient(g):
-            backward = _positions_backward, _channels_backward
-            return _on_side(side, *backward, x, epsilon, form, g, *kept)
+    def backward(g, inputs, outputs):
+        (x,), (_, *kept) = inputs, outputs
+        backwards = _positions_backward, _channels_backward
+        return (_on_side(side, *backwards, x, epsilon, form, g, *kept),)
 
-        return result, gradient
+    def differentiable(g, x):
+        y, identity = normalized_positions(_widest(x)), ops.eye(x.shape[2], dtype=widest_float())
+        total, _ = form.gradient_product(identity[None], _widest(g))  # G + G' over the weight
+        inner = _root_gradient(transpose(y) @ y, epsilon, form.weight * total)
+        return (ops.cast(_inverse_root_of_positions(y) * (y @ inner), x.dtype),)
 
-    return root(x)
+    return custom_gradient(forward, backward, differentiable)(x)
 
 
 def newton_schulz_root(y, iterations, side, form):
@@ -119,7 +136,7 @@ def _positions_forward(x, epsilon, form):
     u, p, eigenvalues, scale, safe_scale = _modes(x, "positions")
     s, scale = epsilon**0.5, scale[:, 0] * _inverse_root_of_positions(x)
     w = _inner_weights(eigenvalues, epsilon)
-    return form.product(p, p, w * scale, s * scale), (u, p, eigenvalues, safe_scale)
+    return form.product(p, p, w * scale, s * scale), u, p, eigenvalues, safe_scale
 
 
 def _inner_weights(eigenvalues, epsilon):
@@ -163,7 +180,7 @@ def _channels_forward(x, epsilon, form):
     v, p, eigenvalues, scale, safe_scale = _modes(x, "channels")
     modes, scale = transpose(v), scale[:, 0] * _inverse_root_of_positions(x)
     root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
-    return root, (v, p, eigenvalues, safe_scale)
+    return root, v, p, eigenvalues, safe_scale
 
 
 def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
@@ -185,25 +202,65 @@ def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
 def matrix_root(a, epsilon):
     """Return (A + epsilon tr(A) I)^(1/2) of positive semi-definite A by (4). (B, C, C)."""
 
-    @custom_gradient
-    def root(matrix):
+    def forward(matrix):
         matrix = 0.5 * (matrix + transpose(matrix))
         eigenvalues, v, scale, safe_scale = _eigh(_widest(matrix), matrix.dtype)
         a = ops.sqrt(eigenvalues + epsilon)
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
-        result = q @ transpose(q)
+        return q @ transpose(q), v, a, safe_scale
 
-        def gradient(g):
-            h = 0.5 * (transpose(v) @ ((g + transpose(g)) @ v))
-            inner = (h * _reciprocal(_outer_sum(a))) @ transpose(v)
-            through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-            product = v @ inner
-            ridge = diagonal(product) + through_trace[:, None]
-            return with_diagonal(product, ridge) / safe_scale
+    def backward(g, inputs, outputs):
+        _, v, a, safe_scale = outputs
+        h = 0.5 * (transpose(v) @ ((g + transpose(g)) @ v))
+        inner = (h * _reciprocal(_outer_sum(a))) @ transpose(v)
+        through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
+        product = v @ inner
+        ridge = diagonal(product) + through_trace[:, None]
+        return (with_diagonal(product, ridge) / safe_scale,)
 
-        return result, gradient
+    def differentiable(g, matrix):
+        wide = _widest(matrix)
+        gradient = _root_gradient(0.5 * (wide + transpose(wide)), epsilon, _widest(g))
+        return (ops.cast(gradient, matrix.dtype),)
 
-    return root(a)
+    return custom_gradient(forward, backward, differentiable)(a)
+
+
+def _root_gradient(a, epsilon, g):
+    """Return (4) for symmetric A by operations that can be differentiated again. (B, C, C)."""
+    identity = ops.eye(a.shape[2], dtype=a.dtype)
+    inner = _root_derivative(a + epsilon * _trace(a) * identity, g)
+    return inner + epsilon * _trace(inner) * identity
+
+
+def _root_derivative(b, g):
+    """Return L, the derivative of the root R of B along the symmetric part of G. (B, C, C).
+
+    L is the solution of RL + LR = G - QGQ, where Q projects on the null space of B. With the
+    pseudo-inverse R^+, dQ = -(R^+ dR Q + Q dR R^+). The derivative of L along dR is therefore the
+    solution for
+
+        -(dR L + L dR) + R^+ dR QGQ + QGQ dR R^+,
+
+    and derivatives of every order need no difference of eigenvalues.
+    """
+
+    def forward(b, g):
+        eigenvalues, v, scale, _ = _eigh(b, b.dtype)
+        a = ops.sqrt(ops.where(_known(eigenvalues), eigenvalues, 0.0)) * scale[:, 0]
+        h = 0.5 * (transpose(v) @ (g + transpose(g)) @ v)
+        null = ops.cast(a == 0, a.dtype)
+        blocks = h * _reciprocal(_outer_sum(a)), h * null[:, :, None] * null[:, None]
+        solution, null_block = (v @ block @ transpose(v) for block in blocks)
+        return solution, null_block, (v * _reciprocal(a)[:, None]) @ transpose(v)
+
+    def differentiable(upstream, b, g):
+        solution, adjoint = _root_derivative(b, g), _root_derivative(b, upstream)
+        _, null_block, inverse = (ops.stop_gradient(output) for output in forward(b, g))
+        change = inverse @ adjoint @ null_block - adjoint @ solution
+        return _root_derivative(b, change + transpose(change)), adjoint
+
+    return custom_gradient(forward, None, differentiable)(b, g)
 
 
 def _positions_iteration(y, iterations, form):

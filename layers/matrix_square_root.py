@@ -3,7 +3,7 @@
 import keras
 
 from . import compilation, matrices, matrix_functions
-from .arguments import attributes, require
+from .arguments import attributes, is_finite, is_integer, require
 from .precision import in_full_precision
 
 METHODS = ("exact", "newton_schulz")
@@ -22,10 +22,10 @@ class MatrixSquareRoot(keras.layers.Layer):
 
     Args:
         method: `"exact"` or `"newton_schulz"`. Defaults to `"exact"`.
-        iterations: Integer, the number of Newton-Schulz steps. Only used with
+        iterations: Integer of at least 1, the number of Newton-Schulz steps. Only used with
             `method="newton_schulz"`. Defaults to `5`.
-        epsilon: Float, the ridge of the exact root, relative to the trace. Only used with
-            `method="exact"`. Defaults to `1e-5`.
+        epsilon: Float of at least 0, the ridge of the exact root, relative to the trace. Only used
+            with `method="exact"`. Defaults to `1e-5`.
 
     Input shape:
         `(batch, channels, channels)`, each matrix symmetric positive semi-definite.
@@ -42,15 +42,17 @@ class MatrixSquareRoot(keras.layers.Layer):
            [0., 3.]], dtype=float32)
 
     Raises:
-        ValueError: If `method` is unknown, `iterations` is below 1, `epsilon` is negative, or the
-            input is not a batch of square matrices.
+        ValueError: If an argument is not one of the values above, or the input is not a batch of
+            square matrices.
     """
 
     def __init__(self, method="exact", iterations=5, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
         require(method in METHODS, f"`method` must be one of {METHODS}", method)
-        require(iterations >= 1, "`iterations` must be at least 1", iterations)
-        require(epsilon >= 0, "`epsilon` must not be negative", epsilon)
+        whole = is_integer(iterations) and iterations >= 1
+        require(whole, "`iterations` must be an integer of at least 1", iterations)
+        not_negative = is_finite(epsilon) and epsilon >= 0
+        require(not_negative, "`epsilon` must be a finite number of at least 0", epsilon)
         self.method = method
         self.iterations = iterations
         self.epsilon = epsilon
@@ -61,7 +63,7 @@ class MatrixSquareRoot(keras.layers.Layer):
         matrices.check_square(input_shape, self)
 
     def call(self, inputs):
-        return in_full_precision(self._root, inputs)
+        return in_full_precision(self, self._root, inputs)
 
     def _root(self, matrix):
         if self.method == "exact":

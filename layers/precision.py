@@ -1,14 +1,14 @@
-"""Layers compute in float32 when their input is in half precision."""
+"""The types that layers compute in."""
 
 import keras
 
 
-def in_full_precision(function, *inputs):
-    """Call `function` on inputs of one type, and return its result in that type.
+def in_full_precision(layer, function, *inputs):
+    """Call `function` on inputs cast to the compute dtype of `layer`, and return its result in it.
 
-    float16 and bfloat16 inputs are cast to float32 first. Other types are passed on unchanged.
+    Keras casts floats to that type, but passes integers and Booleans on. If the compute dtype is
+    half precision, `function` gets float32, and the result is cast back.
     """
-    dtype = inputs[0].dtype
-    if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):
-        inputs = [keras.ops.cast(x, "float32") for x in inputs]
-    return keras.ops.cast(function(*inputs), dtype)
+    dtype = layer.compute_dtype
+    wide = "float64" if dtype == "float64" else "float32"
+    return keras.ops.cast(function(*(keras.ops.cast(x, wide) for x in inputs)), dtype)

@@ -3,7 +3,7 @@
 import keras
 
 from . import compilation, feature_maps, folded_triangle, matrix_functions
-from .arguments import attributes, require
+from .arguments import attributes, is_finite, is_integer, require, require_flag
 from .folded_triangle import FoldedTriangle
 from .full_matrix import FullMatrix
 from .precision import in_full_precision
@@ -23,18 +23,20 @@ class SecondOrderPooling(keras.layers.Layer):
     Newton-Schulz is the iteration of iSQRT-COV (Li et al. 2018). If an image has fewer positions
     than channels, both are computed from the smaller N x N matrix XX'; see `matrix_functions`.
 
-    A half-precision input is pooled in float32, and the result is cast back. A zero map gives a
-    zero matrix and a zero gradient. With a root, a sample that is not finite gives NaN and does not
-    affect the other samples of the batch.
+    Any input is cast to the layer's compute dtype; half precision is pooled in float32, and the
+    result is cast back. A zero map gives a zero matrix and a zero gradient. With `centered`, a
+    channel whose values differ only by rounding counts as constant (see `matrix_functions.center`),
+    so a map of constant channels is a zero map. With a root, a sample that is not finite gives NaN
+    and does not affect the other samples of the batch.
 
     Args:
         centered: Boolean, whether to subtract the mean over positions first, which gives a
             covariance instead of a second moment. Defaults to `False`.
         root: `None`, `"exact"` or `"newton_schulz"`. Defaults to `None`.
-        iterations: Integer, the number of Newton-Schulz steps. Only used with
+        iterations: Integer of at least 1, the number of Newton-Schulz steps. Only used with
             `root="newton_schulz"`. Defaults to `5`.
-        epsilon: Float, the ridge of the exact root, relative to the trace, so that the result does
-            not depend on the scale of the features. Only used with `root="exact"`.
+        epsilon: Float of at least 0, the ridge of the exact root, relative to the trace, so that
+            the result does not depend on the scale of the features. Only used with `root="exact"`.
             Defaults to `1e-5`.
         side: `"auto"`, `"channels"` (C x C) or `"positions"` (N x N), the matrix that the root is
             computed from. The result is the same. `"auto"` takes the smaller one; it decides at run
@@ -44,9 +46,9 @@ class SecondOrderPooling(keras.layers.Layer):
         triangular: Boolean, whether to return only one triangle, as a vector in the order of
             `folded_triangle.py`. It has half the entries and takes fewer products.
             Defaults to `False`.
-        off_diagonal: Float, the factor of the triangle's off-diagonal entries. With sqrt(2), two
-            vectors have the inner product of their matrices; use 2 if a `SignedSquareRoot` follows.
-            Only used with `triangular=True`. Defaults to `2**0.5`.
+        off_diagonal: Positive float, the factor of the triangle's off-diagonal entries. With
+            sqrt(2), two vectors have the inner product of their matrices; use 2 if a
+            `SignedSquareRoot` follows. Only used with `triangular=True`. Defaults to `2**0.5`.
 
     Input shape:
         `(batch, height, width, channels)` or `(batch, positions, channels)`; with
@@ -64,8 +66,7 @@ class SecondOrderPooling(keras.layers.Layer):
     (2, 64, 64)
 
     Raises:
-        ValueError: If `root`, `side` or `data_format` is unknown, `iterations` is below 1,
-            `epsilon` is negative, `off_diagonal` is not positive, or the input has another rank or
+        ValueError: If an argument is not one of the values above, or the input has another rank or
             a mask.
     """
 
@@ -84,9 +85,14 @@ class SecondOrderPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         require(root in ROOTS, f"`root` must be one of {ROOTS}", root)
         require(side in SIDES, f"`side` must be one of {SIDES}", side)
-        require(iterations >= 1, "`iterations` must be at least 1", iterations)
-        require(epsilon >= 0, "`epsilon` must not be negative", epsilon)
-        require(off_diagonal > 0, "`off_diagonal` must be positive", off_diagonal)
+        whole = is_integer(iterations) and iterations >= 1
+        require(whole, "`iterations` must be an integer of at least 1", iterations)
+        not_negative = is_finite(epsilon) and epsilon >= 0
+        require(not_negative, "`epsilon` must be a finite number of at least 0", epsilon)
+        positive = is_finite(off_diagonal) and off_diagonal > 0
+        require(positive, "`off_diagonal` must be a positive finite number", off_diagonal)
+        require_flag("centered", centered)
+        require_flag("triangular", triangular)
         self.centered = centered
         self.root = root
         self.iterations = iterations
@@ -104,7 +110,7 @@ class SecondOrderPooling(keras.layers.Layer):
     def call(self, inputs, mask=None):
         feature_maps.refuse_mask(mask, self)
         features = feature_maps.flatten_positions(inputs, self.data_format)
-        return in_full_precision(self._pool, features)
+        return in_full_precision(self, self._pool, features)
 
     def _pool(self, features):
         form = FoldedTriangle(self.off_diagonal) if self.triangular else FullMatrix()

@@ -1,13 +1,29 @@
 """The elementwise signed square root, and its L2-normalised form."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from .arguments import attributes, require
-from .backend import custom_gradient
+from .arguments import attributes, is_finite, require, require_flag
+from .backend import custom_gradient, maximum, mean
 from .precision import in_full_precision
 
-TINY = 1e-30  # keeps the reciprocal root of an all-zero sample finite
+TINY = float(np.finfo("float32").tiny)  # the smallest number with a finite reciprocal root
+
+
+def _elementwise_gradient(g, inputs, outputs):
+    """Return g / (2 sqrt(max(|x|, epsilon)))."""
+    _, reciprocal = outputs
+    return (0.5 * reciprocal * g,)
+
+
+def _normalized_gradient(g, inputs, outputs):
+    """Return the gradient that includes the norm, (g - t z) / (2 sqrt(|x| sum |x|)), t = <z, g>."""
+    z, reciprocal, scale = outputs
+    t = ops.sum(g * z, axis=1, keepdims=True)
+    # 0.5 * scale multiplies the sample's scalars, which saves a pass over x.
+    half = 0.5 * scale
+    return ((half * g - (half * t) * z) * reciprocal,)
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -41,50 +57,46 @@ class SignedSquareRoot(keras.layers.Layer):
     array([[-0.5547,  0.    ,  0.8321]], dtype=float32)
 
     Raises:
-        ValueError: If `epsilon` is not positive.
+        ValueError: If `epsilon` is not a positive finite number, or `normalize` not a Boolean.
     """
 
     def __init__(self, epsilon=1e-8, normalize=False, **kwargs):
         super().__init__(**kwargs)
-        require(epsilon > 0, "`epsilon` must be positive", epsilon)
+        positive = is_finite(epsilon) and epsilon > 0
+        require(positive, "`epsilon` must be a positive finite number", epsilon)
+        require_flag("normalize", normalize)
         self.epsilon = epsilon
         self.normalize = normalize
 
     def call(self, inputs):
-        return in_full_precision(self._root, inputs)
+        return in_full_precision(self, self._root, inputs)
 
     def _root(self, x):
         if not self.normalize:
-            return custom_gradient(self._elementwise)(x)
+            return custom_gradient(self._elementwise, _elementwise_gradient)(x)
         shape = ops.shape(x)
         flat = ops.reshape(x, (shape[0], -1))
-        return ops.reshape(custom_gradient(self._normalized)(flat), shape)
+        return ops.reshape(custom_gradient(self._normalized, _normalized_gradient)(flat), shape)
 
     def _elementwise(self, x):
-        """Return sign(x) sqrt(|x|) and its gradient."""
-        reciprocal = ops.rsqrt(ops.maximum(ops.abs(x), self.epsilon))
-        return x * reciprocal, lambda g: 0.5 * reciprocal * g
+        """Return sign(x) sqrt(|x|), and 1 / sqrt(|x|) for its gradient."""
+        reciprocal = ops.rsqrt(maximum(ops.abs(x), max(self.epsilon, TINY)))
+        return x * reciprocal, reciprocal
 
     def _normalized(self, x):
-        """Return z = sign(x) sqrt(|x| / sum |x|) for each sample of x (B, D), and its gradient.
+        """Return z = sign(x) sqrt(|x| / sum |x|) for each sample of x (B, D).
 
-        With t = <z, g>, the gradient that includes the norm is (g - t z) / (2 sqrt(|x| sum |x|)).
+        Also return 1 / sqrt(|x|) and 1 / sqrt(sum |x|) for its gradient.
         """
         magnitude = ops.abs(x)
-        mean = ops.mean(magnitude, axis=1, keepdims=True)  # (B, 1)
+        average = mean(magnitude, axis=1, keepdims=True)  # (B, 1)
+        safe = ops.where(average == 0, 1.0, average)
         # TensorFlow broadcasts this sum twice as fast as a maximum, and it is a bound as well.
-        reciprocal = ops.rsqrt(magnitude + ops.maximum(self.epsilon * mean, TINY))
+        reciprocal = ops.rsqrt(magnitude + maximum(self.epsilon * safe, TINY))
         size = ops.cast(ops.shape(x)[1], x.dtype)
-        scale = ops.where(mean == 0, 0.0, ops.rsqrt(ops.maximum(size * mean, TINY)))
+        scale = ops.where(average == 0, 0.0, ops.rsqrt(size * safe))
         z = x * reciprocal * scale
-
-        def gradient(g):
-            t = ops.sum(g * z, axis=1, keepdims=True)
-            # 0.5 * scale multiplies the sample's scalars, which saves a pass over x.
-            half = 0.5 * scale
-            return (half * g - (half * t) * z) * reciprocal
-
-        return z, gradient
+        return z, reciprocal, scale
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from . import matrices
+from .backend import constant
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -36,12 +37,14 @@ class TriangularVectorization(keras.layers.Layer):
         matrices.check_square(input_shape, self)
 
     def call(self, inputs):
-        channels = inputs.shape[-1]
+        matrix = keras.ops.cast(inputs, self.compute_dtype)
+        channels = matrix.shape[-1]
         rows, columns = np.triu_indices(channels)
-        flat = keras.ops.reshape(inputs, (-1, channels * channels))
-        triangle = keras.ops.take(flat, rows * channels + columns, axis=1)
-        weight = np.where(rows == columns, 1.0, 2.0**0.5)
-        return triangle * keras.ops.cast(weight, inputs.dtype)
+        flat = keras.ops.reshape(matrix, (-1, channels * channels))
+        index = constant(rows * channels + columns, matrix, "int32")
+        triangle = keras.ops.take(flat, index, axis=1)
+        on_diagonal = constant(rows == columns, matrix, "bool")
+        return keras.ops.where(on_diagonal, triangle, triangle * 2**0.5)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[1] * (input_shape[1] + 1) // 2)

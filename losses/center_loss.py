@@ -124,6 +124,10 @@ class CenterLoss(keras.layers.Layer):
     def compute_output_shape(self, embeddings_shape, labels_shape=None):
         return (embeddings_shape[0],)
 
+    def compute_output_spec(self, embeddings, labels=None, training=False):
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        return keras.KerasTensor((embeddings.shape[0],), dtype)
+
     def get_config(self):
         names = ("num_classes", "rule", "alpha", "normalization", "accumulation_steps")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

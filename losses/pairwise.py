@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from .backend import custom_gradient, widest_float
+from .backend import custom_gradient, mean, widest_float
 
 METRICS = ("L2", "squared-L2", "angular")
 
@@ -39,42 +39,42 @@ def pairwise_distances(x, metric):
     if metric == "angular":
         squares = ops.sum(ops.square(x), axis=1, keepdims=True)
         return _one_minus_products(x * ops.rsqrt(ops.where(squares > 0, squares, 1.0)))
-    x = x - ops.stop_gradient(ops.mean(x, axis=0))  # a shift does not change the distances
+    x = x - ops.stop_gradient(mean(x, axis=0))  # a shift does not change the distances
     return _squared_or_root(x, root=metric == "L2")
 
 
-@custom_gradient
 def _one_minus_products(x):
-    distances = 1.0 - x @ ops.transpose(x)
-    distances = ops.where(distances <= _noise(), 0.0, distances)
+    def forward(x):
+        distances = 1.0 - x @ ops.transpose(x)
+        return (ops.where(distances <= _noise(), 0.0, distances),)
 
-    def gradient(g):
+    def backward(g, inputs, outputs):
+        (x,), (distances,) = inputs, outputs
         weights = _symmetric(ops.where(distances == 0, 0.0, g))
-        return -(weights @ x)
+        return (-(weights @ x),)
 
-    return distances, gradient
+    return custom_gradient(forward, backward)(x)
 
 
 def _squared_or_root(x, root):
-    @custom_gradient
-    def function(x):
+    def forward(x):
         squares = ops.sum(ops.square(x), axis=1)
         sums = squares[:, None] + squares
         distances = sums - 2.0 * x @ ops.transpose(x)
         distances = ops.where(distances <= _noise() * sums, 0.0, distances)
+        return (ops.sqrt(distances) if root else distances,)
+
+    def backward(g, inputs, outputs):
+        (x,), (distances,) = inputs, outputs
+        # d|x_i - x_j|^2 = 2 (x_i - x_j) (dx_i - dx_j), and 0 for a distance of 0.
+        factor = ops.sign(distances)
         if root:
-            distances = ops.sqrt(distances)
+            factor = 0.5 * factor / ops.where(distances == 0, 1.0, distances)
+        weights = _symmetric(factor * g)
+        totals = ops.sum(weights, axis=1, keepdims=True)
+        return (2.0 * (totals * x - weights @ x),)
 
-        def gradient(g):
-            # d|x_i - x_j|^2 = 2 (x_i - x_j) (dx_i - dx_j), and 0 for a distance of 0.
-            factor = ops.divide_no_nan(0.5, distances) if root else ops.sign(distances)
-            weights = _symmetric(factor * g)
-            totals = ops.sum(weights, axis=1, keepdims=True)
-            return 2.0 * (totals * x - weights @ x)
-
-        return distances, gradient
-
-    return function(x)
+    return custom_gradient(forward, backward)(x)
 
 
 def _symmetric(matrix):

@@ -98,3 +98,54 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+def second_derivative(function, x, upstream, direction):
+    """Return the gradient of <d<function(x), upstream>/dx, direction> as a NumPy array."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = function(x)
+            gradient = inner.gradient(value, x, tf.convert_to_tensor(upstream))
+        result = outer.gradient(gradient, x, direction, unconnected_gradients="zero")
+    elif backend == "jax":
+        import jax
+
+        def gradient(x):
+            return jax.vjp(function, x)[1](jax.numpy.asarray(upstream))[0]
+
+        x, direction = jax.numpy.asarray(x), jax.numpy.asarray(direction)
+        (result,) = jax.jit(lambda x: jax.vjp(gradient, x)[1](direction))(x)
+    else:
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        gradient = torch.autograd.grad(
+            function(x), x, torch.as_tensor(upstream), create_graph=True
+        )[0]
+        if not gradient.requires_grad:
+            return np.zeros(tuple(x.shape))
+        (result,) = torch.autograd.grad(gradient, x, torch.as_tensor(direction))
+    return keras.ops.convert_to_numpy(result)
+
+
+def assert_second_derivative_is_right(function, x, symmetric=False, rtol=1e-6):
+    """Compare it with a finite difference of the gradient in float64, along a symmetric step."""
+    rng = np.random.default_rng(1)
+    direction, step = rng.normal(size=(2, *x.shape))
+    if symmetric:
+        direction, step = (each + np.swapaxes(each, 1, 2) for each in (direction, step))
+    shape = keras.ops.shape(function(keras.ops.convert_to_tensor(x)))
+    upstream = rng.normal(size=shape)
+    ahead, behind = (
+        value_and_gradient(function, x + sign * 1e-5 * step, upstream)[1] for sign in (1, -1)
+    )
+    expected = np.sum(direction * (ahead - behind)) / 2e-5
+    result = np.sum(step * second_derivative(function, x, upstream, direction))
+    np.testing.assert_allclose(result, expected, rtol=rtol, atol=1e-9)
