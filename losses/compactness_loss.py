@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from .control_flow import is_traced
-from .inputs import at_least_float32, check_embeddings
+from .embedding_loss import EmbeddingLoss
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
-class CompactnessLoss(keras.losses.Loss):
+class CompactnessLoss(EmbeddingLoss):
     """Mean squared distance of each embedding from the mean of the others in its batch.
 
     For n embeddings x_i of k dimensions, and m_i the mean of the other n - 1 (Perera and Patel
@@ -24,8 +24,8 @@ class CompactnessLoss(keras.losses.Loss):
             `"sum_over_batch_size"`.
 
     Input shape:
-        Labels, which are ignored because all samples belong to one class, and embeddings
-        `(batch, dimensions)`.
+        Labels `(batch, ...)`, of which only the number is checked because all samples belong to one
+        class, and embeddings `(batch, dimensions)`.
 
     Output shape:
         A float32 scalar, or `(batch,)` with `reduction=None`.
@@ -37,17 +37,16 @@ class CompactnessLoss(keras.losses.Loss):
     1.875
 
     Raises:
-        ValueError: If the embeddings have another shape, or the batch has only one sample, for
-            which the loss is undefined. A graph cannot raise an error and returns 0 with a zero
-            gradient for such a batch.
+        ValueError: If the embeddings have another shape, the number of labels is another one, or
+            the batch has only one sample, for which the loss is undefined. A graph cannot raise
+            an error and returns 0 with a zero gradient for such a batch. The loss of an empty batch
+            is 0 everywhere.
     """
 
     def __init__(self, name="compactness_loss", reduction="sum_over_batch_size"):
-        super().__init__(name=name, reduction=reduction, dtype="float32")
+        super().__init__(name, reduction)
 
-    def call(self, y_true, y_pred):
-        x = at_least_float32(y_pred)
-        check_embeddings(x.shape, self)
+    def _batch_values(self, y_true, x):
         if x.shape[0] == 1 and not is_traced(x):
             raise ValueError(
                 "CompactnessLoss compares each sample with the others, and needs at least two. "
