@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from .control_flow import is_traced
 from .embedding_loss import EmbeddingLoss
 
 
@@ -16,7 +15,8 @@ class CompactnessLoss(EmbeddingLoss):
 
         l_C = 1 / (n k) sum_i |x_i - m_i|^2,    x_i - m_i = n / (n - 1) (x_i - mean)
 
-    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions.
+    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions. A batch of one
+    sample, which has no others, or of none has the loss 0 with a zero gradient.
 
     Args:
         name: Optional name of the loss. Defaults to `"compactness_loss"`.
@@ -37,21 +37,13 @@ class CompactnessLoss(EmbeddingLoss):
     1.875
 
     Raises:
-        ValueError: If the embeddings have another shape, the number of labels is another one, or
-            the batch has only one sample, for which the loss is undefined. A graph cannot raise
-            an error and returns 0 with a zero gradient for such a batch. The loss of an empty batch
-            is 0 everywhere.
+        ValueError: If the embeddings have another shape, or the number of labels is another one.
     """
 
     def __init__(self, name="compactness_loss", reduction="sum_over_batch_size"):
         super().__init__(name, reduction)
 
     def _batch_values(self, y_true, x):
-        if x.shape[0] == 1 and not is_traced(x):
-            raise ValueError(
-                "CompactnessLoss compares each sample with the others, and needs at least two. "
-                f"Received: shape={tuple(x.shape)}"
-            )
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
         # On JAX, `ops.mean` of float64 is computed in float32, so these are sums.

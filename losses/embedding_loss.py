@@ -16,6 +16,18 @@ class EmbeddingLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype="float32")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight)
+            shape = sample_weight.shape
+            check_embeddings(y_pred.shape, self)
+            if len(shape) > 0:  # one number may weight all samples
+                check_lengths(shape, y_pred.shape, self, "sample weight")
+            if len(shape) > 2 or (len(shape) == 2 and shape[1] not in (1, None)):
+                raise ValueError(
+                    f"{self.__class__.__name__} takes sample weights of shape (batch,) or "
+                    f"(batch, 1). Received: shape={tuple(shape)}"
+                )
         value = super().__call__(y_true, y_pred, sample_weight)
         if self.reduction in (None, "none") or len(value.shape) == 0:
             return value

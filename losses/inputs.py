@@ -1,6 +1,5 @@
 """Checks and conversions of the arguments and inputs of a loss."""
 
-import math
 import numbers
 
 import keras
@@ -8,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from .backend import widest_float
-from .control_flow import is_traced
+from .control_flow import has_value
 
 EXACT = 2**24  # Keras casts labels to float32, in which the integers below this are exact
+LARGEST = float(np.finfo("float32").max)
 
 
 def require(valid, requirement, value):
@@ -39,11 +39,11 @@ def integer(value, least, name, requirement):
     return int(value)
 
 
-def finite(value, name, least=-math.inf, most=math.inf, requirement="a finite number"):
-    """Return the argument `name`, a finite number from `least` to `most`, as a float."""
+def finite(value, name, least=-LARGEST, most=LARGEST, requirement="a finite number"):
+    """Return the argument `name`, a number from `least` to `most`, as a float."""
+    value = value.item() if isinstance(value, np.generic) else value  # float16 cannot be compared
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    valid = number and math.isfinite(value) and least <= value <= most
-    require(valid, f"`{name}` must be {requirement}", value)
+    require(number and least <= value <= most, f"`{name}` must be {requirement}", value)
     return float(value)
 
 
@@ -64,13 +64,13 @@ def check_embeddings(shape, loss):
         )
 
 
-def check_lengths(labels_shape, embeddings_shape, loss):
-    """Raise if the shapes show that there is not one label for each embedding."""
-    labels, embeddings = labels_shape[0], embeddings_shape[0]
-    if labels is not None and embeddings is not None and labels != embeddings:
+def check_lengths(shape, embeddings_shape, loss, name="label"):
+    """Raise if the shapes show that there is not one label, or what `name` says, per embedding."""
+    count, embeddings = shape[0], embeddings_shape[0]
+    if count is not None and embeddings is not None and count != embeddings:
         raise ValueError(
-            f"{loss.__class__.__name__} takes one label for each embedding. Received: "
-            f"{labels} labels, {embeddings} embeddings"
+            f"{loss.__class__.__name__} takes one {name} for each embedding. Received: "
+            f"{count} {name}s, {embeddings} embeddings"
         )
 
 
@@ -91,7 +91,7 @@ def label_vector(labels, x, loss, least=-EXACT + 1, most=EXACT - 1):
     check_lengths(labels.shape, x.shape, loss)
     labels = ops.reshape(labels, ops.shape(x)[:1])  # in a graph, this checks the length too
     valid = ops.all(are_labels(labels, least, most))
-    if not is_traced(valid) and not valid:
+    if has_value(valid) and not valid:
         raise ValueError(
             f"{loss.__class__.__name__} takes labels that are integers from {least} to {most}. "
             f"Received: labels={ops.convert_to_numpy(labels)}"

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from .embedding_loss import EmbeddingLoss
-from .inputs import choice, finite, label_vector
+from .inputs import at_least_float32, choice, finite, label_vector
 from .pairwise import METRICS, pairwise_distances
 
 RULES = ("skip", "original")
@@ -34,7 +34,13 @@ class TripletLoss(EmbeddingLoss):
     def _distances(self, x):
         if not callable(self.distance_metric):
             return pairwise_distances(x, self.distance_metric)
-        distances = self.distance_metric(x)
+        distances = at_least_float32(self.distance_metric(x))
+        size = x.shape[0]
+        if len(distances.shape) != 2 or not {size, None}.issuperset(distances.shape):
+            raise ValueError(
+                "`distance_metric` must return distances of shape (batch, batch). Received: "
+                f"shape={tuple(distances.shape)} for embeddings of shape={tuple(x.shape)}"
+            )
         # Mining assumes that no distance is negative. A shift does not change the losses, which
         # depend on differences.
         return distances - ops.stop_gradient(ops.minimum(ops.min(distances), 0))
