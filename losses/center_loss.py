@@ -75,9 +75,9 @@ class CenterLoss(keras.layers.Layer):
            [0.    , 0.    ]], dtype=float32)
 
     Raises:
-        ValueError: If `rule` or `normalization` is unknown, `num_classes` or `accumulation_steps` is
-            not such an integer, `alpha` is outside [0, 1], or an input has another shape. Outside
-            of a graph, also if a label is not an integer from 0 to `num_classes - 1`.
+        ValueError: If `rule` or `normalization` is unknown, `num_classes` or `accumulation_steps`
+            is not such an integer, `alpha` is outside [0, 1], or an input has another shape.
+            Outside of a graph, also if a label is not an integer from 0 to `num_classes - 1`.
     """
 
     def __init__(

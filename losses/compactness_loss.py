@@ -15,8 +15,8 @@ class CompactnessLoss(EmbeddingLoss):
 
         l_C = 1 / (n k) sum_i |x_i - m_i|^2,    x_i - m_i = n / (n - 1) (x_i - mean)
 
-    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions. A batch of one
-    sample, which has no others, or of none has the loss 0 with a zero gradient.
+    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions. A batch of
+    one sample, which has no others, or of none has the loss 0 with a zero gradient.
 
     Args:
         name: Optional name of the loss. Defaults to `"compactness_loss"`.

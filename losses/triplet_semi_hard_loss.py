@@ -51,9 +51,9 @@ class TripletSemiHardLoss(TripletLoss):
     1.4942
 
     Raises:
-        ValueError: If `margin` is not a finite number, `distance_metric` or `degenerate` is unknown,
-            or an input has another shape. Outside of a graph, also if a label is not such an
-            integer.
+        ValueError: If `margin` is not a finite number, `distance_metric` or `degenerate` is
+            unknown, or an input has another shape. Outside of a graph, also if a label is not such
+            an integer.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Batches of any size, inputs that do not fit, and input types, for every loss."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -101,9 +102,7 @@ def test_a_layer_before_an_empty_batch_gets_a_zero_gradient(kind):
 @pytest.mark.parametrize("normalization", ["half_sum", "half_mean", "mean_elements"])
 @pytest.mark.parametrize("rule", ["wen", "facenet"])
 def test_an_empty_batch_does_not_move_the_centers(rule, normalization, accumulation_steps):
-    layer = CenterLoss(
-        3, rule, normalization=normalization, accumulation_steps=accumulation_steps
-    )
+    layer = CenterLoss(3, rule, normalization=normalization, accumulation_steps=accumulation_steps)
     for _ in range(2):
         layer(X, LABELS, training=True)
     before = keras.ops.convert_to_numpy(layer.centers)
@@ -154,12 +153,12 @@ def test_fit_with_any_remainder_on_several_replicas(replicas):
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_another_number_of_labels_is_an_error(mode, count):
     labels = np.zeros(count, "int32")
-    calls = [lambda x, loss=LOSSES[kind](): loss(labels, x) for kind in LOSSES]
     center_loss = CenterLoss(3)
     center_loss.build((None, 3))
-    for call in [*calls, lambda x: center_loss(x, labels)]:
+    losses = [functools.partial(loss(), labels) for loss in LOSSES.values()]
+    for loss in [*losses, lambda x: center_loss(x, labels)]:
         with pytest.raises(ValueError, match=f"one label for each.*{count} labels, 6 embeddings"):
-            MODES[mode](call)(X)
+            MODES[mode](loss)(X)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
