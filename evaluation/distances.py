@@ -10,19 +10,19 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCK = 512  # queries whose distances to all vectors are in memory at once
-SAMPLE = 64  # queries that are searched for equal distances
+SAMPLE = 32  # queries that are searched for equal distances
 DIMENSIONS = 4096  # of them, a float64 copy is in memory at once
-LAST = float(np.finfo(np.float32).max)  # distance from or to a vector that is not finite
+LAST = float(np.finfo(np.float64).max)  # distance from or to a vector that is not finite
 SAFE = (1e-15, 1e15)  # vectors whose squares are far from the range of float32
 OUTLIER = 1e4  # times the usual size; the mean of all vectors would lie far from the others
+LARGEST = 1e100  # times the usual size; larger vectors count as infinite
 
 
 def distances_to_others(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields blocks of queries and their distances to all vectors, which only serve for ranking.
 
     The distances are squared, and shifted and scaled by numbers that depend on the query alone. A
-    vector that has an infinite or NaN value is at the largest finite distance of float32 from all
-    others. A query's distance to itself is infinite.
+    vector that has an infinite or NaN value is at distance `LAST` from all others. A query's distance to itself is infinite.
 
     Args:
         vectors: Vectors of any real type, (n, D).
@@ -56,7 +56,7 @@ def centered(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         vectors: Vectors of any real type, (n, D).
 
     Returns:
-        Vectors, (n, D), float32 for usual float32 vectors and otherwise float64; and Booleans, (n,).
+        Vectors, (n, D), float32 for usual float32 vectors and otherwise float64; Booleans, (n,).
     """
     vectors, finite, usual = _scaled(vectors)
     if not usual.all():
@@ -72,6 +72,7 @@ def _scaled(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     finite = np.isfinite(sizes)
     sizes = np.where(finite, sizes, 0)
     typical = np.median(sizes[sizes > 0]) if sizes.any() else 1.0
+    finite &= sizes <= LARGEST * typical
     if not SAFE[0] < typical < SAFE[1]:
         vectors = np.ldexp(vectors, -int(np.log2(typical)))
     return vectors, finite, finite & (sizes <= OUTLIER * typical)
