@@ -22,7 +22,8 @@ def distances_to_others(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
     """Yields blocks of queries and their distances to all vectors, which only serve for ranking.
 
     The distances are squared, and shifted and scaled by numbers that depend on the query alone. A
-    vector that has an infinite or NaN value is at distance `LAST` from all others. A query's distance to itself is infinite.
+    vector that has an infinite or NaN value is at distance `LAST` from all others. A query's
+    distance to itself is infinite.
 
     Args:
         vectors: Vectors of any real type, (n, D).
@@ -70,7 +71,7 @@ def _scaled(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         vectors = vectors.astype(np.float64)
     sizes = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
     finite = np.isfinite(sizes)
-    sizes = np.where(finite, sizes, 0)
+    sizes = np.where(finite, sizes, 0).astype(np.float64)
     typical = np.median(sizes[sizes > 0]) if sizes.any() else 1.0
     finite &= sizes <= LARGEST * typical
     if not SAFE[0] < typical < SAFE[1]:

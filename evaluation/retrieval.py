@@ -75,7 +75,7 @@ def ranks_of_own_class(vectors: np.ndarray, labels: np.ndarray) -> Iterator[np.n
             to_own = np.sort(to_all[own])
             if not len(to_own):
                 continue
-            if to_all.min() >= LAST:
+            if float(to_all.min()) >= LAST:
                 yield np.full(len(to_own), NEVER)
                 continue
             nearer = np.searchsorted(to_others, to_own, side="right")
