@@ -6,7 +6,6 @@ import pytest
 from conf.schema import OneClassConfig
 from experiments.one_class.scorers import scorers
 
-
 SCORERS = ["k_nn", "one_class_svm", "isolation_forest", "gaussian_mixture"]
 TYPES = [np.float16, np.float32, np.float64]
 
