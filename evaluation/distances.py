@@ -11,7 +11,7 @@ import numpy as np
 
 BLOCK = 512  # queries whose distances to all vectors are in memory at once
 SAMPLE = 32  # queries that are searched for equal distances
-DIMENSIONS = 4096  # of them, a float64 copy is in memory at once
+DIMENSIONS = 1024  # of them, a float64 copy is in memory at once
 LAST = float(np.finfo(np.float64).max)  # distance from or to a vector that is not finite
 SAFE = (1e-15, 1e15)  # vectors whose squares are far from the range of float32
 OUTLIER = 1e4  # times the usual size; the mean of all vectors would lie far from the others
