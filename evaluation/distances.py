@@ -31,6 +31,8 @@ def distances_to_others(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
     Yields:
         Indices of queries, (q,), and their distances, (q, n), float32 or float64.
     """
+    if not len(vectors):
+        return
     vectors, finite, usual = _scaled(vectors)
     rounded = vectors.dtype == np.float32 and usual.all() and not _has_ties(vectors)
     if rounded:

@@ -126,6 +126,13 @@ def test_a_vector_far_from_all_others_does_not_cost_their_precision(dtype):
             assert one == other or query == 7  # from which all others are equally far
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_few_vectors_are_no_special_case(count):
+    vectors, labels = np.arange(3.0 * count).reshape(count, 3), np.zeros(count)
+    for dtype in (np.float32, np.float64):
+        assert ranks(vectors.astype(dtype), labels) == ([[1], [1]] if count == 2 else [])
+
+
 @pytest.mark.parametrize("shift", [100, 1e4])
 def test_a_large_mean_does_not_cost_precision(shift):
     vectors = (RNG.normal(size=(90, 8)) + shift).astype(np.float32)
