@@ -8,19 +8,37 @@ MIN_PROBABILITY = 1e-12  # smaller probabilities are clipped before the logarith
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Returns accuracy, top-5 accuracy, mean cross-entropy and the number of images.
 
-    With fewer than six classes, top-5 accuracy is 1.
+    With fewer than six classes, top-5 accuracy is 1. A prediction that has a NaN is wrong, and its
+    label has probability 0.
 
     Args:
         probabilities: Probabilities of the classes, (n, classes).
-        labels: True labels, (n,).
+        labels: True labels, integers, (n,).
+
+    Raises:
+        ValueError: the shapes are others, or a label is not the index of a class.
     """
+    labels = _indices(probabilities, np.asarray(labels))
     probabilities = probabilities.astype(np.float64)
-    true = probabilities[np.arange(len(labels)), labels]
-    # Ties and NaN count against the true class, so a constant model scores nothing.
-    rank = (~(probabilities < true[:, None])).sum(axis=1) - 1
+    valid = ~np.isnan(probabilities).any(axis=1)
+    true = np.where(valid, probabilities[np.arange(len(labels)), labels], 0)
+    # Ties count against the true class, so a constant model scores nothing.
+    rank = (probabilities >= true[:, None]).sum(axis=1) - 1
     return {
-        "accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
-        "top5_accuracy": float(np.mean(rank < 5)),
+        "accuracy": float(np.mean(valid & (probabilities.argmax(axis=1) == labels))),
+        "top5_accuracy": float(np.mean(valid & (rank < 5))),
         "loss": float(-np.log(np.maximum(true, MIN_PROBABILITY)).mean()),
         "pictures": len(labels),
     }
+
+
+def _indices(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(
+            "`probabilities` must have the shape (n, classes) and `labels` the shape (n,). "
+            f"Received: {probabilities.shape}, {labels.shape}"
+        )
+    classes = probabilities.shape[1]
+    if not ((labels >= 0) & (labels < classes) & (labels == np.rint(labels))).all():
+        raise ValueError(f"`labels` must be integers from 0 to {classes - 1}. Received: {labels}")
+    return labels.astype(np.int64)

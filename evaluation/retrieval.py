@@ -2,7 +2,8 @@
 
 Each image is a query for its nearest neighbours among all other images, by Euclidean distance. For
 vectors of unit norm, the ranking equals that by cosine similarity. The search is exact. Images of
-other classes come first in a tie, so vectors that are all equal retrieve nothing.
+other classes come first in a tie, so vectors that are all equal retrieve nothing. An image whose
+vector is not finite retrieves nothing, and ranks last for the others.
 """
 
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 from errors import UserError
+from evaluation.distances import LAST, centered, distances_to_others
 
-BLOCK = 512  # queries whose distances to all images are in memory at once
 RECALLS = (1, 2, 4, 8)
+NEVER = np.iinfo(np.int64).max  # rank of an image that a query does not retrieve
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -31,14 +33,16 @@ def retrieval_metrics(vectors: np.ndarray, labels: np.ndarray, seed: int) -> dic
     the number of other images in the query's class: the sum of the precisions at the relevant ranks
     up to R, divided by R. NMI is the mutual information of the classes and as many k-means
     clusters, divided by the mean of their entropies. An image that is alone in its class is no
-    query, but it is among the candidates of the other queries.
+    query, but it is among the candidates of the other queries. Images whose vectors are not finite
+    are a cluster of their own.
 
     Args:
-        vectors: Embeddings, (n, D).
+        vectors: Embeddings of any real type, (n, D).
         labels: Labels, (n,).
         seed: Seed of k-means.
 
     Raises:
+        ValueError: the shapes are others, or a label is a fraction or NaN.
         UserError: no class has two images.
     """
     ranks = list(ranks_of_own_class(vectors, labels))
@@ -62,37 +66,41 @@ def ranks_of_own_class(vectors: np.ndarray, labels: np.ndarray) -> Iterator[np.n
 
     Images that are alone in their class are skipped.
     """
-    for queries, distances in _distances(vectors):
+    labels = _checked(vectors, labels)
+    for queries, distances in distances_to_others(vectors):
         for query, to_all in zip(queries, distances, strict=True):
             own = labels == labels[query]
+            to_others = np.sort(to_all[~own])
             own[query] = False
             to_own = np.sort(to_all[own])
             if not len(to_own):
                 continue
-            nearer = np.searchsorted(np.sort(to_all), to_own, side="right")
-            nearer_own = np.searchsorted(to_own, to_own, side="right")
-            yield nearer - nearer_own + np.arange(1, len(to_own) + 1)
+            if float(to_all.min()) >= LAST:
+                yield np.full(len(to_own), NEVER)
+                continue
+            nearer = np.searchsorted(to_others, to_own, side="right")
+            yield nearer + np.arange(1, len(to_own) + 1)
 
 
 def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
-    """Returns the indices of each vector's nearest neighbours, nearest first, (n, count)."""
-    blocks = (distances for _, distances in _distances(vectors))
+    """Returns the indices of each vector's nearest neighbours, nearest first, (n, count).
+
+    Equally near ones are in the order of their indices.
+    """
+    blocks = (distances for _, distances in distances_to_others(vectors))
     return np.concatenate([np.argsort(d, axis=1, kind="stable")[:, :count] for d in blocks])
 
 
-def _distances(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields blocks of queries and their distances to all vectors, which only serve for ranking.
-
-    They are squared distances minus the query's squared norm. A query's distance to itself is
-    infinite.
-    """
-    centered = vectors - vectors.mean(axis=0)  # a large mean would cost precision
-    squares = np.einsum("nd,nd->n", centered, centered)
-    for start in range(0, len(vectors), BLOCK):
-        queries = np.arange(start, min(start + BLOCK, len(vectors)))
-        distances = squares - 2 * centered[queries] @ centered.T
-        distances[np.arange(len(queries)), queries] = np.inf
-        yield queries, distances
+def _checked(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
+        raise ValueError(
+            "`vectors` must have the shape (n, D) and `labels` the shape (n,). Received: "
+            f"{vectors.shape}, {labels.shape}"
+        )
+    if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
+        raise ValueError(f"`labels` must be integers. Received: {labels}")
+    return labels
 
 
 def _average_precision(ranks: np.ndarray) -> float:
@@ -102,16 +110,19 @@ def _average_precision(ranks: np.ndarray) -> float:
 
 
 def _nmi(vectors: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    classes = len(np.unique(labels))
-    points = _reduce_dimensions(vectors)
-    clusters = KMeans(classes, n_init=10, random_state=seed).fit_predict(points)
+    vectors, finite = centered(vectors)
+    if not finite.any():
+        return 0.0
+    count = min(len(np.unique(labels)), int(finite.sum()))
+    clusters = np.full(len(labels), -1)
+    points = _reduce_dimensions(vectors if finite.all() else vectors[finite])
+    clusters[finite] = KMeans(count, n_init=10, random_state=seed).fit_predict(points)
     return float(normalized_mutual_info_score(labels, clusters))
 
 
-def _reduce_dimensions(vectors: np.ndarray) -> np.ndarray:
+def _reduce_dimensions(centered: np.ndarray) -> np.ndarray:
     """Returns at most n coordinates with the same distances, because k-means is slow in many."""
-    centered = vectors - vectors.mean(axis=0)
-    if vectors.shape[1] <= len(vectors):
+    if centered.shape[1] <= len(centered):
         return centered
     values, axes = np.linalg.eigh((centered @ centered.T).astype(np.float64))
     return axes * np.sqrt(np.maximum(values, 0))

@@ -6,7 +6,15 @@ import keras
 from keras import ops
 
 from .control_flow import is_traced
-from .inputs import at_least_float32, check_embeddings, label_vector, require
+from .inputs import (
+    are_labels,
+    at_least_float32,
+    check_embeddings,
+    choice,
+    finite,
+    integer,
+    label_vector,
+)
 
 RATES = {"wen": 0.5, "facenet": 0.95}
 NORMALIZATIONS = ("half_sum", "half_mean", "mean_elements")
@@ -45,15 +53,16 @@ class CenterLoss(keras.layers.Layer):
 
     Call arguments:
         embeddings: The embeddings of a batch.
-        labels: Integers, at least 0 and below `num_classes`. Other labels may not raise an error:
-            TensorFlow counts negative ones from the end.
+        labels: Integers, at least 0 and below `num_classes`. In a graph, which cannot raise an
+            error, the value of a sample with another label is NaN, and no center follows it.
         training: Boolean, whether the centers move. Defaults to `False`.
 
     Input shape:
         Embeddings `(batch, dimensions)` and labels `(batch,)` or `(batch, 1)`.
 
     Output shape:
-        `(batch,)`, a value for each embedding. Their mean is the loss.
+        `(batch,)`, a value for each embedding. Their mean is the loss. An empty batch has no values
+        and moves no center.
 
     Example:
 
@@ -66,8 +75,9 @@ class CenterLoss(keras.layers.Layer):
            [0.    , 0.    ]], dtype=float32)
 
     Raises:
-        ValueError: If `rule` or `normalization` is unknown, `alpha` is outside [0, 1],
-            `accumulation_steps` is below 2, or an input has another shape.
+        ValueError: If `rule` or `normalization` is unknown, `num_classes` or `accumulation_steps`
+            is not such an integer, `alpha` is outside [0, 1], or an input has another shape.
+            Outside of a graph, also if a label is not an integer from 0 to `num_classes - 1`.
     """
 
     def __init__(
@@ -80,18 +90,17 @@ class CenterLoss(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
-        require(rule in RATES, f"`rule` must be one of {tuple(RATES)}", rule)
-        known = normalization in NORMALIZATIONS
-        require(known, f"`normalization` must be one of {NORMALIZATIONS}", normalization)
+        self.num_classes = integer(num_classes, 1, "num_classes", "an integer of at least 1")
+        self.rule = choice(rule, tuple(RATES), "rule")
         alpha = RATES[rule] if alpha is None else alpha
-        require(0 <= alpha <= 1, "`alpha` must be at least 0 and at most 1", alpha)
-        several = accumulation_steps is None or accumulation_steps >= 2
-        require(several, "`accumulation_steps` must be at least 2, or None", accumulation_steps)
-        self.num_classes = num_classes
-        self.rule = rule
-        self.alpha = alpha
-        self.normalization = normalization
+        self.alpha = finite(alpha, "alpha", 0, 1, "at least 0 and at most 1")
+        self.normalization = choice(normalization, NORMALIZATIONS, "normalization")
         self.accumulation_steps = accumulation_steps
+        if accumulation_steps is not None:
+            requirement = "an integer of at least 2, or None"
+            self.accumulation_steps = integer(
+                accumulation_steps, 2, "accumulation_steps", requirement
+            )
         if self._unstable_count() <= USUAL_CLASS_SAMPLES:
             self._warn(f"as soon as a class has {self._unstable_count():.4g} samples in a batch")
 
@@ -109,11 +118,15 @@ class CenterLoss(keras.layers.Layer):
 
     def call(self, embeddings, labels, training=False):
         x = at_least_float32(embeddings)
-        labels = ops.cast(label_vector(labels, self), "int32")
-        difference = x - ops.cast(ops.take(self.centers, labels, axis=0), x.dtype)
+        last = self.num_classes - 1
+        labels = label_vector(labels, x, self, 0, last)
+        valid = are_labels(labels, 0, last)
+        labels = ops.where(valid, ops.cast(labels, "int32"), self.num_classes)
+        own = ops.take(self.centers, ops.minimum(labels, last), axis=0)
+        difference = x - ops.cast(own, x.dtype)
         if training:
             self._follow(ops.stop_gradient(difference), labels)
-        squares = ops.square(difference)
+        squares = ops.where(valid[:, None], ops.square(difference), float("nan"))
         if self.normalization == "mean_elements":
             return ops.mean(squares, axis=1)
         values = 0.5 * ops.sum(squares, axis=1)
@@ -145,7 +158,9 @@ class CenterLoss(keras.layers.Layer):
     def _follow(self, difference, labels):
         ones = ops.ones_like(difference[:, :1])
         terms = ops.concatenate([-difference, ones], axis=1)
-        self.batch_totals.assign(ops.segment_sum(terms, labels, num_segments=self.num_classes))
+        # The last segment is that of labels that are not valid.
+        sums = ops.segment_sum(terms, labels, num_segments=self.num_classes + 1)
+        self.batch_totals.assign(sums[:-1])
         totals = ops.convert_to_tensor(self.batch_totals)  # now the sums over all replicas
         if not self.accumulation_steps:
             self._move(totals)

@@ -3,12 +3,11 @@
 import keras
 from keras import ops
 
-from .control_flow import is_traced
-from .inputs import at_least_float32, check_embeddings
+from .embedding_loss import EmbeddingLoss
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
-class CompactnessLoss(keras.losses.Loss):
+class CompactnessLoss(EmbeddingLoss):
     """Mean squared distance of each embedding from the mean of the others in its batch.
 
     For n embeddings x_i of k dimensions, and m_i the mean of the other n - 1 (Perera and Patel
@@ -16,7 +15,8 @@ class CompactnessLoss(keras.losses.Loss):
 
         l_C = 1 / (n k) sum_i |x_i - m_i|^2,    x_i - m_i = n / (n - 1) (x_i - mean)
 
-    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions.
+    Therefore l_C is (n / (n - 1))^2 times the variance, averaged over the dimensions. A batch of
+    one sample, which has no others, or of none has the loss 0 with a zero gradient.
 
     Args:
         name: Optional name of the loss. Defaults to `"compactness_loss"`.
@@ -24,8 +24,8 @@ class CompactnessLoss(keras.losses.Loss):
             `"sum_over_batch_size"`.
 
     Input shape:
-        Labels, which are ignored because all samples belong to one class, and embeddings
-        `(batch, dimensions)`.
+        Labels `(batch, ...)`, of which only the number is checked because all samples belong to one
+        class, and embeddings `(batch, dimensions)`.
 
     Output shape:
         A float32 scalar, or `(batch,)` with `reduction=None`.
@@ -37,22 +37,13 @@ class CompactnessLoss(keras.losses.Loss):
     1.875
 
     Raises:
-        ValueError: If the embeddings have another shape, or the batch has only one sample, for
-            which the loss is undefined. A graph cannot raise an error and returns 0 with a zero
-            gradient for such a batch.
+        ValueError: If the embeddings have another shape, or the number of labels is another one.
     """
 
     def __init__(self, name="compactness_loss", reduction="sum_over_batch_size"):
-        super().__init__(name=name, reduction=reduction, dtype="float32")
+        super().__init__(name, reduction)
 
-    def call(self, y_true, y_pred):
-        x = at_least_float32(y_pred)
-        check_embeddings(x.shape, self)
-        if x.shape[0] == 1 and not is_traced(x):
-            raise ValueError(
-                "CompactnessLoss compares each sample with the others, and needs at least two. "
-                f"Received: shape={tuple(x.shape)}"
-            )
+    def _batch_values(self, y_true, x):
         n = ops.cast(ops.shape(x)[0], x.dtype)
         factor = ops.where(n > 1, n / ops.maximum(n - 1.0, 1.0), 0.0)
         # On JAX, `ops.mean` of float64 is computed in float32, so these are sums.

@@ -20,6 +20,15 @@ def is_traced(x):
     return False
 
 
+def has_value(x):
+    """Return whether Python can read the value of `x`."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return not torch.compiler.is_compiling()
+    return not is_traced(x)
+
+
 def cond(condition, true_function, false_function):
     """Return the result of one of two functions without arguments."""
     if is_traced(condition):

@@ -1,13 +1,50 @@
 """Checks and conversions of the arguments and inputs of a loss."""
 
+import numbers
+
 import keras
+import numpy as np
 from keras import ops
+
+from .backend import widest_float
+from .control_flow import has_value
+
+EXACT = 2**24  # Keras casts labels to float32, in which the integers below this are exact
+LARGEST = float(np.finfo("float32").max)
 
 
 def require(valid, requirement, value):
     """Raise an error that states `requirement` unless `valid`."""
     if not valid:
         raise ValueError(f"{requirement}. Received: {value!r}")
+
+
+def choice(value, values, name, otherwise=""):
+    """Return the argument `name`, one of the strings `values`."""
+    known = isinstance(value, str) and value in values
+    require(known, f"`{name}` must be one of {values}{otherwise}", value)
+    return value
+
+
+def boolean(value, name):
+    """Return the argument `name`, True or False."""
+    require(isinstance(value, (bool, np.bool_)), f"`{name}` must be True or False", value)
+    return bool(value)
+
+
+def integer(value, least, name, requirement):
+    """Return the argument `name`, an integer of at least `least`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    require(whole and value >= least, f"`{name}` must be {requirement}", value)
+    return int(value)
+
+
+def finite(value, name, least=-LARGEST, most=LARGEST, requirement="a finite number"):
+    """Return the argument `name`, a number from `least` to `most`, as a float."""
+    value = value.item() if isinstance(value, np.generic) else value  # float16 cannot be compared
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(number and least <= value <= most, f"`{name}` must be {requirement}", value)
+    return float(value)
 
 
 def at_least_float32(x):
@@ -27,14 +64,43 @@ def check_embeddings(shape, loss):
         )
 
 
-def label_vector(labels, loss):
-    """Return integer labels of shape (B,) or (B, 1) as a vector (B,)."""
+def check_lengths(shape, embeddings_shape, loss, name="label"):
+    """Raise if the shapes show that there is not one label, or what `name` says, per embedding."""
+    count, embeddings = shape[0], embeddings_shape[0]
+    if count is not None and embeddings is not None and count != embeddings:
+        raise ValueError(
+            f"{loss.__class__.__name__} takes one {name} for each embedding. Received: "
+            f"{count} {name}s, {embeddings} embeddings"
+        )
+
+
+def label_vector(labels, x, loss, least=-EXACT + 1, most=EXACT - 1):
+    """Return labels of shape (B,) or (B, 1), for embeddings `x` (B, D), as a vector (B,).
+
+    Raises:
+        ValueError: If the shape is another one or, outside of a graph, if a label is not an integer
+            from `least` to `most`.
+    """
     labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 1:
-        return labels
-    if len(labels.shape) == 2 and labels.shape[1] == 1:
-        return labels[:, 0]
-    raise ValueError(
-        f"{loss.__class__.__name__} takes integer labels of shape (batch,) or (batch, 1), not "
-        f"one-hot ones. Received: shape={tuple(labels.shape)}"
-    )
+    rank = len(labels.shape)
+    if rank != 1 and not (rank == 2 and labels.shape[1] == 1):
+        raise ValueError(
+            f"{loss.__class__.__name__} takes integer labels of shape (batch,) or (batch, 1), not "
+            f"one-hot ones. Received: shape={tuple(labels.shape)}"
+        )
+    check_lengths(labels.shape, x.shape, loss)
+    labels = ops.reshape(labels, ops.shape(x)[:1])  # in a graph, this checks the length too
+    valid = ops.all(are_labels(labels, least, most))
+    if has_value(valid) and not valid:
+        raise ValueError(
+            f"{loss.__class__.__name__} takes labels that are integers from {least} to {most}. "
+            f"Received: labels={ops.convert_to_numpy(labels)}"
+        )
+    return labels
+
+
+def are_labels(labels, least, most):
+    """Return which labels are integers from `least` to `most`."""
+    labels = ops.cast(labels, widest_float())
+    inside = ops.logical_and(labels >= least, labels <= most)
+    return ops.logical_and(inside, labels == ops.floor(labels))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .inputs import boolean
 from .pairwise import pairs
 from .triplet_loss import TripletLoss, rescale_mean
 
@@ -27,8 +28,8 @@ class TripletHardLoss(TripletLoss):
         degenerate: The rule for an anchor without a positive or without a negative. `"skip"`
             excludes it from the mean; without any anchor, the loss is 0 with a zero gradient.
             `"original"` does as TensorFlow Addons: the anchor's smallest distance, which is that to
-            itself, replaces a missing positive, and its largest a missing negative.
-            Defaults to `"skip"`.
+            itself, replaces a missing positive, and its largest a missing negative. Under both
+            rules, the loss of an empty batch is 0. Defaults to `"skip"`.
         name: Optional name of the loss. Defaults to `"triplet_hard_loss"`.
         reduction: The reduction of the values of the anchors. The values are scaled so that their
             mean over the batch is the mean over the anchors that are not excluded. Defaults to
@@ -47,7 +48,9 @@ class TripletHardLoss(TripletLoss):
     4.7991
 
     Raises:
-        ValueError: If `distance_metric` or `degenerate` is unknown, or an input has another shape.
+        ValueError: If `margin` is not a finite number, `soft` is not a Boolean, `distance_metric`
+            or `degenerate` is unknown, or an input has another shape. Outside of a graph, also if a
+            label is not such an integer.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class TripletHardLoss(TripletLoss):
         reduction="sum_over_batch_size",
     ):
         super().__init__(margin, distance_metric, degenerate, name, reduction)
-        self.soft = soft
+        self.soft = boolean(soft, "soft")
 
     def _values(self, distances, labels, dtype):
         distances = ops.cast(distances, dtype)

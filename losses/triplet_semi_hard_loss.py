@@ -32,7 +32,7 @@ class TripletSemiHardLoss(TripletLoss):
         degenerate: The rule for a batch without positives or without negatives. `"skip"` gives 0
             with a zero gradient. `"original"` does as TensorFlow Addons: NaN without positives, and
             the anchor's smallest distance, which is that to itself, in place of a missing negative.
-            Defaults to `"skip"`.
+            Under both rules, the loss of an empty batch is 0. Defaults to `"skip"`.
         name: Optional name of the loss. Defaults to `"triplet_semi_hard_loss"`.
         reduction: The reduction of the values of the anchors. An anchor's value is its sum over its
             positives, scaled so that the mean over the batch is the mean over all pairs. Defaults
@@ -51,7 +51,9 @@ class TripletSemiHardLoss(TripletLoss):
     1.4942
 
     Raises:
-        ValueError: If `distance_metric` or `degenerate` is unknown, or an input has another shape.
+        ValueError: If `margin` is not a finite number, `distance_metric` or `degenerate` is
+            unknown, or an input has another shape. Outside of a graph, also if a label is not such
+            an integer.
     """
 
     def __init__(
@@ -100,11 +102,12 @@ def _mine_by_comparing(distances, labels, negative, positives, margin):
     offsets = _anchor_offsets(distances)
     positive_distances = ops.take(distances, offsets + partners)  # (B, P)
     negatives = ops.where(negative, distances, float("inf"))
+    keys = _with_last_column(negatives, float("inf"))
     steps = ops.arange(MAX_COMPARED_POSITIVES, dtype="int32")
 
     def compare(step, chosen):
         threshold = ops.take(positive_distances, step, axis=1)[:, None]
-        farther = ops.where(negatives > threshold, negatives, float("inf"))
+        farther = ops.where(keys > threshold, keys, float("inf"))
         nearest = ops.cast(ops.argmin(farther, axis=1), "int32")[:, None]
         return ops.where(steps == step, nearest, chosen)
 
@@ -160,8 +163,13 @@ def _weights(distances, positives, negatives, counted, margin):
 
 def _farthest(distances, negative):
     """Return the index (B, 1) of each anchor's farthest negative, or else of its nearest sample."""
-    keys = ops.where(negative, distances, -distances)
+    keys = _with_last_column(ops.where(negative, distances, -distances), -float("inf"))
     return ops.cast(ops.argmax(keys, axis=1), "int32")[:, None]
+
+
+def _with_last_column(matrix, value):
+    """Return the matrix with another column, so that an empty batch has a smallest entry too."""
+    return ops.pad(matrix, [[0, 0], [0, 1]], constant_values=value)
 
 
 def _anchor_offsets(matrix):

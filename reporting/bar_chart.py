@@ -1,5 +1,7 @@
 """A horizontal bar chart."""
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,14 +17,15 @@ def draw_bars(
 
     Args:
         names: a name for each bar. A long one is shortened.
-        values: the length of each bar.
+        values: the length of each bar. A value that is NaN or infinite has no bar.
         value_format: how a bar's value is written at its end.
         errors: half the length of each bar's error bar. Default: no error bars.
     """
     figure, axes = new_axes(WIDTH, BAR_HEIGHT * len(names) + 90)
     places = range(len(names))
-    bars = axes.barh(places, values, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
-    axes.bar_label(bars, fmt=value_format, padding=4)
+    lengths = [value if math.isfinite(value) else 0 for value in values]
+    bars = axes.barh(places, lengths, xerr=errors, color="#4c78a8", ecolor="#333333", capsize=3)
+    axes.bar_label(bars, [value_format % value for value in values], padding=4)
     axes.set_yticks(places, [shorten(name, MAX_NAME) for name in names])
     axes.tick_params("y", length=0)
     axes.set(xlim=(0, 1.1), ylim=(len(names) - 0.4, -0.6))

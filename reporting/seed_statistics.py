@@ -5,6 +5,7 @@ draws from a normal distribution. With few seeds they are wide, and may exceed t
 metric.
 """
 
+import math
 import statistics
 
 from scipy import stats
@@ -17,10 +18,14 @@ Estimate = dict[str, float | None]
 def estimate(values: list[float]) -> Estimate:
     """Returns mean, sample standard deviation ("std") and 95% interval of the mean ("low", "high").
 
-    A single value has only a mean. An entry without a value is `None`.
+    A single value has only a mean. So have several if one is NaN or infinite, as of a run that
+    diverged, and their mean is NaN or infinite too. An entry without a value is `None`.
     """
-    mean = statistics.fmean(values) if values else None
-    if mean is None or len(values) == 1:
+    if not values:
+        return {"mean": None, "std": None, "low": None, "high": None}
+    finite = all(map(math.isfinite, values))
+    mean = statistics.fmean(values) if finite else sum(values) / len(values)
+    if len(values) == 1 or not finite:
         return {"mean": mean, "std": None, "low": None, "high": None}
     std = statistics.stdev(values)
     margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * std / len(values) ** 0.5

@@ -54,7 +54,7 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
     reference = rows[0] if baseline is None else _find(rows, baseline)
     for row in rows:
         peers = [peer for peer in rows if peer["metric"] == row["metric"]]
-        means = [peer["val"]["mean"] for peer in peers if peer["val"]["mean"] is not None]
+        means = [peer["val"]["mean"] for peer in peers if _is_finite(peer["val"]["mean"])]
         row["best"] = row["val"]["mean"] == max(means, default=math.nan)
         row["baseline"] = row is reference
         row["difference"] = None
@@ -76,6 +76,10 @@ def _statistics(runs: list[FinishedRun]) -> dict:
         "test": estimate(list(seeds.values())),
         "step_seconds": min(timed, default=None),
     }
+
+
+def _is_finite(mean: float | None) -> bool:
+    return mean is not None and math.isfinite(mean)
 
 
 def _find(rows: list[dict], settings: dict[str, str]) -> dict:

@@ -35,3 +35,38 @@ def test_the_loss_of_a_label_with_zero_probability_is_finite():
 def test_nan_predictions_are_wrong():
     metrics = classification_metrics(np.full((3, 7), np.nan), np.array([1, 2, 3]))
     assert metrics["accuracy"] == metrics["top5_accuracy"] == 0.0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_a_prediction_with_a_nan_is_wrong_and_the_others_count(classes):
+    probabilities = np.full((4, classes), 0.01)
+    probabilities[:, 1] = 0.9
+    probabilities[0, 1] = probabilities[1, 0] = np.nan
+    metrics = classification_metrics(probabilities, np.array([1, 1, 1, 1]))
+    assert metrics["accuracy"] == metrics["top5_accuracy"] == 0.5
+    assert metrics["loss"] == pytest.approx(-(math.log(1e-12) + math.log(0.9)) / 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_predictions_of_any_type(dtype):
+    rng = np.random.default_rng(0)
+    probabilities = (rng.integers(1, 2**9, (200, 9)) / 2**10).astype(dtype)  # exact in float16
+    labels = rng.integers(0, 9, 200)
+    metrics = classification_metrics(probabilities, labels)
+    assert metrics == classification_metrics(probabilities.astype(np.float64), labels)
+    for other in (np.uint8, np.int32, np.float32):
+        assert metrics == classification_metrics(probabilities, labels.astype(other))
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros(3), np.zeros(1, int), np.zeros((4, 1), int), np.zeros((4, 2), int), 0]
+)
+def test_another_number_of_labels_is_an_error(labels):
+    with pytest.raises(ValueError, match=r"the shape \(n,\). Received: \(4, 2\)"):
+        classification_metrics(np.full((4, 2), 0.5), labels)
+
+
+@pytest.mark.parametrize("label", [-1, 2, 0.5, np.nan, np.inf])
+def test_a_label_that_is_no_index_of_a_class_is_an_error(label):
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 1"):
+        classification_metrics(np.full((2, 2), 0.5), np.array([0, label]))

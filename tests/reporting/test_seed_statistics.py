@@ -1,5 +1,7 @@
 """Intervals over seeds, compared with SciPy's t-test and with a printed table."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,3 +47,32 @@ def test_effects_of_the_seed_cancel_in_a_difference():
 
 def test_without_a_common_seed_there_is_no_difference():
     assert paired_difference({0: 0.5}, {1: 0.5})["mean"] is None
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"),
+    [
+        ([NAN], NAN),
+        ([INF], INF),
+        ([0.5, NAN], NAN),
+        ([NAN, NAN, 0.1], NAN),
+        ([0.5, INF], INF),
+        ([-INF, 0.1, 0.2], -INF),
+        ([INF, -INF], NAN),
+    ],
+)
+def test_values_that_are_not_finite_have_only_such_a_mean(values, mean):
+    result = estimate(values)
+    assert result == pytest.approx(
+        {"mean": mean, "std": None, "low": None, "high": None}, nan_ok=True
+    )
+    difference = paired_difference(dict(enumerate(values)), dict.fromkeys(range(3), 0.5))
+    assert difference["mean"] == pytest.approx(mean, nan_ok=True)
+    assert difference["std"] is difference["low"] is difference["high"] is None
+
+
+def test_a_difference_of_infinite_values_is_nan():
+    assert math.isnan(paired_difference({0: INF, 1: 0.5}, {0: INF, 1: 0.5})["mean"])

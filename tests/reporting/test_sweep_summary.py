@@ -150,3 +150,26 @@ def test_csv_has_every_number_and_markdown_the_table(sweep):
     assert markdown.startswith("| head | n | val accuracy | test accuracy | 95% | test - average")
     with Image.open(sweep / "summary.png") as image:
         assert image.width > 300
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("diverged", [0, 1, 2])  # a seed of the baseline, of another, or both
+def test_a_table_with_a_metric_that_is_not_finite_is_written_whole(tmp_path, diverged, value):
+    for index, head in enumerate(["average", "bilinear"]):
+        for seed in range(2):
+            bad = seed == 0 and diverged in (index, 2)
+            metrics = {"test": value, "val": value} if bad else {"test": 0.5, "val": 0.4}
+            finished_run(tmp_path / f"{index}{seed}", seed=seed, head__name=head, **metrics)
+    rows = rows_of(tmp_path)
+    write(tmp_path, rows)
+    with (tmp_path / "summary.csv").open() as file:
+        means = [float(line["test_mean"]) for line in csv.DictReader(file)]
+    for index, mean in enumerate(means):
+        expected = value if diverged in (index, 2) else 0.5
+        assert mean == pytest.approx(expected, nan_ok=True)
+        assert rows[index]["best"] == (expected == 0.5)  # the star is that of a finite metric
+    for text in (as_table(rows), (tmp_path / "summary.md").read_text()):
+        assert f"{value:.4f}" in text
+    with Image.open(tmp_path / "summary.png") as image:
+        image.load()
+        assert image.width > 100
