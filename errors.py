@@ -1,5 +1,7 @@
 """The exception that the commands print in one line, without a traceback."""
 
+import os
+
 
 class UserError(Exception):
     """An error in the user's configuration, files or environment.
@@ -9,3 +11,8 @@ class UserError(Exception):
     """
 
     status = 2
+
+
+def os_reason(error: OSError) -> str:
+    """Returns why an operation failed, without the file's name: "No space left on device"."""
+    return os.strerror(error.errno) if error.errno else str(error)

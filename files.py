@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from errors import UserError
+from errors import UserError, os_reason
 
 ABANDONED_SECONDS = 3600  # no file takes as long to write
 RESUME = "start the run again with the same hydra.run.dir: it resumes from its last checkpoint"
@@ -29,10 +29,9 @@ def explain_write_errors(path: Path, advice: str = RESUME) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
         raise UserError(
-            f"{path}: writing failed ({reason}); make room on the disk, or make the folder "
-            f"writable, and {advice}"
+            f"{path}: writing failed ({os_reason(error)}); make room on the disk, or make the "
+            f"folder writable, and {advice}"
         ) from error
 
 

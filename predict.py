@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
             unreadable += 1
         elif options.csv:
             for rank, (name, probability) in enumerate(best, 1):
-                writer.writerow([printable(str(image)), rank, name, f"{probability:.6f}"])
+                writer.writerow([printable(image), rank, name, f"{probability:.6f}"])
         else:
-            print(printable(str(image)))
+            print(printable(image))
             for name, probability in best:
                 print(f"  {probability:7.2%}  {name}")
     if unreadable:

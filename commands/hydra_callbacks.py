@@ -1,19 +1,18 @@
 """Callbacks that Hydra runs around a sweep; `conf/config.yaml` names them."""
 
-import os
 import shlex
 import sys
 import tempfile
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import read_write
 
 from commands.run_lock import in_progress
 from commands.standard_streams import outlive_output
-from errors import UserError
+from conf.overrides import parse
+from errors import UserError, os_reason
 
 
 class SweepSummary(Callback):
@@ -50,9 +49,8 @@ class SweepSummary(Callback):
 class OutputFolder(Callback):
     """Checks that the folder of a run or sweep can be written, before Hydra writes to it.
 
-    A sweep continues when its output cannot be written, as its runs do.
-
-    To report a finished run, nothing is written.
+    Hydra writes nothing to the folder of a finished run, which is only reported. A sweep continues
+    when its standard output cannot be written, as its runs do.
     """
 
     def on_run_start(self, config, **kwargs) -> None:
@@ -84,8 +82,7 @@ def _check_writable(folder: Path, key: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        message = f"{folder}: cannot be written ({reason}); set {key} to another folder"
+        message = f"{folder}: cannot be written ({os_reason(error)}); set {key} to another folder"
         raise SystemExit(UserError(message)) from error  # see `SweepSummary`
 
 
@@ -97,7 +94,7 @@ class FixedKeys(Callback):
 
     def on_multirun_start(self, config, **kwargs) -> None:
         space = config.hydra.sweeper.get("params") or {}
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        overrides = parse(config.hydra.overrides.task)
         fixed = [o for o in overrides if o.key_or_group in space and not o.is_sweep_override()]
         if fixed:
             lines = ", ".join(str(override.input_line) for override in fixed)

@@ -43,9 +43,9 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
             try:
                 views[path] = evaluation_view(path.read_bytes(), str(path), config.data)
             except UndecodableError as error:
-                errors[path] = f"{printable(str(path))} cannot be decoded ({error.reason})"
+                errors[path] = f"{printable(path)} cannot be decoded ({error.reason})"
             except OSError as error:
-                errors[path] = f"{printable(str(path))} cannot be read ({error.strerror})"
+                errors[path] = f"{printable(path)} cannot be read ({error.strerror})"
         outputs = model.predict(np.stack(list(views.values())), verbose=0) if views else []
         probabilities = dict(zip(views, outputs, strict=True))
         for path in batch:
@@ -57,8 +57,8 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
 
 def _list_images(path: Path) -> list[Path]:
     if not path.exists():
-        raise UserError(f"{printable(str(path))}: no such file or folder")
+        raise UserError(f"{printable(path)}: no such file or folder")
     images = find_images(path)
     if not images:
-        raise UserError(f"{printable(str(path))}: no images below this folder")
+        raise UserError(f"{printable(path)}: no images below this folder")
     return images

@@ -3,8 +3,9 @@
 import re
 import shlex
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+
+from conf.overrides import parse
 
 
 def shell_argument(key: str, text: str) -> str:
@@ -15,7 +16,8 @@ def shell_argument(key: str, text: str) -> str:
 def as_value(text: str) -> str:
     """Returns a text, with quotation marks if Hydra would read another value."""
     try:
-        if str(OverridesParser.create().parse_override(f"key={text}").value()) == text:
+        [override] = parse([f"key={text}"])
+        if str(override.value()) == text:
             return text
     except HydraException:
         pass

@@ -12,7 +12,7 @@ import filelock
 
 import files
 from data.locks import locked
-from errors import UserError
+from errors import UserError, os_reason
 
 FILE_NAME = "run.lock"  # in the run's folder, while it is trained
 
@@ -49,9 +49,10 @@ def run_lock(folder: Path) -> Iterator[None]:
         except OSError as error:
             with files.explain_write_errors(path):
                 path.touch()
-            reason = os.strerror(error.errno) if error.errno else error
             logger.warning(
-                "warning: %s: no file locks there (%s); do not start this run twice", folder, reason
+                "warning: %s: no file locks there (%s); do not start this run twice",
+                folder,
+                os_reason(error),
             )
         else:
             with files.explain_write_errors(path):

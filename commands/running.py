@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from commands import standard_streams
 from commands.error_messages import format_error
 from commands.quoting import shell_argument
-from errors import UserError
+from errors import UserError, os_reason
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 PACKAGES = (
@@ -78,8 +78,8 @@ def _status(main: Callable[[], object]) -> int | str | None:
     except OSError as error:  # such as Hydra's, which writes files of runs and sweeps too
         if debugging:
             raise
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return _report(UserError(f"{error.filename}: {reason}" if error.filename else reason))
+        file = f"{error.filename}: " if error.filename else ""
+        return _report(UserError(f"{file}{os_reason(error)}"))
     return 0
 
 

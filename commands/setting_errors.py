@@ -8,10 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from commands.quoting import shell_argument
+from conf.overrides import parse
 from conf.schema import Config, DataConfig, as_text, dotted, literal
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -179,7 +179,7 @@ def _written(setting: str) -> str:
     """A setting for the shell, with quotation marks for Hydra if it cannot be read otherwise."""
     key, _, value = (part.strip() for part in setting.partition("="))
     try:
-        OverridesParser.create().parse_override(f"{key}={value}")
+        parse([f"{key}={value}"])
     except HydraException:
         return shell_argument(key, value)
     return shlex.quote(f"{key}={value}")

@@ -7,7 +7,7 @@ import select
 import sys
 from typing import NoReturn
 
-from errors import UserError
+from errors import UserError, os_reason
 
 BROKEN_PIPE = 128 + 13  # exit status of a process that SIGPIPE ends, in shells
 
@@ -117,5 +117,4 @@ def _open_missing_descriptors() -> None:
 def _end(error: OSError) -> NoReturn:
     if error.errno == errno.EPIPE:
         raise SystemExit(BROKEN_PIPE)
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    raise SystemExit(UserError(f"standard output: writing failed ({reason})"))
+    raise SystemExit(UserError(f"standard output: writing failed ({os_reason(error)})"))

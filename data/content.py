@@ -5,12 +5,11 @@ if their store is of an earlier version, the images are read once for it.
 """
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from data.datasets import Dataset
-from data.progress import progress
+from data.progress import map_images
 
 QUICK_SECONDS = 2  # hashing that takes less shows no progress
 
@@ -33,13 +32,8 @@ def hash_images(dataset: Dataset, indices: np.ndarray) -> None:
     def hash_of(index: int) -> str:
         return content_hash(dataset.images.encoded(index))
 
-    with (
-        ThreadPoolExecutor() as pool,
-        progress(len(missing), "hashing images", delay=QUICK_SECONDS) as bar,
-    ):
-        for index, digest in zip(missing, pool.map(hash_of, missing), strict=True):
-            dataset.hashes[index] = digest
-            bar.update()
+    hashes = map_images(hash_of, missing, "hashing images", QUICK_SECONDS)
+    dataset.hashes.update(zip(missing, hashes, strict=True))
 
 
 def copies_within(dataset: Dataset) -> str:

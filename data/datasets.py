@@ -2,8 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from conf.schema import DataConfig
 from data import catalog, decoding, image_folder
-from data.progress import progress
+from data.progress import map_images
 from data.splits import split_by_class, stratified_split
 from errors import UserError
 
@@ -112,8 +110,7 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             f"{config.path or config.name}: it has one class only ({class_names[0]}); "
             "classification needs at least two"
         )
-    damaged = _damaged(images, splits, config) if config.skip_damaged else []
-    splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
+    splits, damaged = _without_damaged(images, splits, config)
     if disjoint_classes:
         indices = np.sort(np.concatenate(list(splits.values())))
         splits = split_by_class(indices, labels, config.val_fraction, seed, class_names)
@@ -124,8 +121,7 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             name: first_of_each_class(indices, labels, config.limit)
             for name, indices in splits.items()
         }
-    names = tuple(images.name(index) for index in damaged)
-    return Dataset(config.name, images, class_names, splits, citation, names)
+    return Dataset(config.name, images, class_names, splits, citation, damaged)
 
 
 def open_all_images(config: DataConfig) -> Dataset:
@@ -138,12 +134,10 @@ def open_all_images(config: DataConfig) -> Dataset:
         UserError: the folder or the data set cannot be read, or has no images.
     """
     images, class_names, splits, citation = _open_images(config, train_required=False)
-    damaged = _damaged(images, splits, config) if config.skip_damaged else []
-    splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
+    splits, damaged = _without_damaged(images, splits, config)
     if not any(map(len, splits.values())):
         raise UserError(f"{config.path or config.name}: it has no images")
-    names = tuple(images.name(index) for index in damaged)
-    return Dataset(config.name, images, class_names, splits, citation, names)
+    return Dataset(config.name, images, class_names, splits, citation, damaged)
 
 
 def _open_images(
@@ -201,6 +195,17 @@ def first_of_each_class(indices: np.ndarray, labels: np.ndarray, limit: int) -> 
     return np.sort(np.concatenate([indices[:0], *kept]))
 
 
+def _without_damaged(
+    images: ImageSource, splits: Splits, config: DataConfig
+) -> tuple[Splits, tuple[str, ...]]:
+    """Returns the splits without the images that `config.skip_damaged` skips, and their names."""
+    if not config.skip_damaged:
+        return splits, ()
+    damaged = _damaged(images, splits, config)
+    splits = {name: np.setdiff1d(indices, damaged) for name, indices in splits.items()}
+    return splits, tuple(images.name(index) for index in damaged)
+
+
 def _damaged(images: ImageSource, splits: Splits, config: DataConfig) -> list[int]:
     """Decodes all images of all splits; returns the indices of those that cannot be decoded."""
 
@@ -211,12 +216,6 @@ def _damaged(images: ImageSource, splits: Splits, config: DataConfig) -> list[in
         except UserError:
             return True
 
-    indices, damaged = np.concatenate(list(splits.values())), []
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress(len(indices), "checking images") as bar,
-    ):
-        for index, fails in zip(indices, pool.map(is_damaged, indices), strict=True):
-            damaged += [int(index)] * fails
-            bar.update()
-    return damaged
+    indices = np.concatenate(list(splits.values())).tolist()
+    checked = map_images(is_damaged, indices, "checking images")
+    return [index for index, fails in zip(indices, checked, strict=True) if fails]

@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 
 from conf.schema import Crop, DataConfig
 from data.bit_depth import SampleFormat, eight_bits, sample_format
-from data.metadata import without_metadata
+from data.metadata import JPEG_START, without_metadata
 from errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
@@ -21,7 +21,7 @@ SMALLEST_AREA = 0.25  # of a random-resized crop; smaller crops often miss the o
 WIDEST_ASPECT = 4 / 3  # of a random-resized crop
 PIXELS_AT_ONCE = 2**26  # that all threads decode together; a larger image is decoded alone
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_END = b"\xff\xd9"
 _ORIENTATION = 0x0112  # tag of EXIF
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -195,7 +195,7 @@ def _load(encoded: bytes, least: int | None, stack: contextlib.ExitStack) -> Ima
 
 def _lacks_only_its_end(encoded: bytes, stack: contextlib.ExitStack) -> bool:
     """Whether the pixels of a truncated JPEG do not depend on what follows its last byte."""
-    if not encoded.startswith(_JPEG_START):
+    if not encoded.startswith(JPEG_START):
         return False
     try:
         pixels, others = (

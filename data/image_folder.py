@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.decoding import FORMATS
+from data.metadata import JPEG_START, PNG_START
 from data.names import class_name, printable
 from errors import UserError
 
@@ -55,7 +56,7 @@ class FolderImages:
         try:
             return path.read_bytes()
         except OSError as error:
-            name = printable(str(path))
+            name = printable(path)
             raise UserError(
                 f"{name} cannot be read ({error.strerror}); restore or remove it, or set "
                 "data.skip_damaged=true"
@@ -98,31 +99,32 @@ class Listing:
             for reason, paths in sorted(self.passed_over.items())
         ]
         if reasons:
-            logger.info("%s: passed over: %s", printable(str(root)), ", ".join(reasons))
+            logger.info("%s: passed over: %s", printable(root), ", ".join(reasons))
 
     def _below(self, folder: Path, prefix: str, parents: set[tuple[int, int]]) -> Iterator[str]:
         try:
             state = folder.stat()
             entries = list(os.scandir(folder))
         except OSError as error:
-            name = printable(str(folder))
+            name = printable(folder)
             raise UserError(f"{name}: cannot be listed ({error.strerror})") from error
         identity = state.st_dev, state.st_ino
         if identity in parents:
-            self._pass_over("links to their own parent folder", folder)
+            self.pass_over("links to their own parent folder", folder)
             return
         for entry in entries:
-            if is_hidden(entry.name):
-                self._pass_over("hidden", Path(entry))
+            if _is_hidden(entry.name):
+                self.pass_over("hidden", Path(entry))
             elif os.path.isdir(entry):
                 yield from self._below(Path(entry), f"{prefix}{entry.name}/", parents | {identity})
             elif reason := _why_no_image(entry):
-                self._pass_over(reason, Path(entry))
+                self.pass_over(reason, Path(entry))
             else:
                 yield prefix + entry.name
 
-    def _pass_over(self, reason: str, path: Path) -> None:
-        self.passed_over[reason].append(printable(str(path)))
+    def pass_over(self, reason: str, path: Path) -> None:
+        """Counts a file or folder that is no image."""
+        self.passed_over[reason].append(printable(path))
 
 
 def read_folder(
@@ -150,12 +152,12 @@ def read_folder(
             a class that "train" lacks, or class folders lie beside split folders.
     """
     if not root.is_dir():
-        raise UserError(f"data.path={printable(str(root))}: there is no such folder")
+        raise UserError(f"data.path={printable(root)}: there is no such folder")
     listing = Listing()
     split_roots = _split_roots(root, listing) if split_folders else {"train": root}
     if "train" not in split_roots and train_required:
         raise UserError(
-            f"data.path={printable(str(root))}: has {', '.join(split_roots)} but no train folder; "
+            f"data.path={printable(root)}: has {', '.join(split_roots)} but no train folder; "
             "with data.split_folders=false every folder is a class"
         )
     class_folders = {split: _class_folders(folder) for split, folder in split_roots.items()}
@@ -163,7 +165,7 @@ def read_folder(
     class_names = sorted({name for folders in named_by for name in folders})
     if not class_names:
         raise UserError(
-            f"data.path={printable(str(split_roots.get('train', root)))}: it has no class folders; "
+            f"data.path={printable(split_roots.get('train', root))}: it has no class folders; "
             "put the images into class/image or train|val|test/class/image"
         )
     files: list[str] = []
@@ -174,11 +176,11 @@ def read_folder(
         _note_files(split_root, listing)
         for name, folder in class_folders[split].items():
             if name not in class_names:
-                raise UserError(f"{printable(str(folder))}: train has no class of this name")
+                raise UserError(f"{printable(folder)}: train has no class of this name")
             images = listing.images(folder)
             if not images and train_required:
                 raise UserError(
-                    f"{printable(str(folder))}: it has no images (supported: {', '.join(FORMATS)})"
+                    f"{printable(folder)}: it has no images (supported: {', '.join(FORMATS)})"
                 )
             prefix = folder.relative_to(root).as_posix()
             files += [f"{prefix}/{image}" for image in images]
@@ -198,7 +200,7 @@ def find_images(path: Path) -> list[Path]:
     return images
 
 
-def is_hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in THUMBNAILS
 
 
@@ -212,7 +214,7 @@ def _split_roots(root: Path, listing: Listing) -> dict[str, Path]:
             others.append(folder)
         elif split in roots:
             raise UserError(
-                f"data.path={printable(str(root))}: {roots[split].name} and {folder.name} both "
+                f"data.path={printable(root)}: {roots[split].name} and {folder.name} both "
                 f"hold the {split} split; move one of them away, or set data.split_folders=false"
             )
         else:
@@ -222,11 +224,11 @@ def _split_roots(root: Path, listing: Listing) -> dict[str, Path]:
     for folder in others:
         if Listing().images(folder):
             raise UserError(
-                f"data.path={printable(str(root))}: {printable(folder.name)} lies beside the split "
+                f"data.path={printable(root)}: {printable(folder.name)} lies beside the split "
                 f"folders {', '.join(path.name for path in roots.values())}; move it into them or "
                 "away, or set data.split_folders=false if every folder is a class"
             )
-        listing.passed_over["folders without images"].append(printable(str(folder)))
+        listing.pass_over("folders without images", folder)
     return {split: roots[split] for split in ("train", "val", "test") if split in roots}
 
 
@@ -244,14 +246,14 @@ def _class_folders(root: Path) -> dict[str, Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name))
 
 
 def _note_files(root: Path, listing: Listing) -> None:
     """Counts the files beside the class folders."""
     for path in root.iterdir():
-        if not path.is_dir() and not is_hidden(path.name):
-            listing.passed_over["outside of class folders"].append(printable(str(path)))
+        if not path.is_dir() and not _is_hidden(path.name):
+            listing.pass_over("outside of class folders", path)
 
 
 def _why_no_image(entry: os.DirEntry[str]) -> str:
@@ -273,8 +275,8 @@ def _why_no_image(entry: os.DirEntry[str]) -> str:
 
 def _is_image(head: bytes) -> bool:
     """Whether a file that begins with these 18 bytes has one of `FORMATS`."""
-    jpeg, png, gif = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"
+    jpeg, gif = JPEG_START + b"\xff", b"GIF8"
     tiff = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # with "+": of more than 4 GiB
     is_bmp = head[:2] == b"BM" and head[14:18] in BMP_HEADER_SIZES
     is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return is_bmp or is_webp or head.startswith((jpeg, png, gif, *tiff))
+    return is_bmp or is_webp or head.startswith((jpeg, PNG_START, gif, *tiff))

@@ -3,10 +3,10 @@
 import struct
 import zlib
 
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 # The chunks that an image needs, and its orientation.
 _PNG_CRITICAL, _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}, {b"tRNS", b"eXIf"}
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_START, _JPEG_SCAN = b"\xff\xd8", 0xDA
+_JPEG_SCAN = 0xDA
 _JPEG_EXIF, _JPEG_ADOBE, _JPEG_COMMENT = 0xE1, 0xEE, 0xFE  # Adobe: says how colours are encoded
 _ADOBE_BYTES = 12
 
@@ -14,16 +14,17 @@ _ADOBE_BYTES = 12
 def without_metadata(encoded: bytes) -> bytes:
     """The file without application segments and comments (JPEG), or ancillary chunks (PNG).
 
-    What colours, transparency and orientation depend on is kept, unless it is damaged too. Files of
-    other formats, and what cannot be parsed, stay as they are.
+    The parts that determine colours, transparency and orientation are kept, unless they are damaged
+    too. Files of other formats stay as they are, and so does the rest of a file that cannot be
+    parsed.
     """
-    if encoded.startswith(_PNG_SIGNATURE):
+    if encoded.startswith(PNG_START):
         return _strip_png(encoded)
-    return _strip_jpeg(encoded) if encoded.startswith(_JPEG_START) else encoded
+    return _strip_jpeg(encoded) if encoded.startswith(JPEG_START) else encoded
 
 
 def _strip_png(encoded: bytes) -> bytes:
-    kept, start = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    kept, start = [PNG_START], len(PNG_START)
     while start + 12 <= len(encoded):  # each chunk: length, kind, content, CRC-32
         length, kind = struct.unpack_from(">I4s", encoded, start)
         chunk = encoded[start : start + 12 + length]
@@ -35,7 +36,7 @@ def _strip_png(encoded: bytes) -> bytes:
 
 
 def _strip_jpeg(encoded: bytes) -> bytes:
-    kept, start = [_JPEG_START], len(_JPEG_START)
+    kept, start = [JPEG_START], len(JPEG_START)
     while start + 4 <= len(encoded) and encoded[start] == 0xFF:
         marker, length = encoded[start + 1], struct.unpack_from(">H", encoded, start + 2)[0]
         if marker == _JPEG_SCAN:

@@ -1,21 +1,24 @@
 """Names of images and classes as text that can be written to any file, plot or terminal."""
 
 import unicodedata
+from pathlib import Path
 
 # Control characters, lone surrogates (bytes that are not UTF-8, as Python reads them), line breaks.
 _ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
 
 
-def printable(name: str) -> str:
+def printable(name: str | Path) -> str:
     r"""Escapes what cannot be written: the byte E9 becomes `\udce9`, a line break `\n`.
 
     Backslashes of such a name are doubled, so different names stay different. The inverse is
     `text.encode("latin-1", "backslashreplace").decode("unicode_escape")`, as for a Python literal.
     All other names stay as they are.
     """
-    if not any(unicodedata.category(character) in _ESCAPED for character in name):
-        return name
-    return "".join(map(_escaped, name))
+    text = str(name)
+    # The first test is quick, and true of nearly all names.
+    if text.isprintable() or not any(unicodedata.category(each) in _ESCAPED for each in text):
+        return text
+    return "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from . import feature_maps
-from .arguments import attributes, is_integer, require
+from .arguments import attributes, choice, integer
 from .backend import constant, mean
 from .precision import in_full_precision
 
@@ -51,14 +51,11 @@ class CompactBilinearPooling(keras.layers.Layer):
 
     def __init__(self, output_dim, method="tensor_sketch", seed=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        require(method in METHODS, f"`method` must be one of {METHODS}", method)
-        whole = is_integer(output_dim) and output_dim >= 1
-        require(whole, "`output_dim` must be an integer of at least 1", output_dim)
-        known = seed is None or (is_integer(seed) and 0 <= seed < 2**32)
-        require(known, "`seed` must be None or an integer from 0 to 2**32 - 1", seed)
-        self.output_dim = output_dim
-        self.method = method
-        self.seed = int(np.random.randint(2**31)) if seed is None else seed
+        self.output_dim = integer(output_dim, "output_dim", "an integer of at least 1", 1)
+        self.method = choice(method, METHODS, "method")
+        seed = int(np.random.randint(2**31)) if seed is None else seed
+        requirement = "None or an integer from 0 to 2**32 - 1"
+        self.seed = integer(seed, "seed", requirement, 0, 2**32 - 1)
         self.data_format = feature_maps.standardize_data_format(data_format)
 
     def build(self, input_shape):

@@ -2,7 +2,7 @@
 
 import keras
 
-from .arguments import require
+from .arguments import choice
 
 DATA_FORMATS = ("channels_last", "channels_first")
 
@@ -11,9 +11,7 @@ def standardize_data_format(data_format):
     """Return `data_format`, or Keras' global setting if it is `None`."""
     if data_format is None:
         data_format = keras.config.image_data_format()
-    requirement = f"`data_format` must be one of {DATA_FORMATS} or None"
-    require(data_format in DATA_FORMATS, requirement, data_format)
-    return data_format
+    return choice(data_format, DATA_FORMATS, "data_format", " or None")
 
 
 def refuse_mask(mask, layer):

@@ -3,7 +3,7 @@
 import keras
 
 from . import compilation, matrices, matrix_functions
-from .arguments import attributes, is_finite, is_integer, require
+from .arguments import attributes, choice, finite, integer
 from .precision import in_full_precision
 
 METHODS = ("exact", "newton_schulz")
@@ -48,14 +48,9 @@ class MatrixSquareRoot(keras.layers.Layer):
 
     def __init__(self, method="exact", iterations=5, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        require(method in METHODS, f"`method` must be one of {METHODS}", method)
-        whole = is_integer(iterations) and iterations >= 1
-        require(whole, "`iterations` must be an integer of at least 1", iterations)
-        not_negative = is_finite(epsilon) and epsilon >= 0
-        require(not_negative, "`epsilon` must be a finite number of at least 0", epsilon)
-        self.method = method
-        self.iterations = iterations
-        self.epsilon = epsilon
+        self.method = choice(method, METHODS, "method")
+        self.iterations = integer(iterations, "iterations", "an integer of at least 1", 1)
+        self.epsilon = finite(epsilon, "epsilon", "a finite number of at least 0", 0)
         if method == "exact":
             self.supports_jit = compilation.eigendecomposition_supports_jit()
 

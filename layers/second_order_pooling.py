@@ -3,7 +3,7 @@
 import keras
 
 from . import compilation, feature_maps, folded_triangle, matrix_functions
-from .arguments import attributes, is_finite, is_integer, require, require_flag
+from .arguments import attributes, boolean, choice, finite, integer, positive
 from .folded_triangle import FoldedTriangle
 from .full_matrix import FullMatrix
 from .precision import in_full_precision
@@ -83,24 +83,14 @@ class SecondOrderPooling(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        require(root in ROOTS, f"`root` must be one of {ROOTS}", root)
-        require(side in SIDES, f"`side` must be one of {SIDES}", side)
-        whole = is_integer(iterations) and iterations >= 1
-        require(whole, "`iterations` must be an integer of at least 1", iterations)
-        not_negative = is_finite(epsilon) and epsilon >= 0
-        require(not_negative, "`epsilon` must be a finite number of at least 0", epsilon)
-        positive = is_finite(off_diagonal) and off_diagonal > 0
-        require(positive, "`off_diagonal` must be a positive finite number", off_diagonal)
-        require_flag("centered", centered)
-        require_flag("triangular", triangular)
-        self.centered = centered
-        self.root = root
-        self.iterations = iterations
-        self.epsilon = epsilon
-        self.side = side
+        self.centered = boolean(centered, "centered")
+        self.root = choice(root, ROOTS, "root")
+        self.iterations = integer(iterations, "iterations", "an integer of at least 1", 1)
+        self.epsilon = finite(epsilon, "epsilon", "a finite number of at least 0", 0)
+        self.side = choice(side, SIDES, "side")
         self.data_format = feature_maps.standardize_data_format(data_format)
-        self.triangular = triangular
-        self.off_diagonal = off_diagonal
+        self.triangular = boolean(triangular, "triangular")
+        self.off_diagonal = positive(off_diagonal, "off_diagonal")
         if root == "exact":
             self.supports_jit = compilation.eigendecomposition_supports_jit()
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .arguments import attributes, is_finite, require, require_flag
+from .arguments import attributes, boolean, positive
 from .backend import custom_gradient, maximum, mean
 from .precision import in_full_precision
 
@@ -62,11 +62,8 @@ class SignedSquareRoot(keras.layers.Layer):
 
     def __init__(self, epsilon=1e-8, normalize=False, **kwargs):
         super().__init__(**kwargs)
-        positive = is_finite(epsilon) and epsilon > 0
-        require(positive, "`epsilon` must be a positive finite number", epsilon)
-        require_flag("normalize", normalize)
-        self.epsilon = epsilon
-        self.normalize = normalize
+        self.epsilon = positive(epsilon, "epsilon")
+        self.normalize = boolean(normalize, "normalize")
 
     def call(self, inputs):
         return in_full_precision(self, self._root, inputs)

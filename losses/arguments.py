@@ -1,13 +1,14 @@
-"""Checks of arguments.
+"""Checks of arguments. Each returns the argument as a value of Python.
 
 `layers` and `losses` are two packages that import nothing from each other, so each has a copy of
 this file. A test keeps the copies equal.
 """
 
-import math
 import numbers
 
 import numpy as np
+
+LARGEST = float(np.finfo("float32").max)
 
 
 def require(valid, requirement, value):
@@ -16,32 +17,39 @@ def require(valid, requirement, value):
         raise ValueError(f"{requirement}. Received: {value!r}")
 
 
-def require_choice(name, value, choices):
-    """Raise unless the argument `name` is one of `choices`."""
-    valid = (value is None or isinstance(value, str)) and value in choices
-    require(valid, f"`{name}` must be one of {tuple(choices)}", value)
+def choice(value, values, name, otherwise=""):
+    """Return the argument `name`, one of `values`, which are strings or `None`."""
+    known = (value is None or isinstance(value, str)) and value in values
+    require(known, f"`{name}` must be one of {values}{otherwise}", value)
+    return value
 
 
-def require_integer(name, value, least):
-    """Raise unless the argument `name` is an integer of at least `least`; `True` is none."""
-    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
-    require(valid, f"`{name}` must be an integer of at least {least}", value)
+def boolean(value, name):
+    """Return the argument `name`, True or False."""
+    require(isinstance(value, (bool, np.bool_)), f"`{name}` must be True or False", value)
+    return bool(value)
 
 
-def require_number(name, value, least=None, above=None):
-    """Raise unless the argument `name` is a finite number, at least `least` or above `above`."""
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    bound = ""
-    if least is not None:
-        valid, bound = valid and value >= least, f" of at least {least}"
-    if above is not None:
-        valid, bound = valid and value > above, f" above {above}"
-    require(valid, f"`{name}` must be a finite number{bound}", value)
+def integer(value, name, requirement, least, most=float("inf")):
+    """Return the argument `name`, an integer from `least` to `most`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    require(whole and least <= value <= most, f"`{name}` must be {requirement}", value)
+    return int(value)
 
 
-def require_boolean(name, value):
-    """Raise unless the argument `name` is `True` or `False`."""
-    require(isinstance(value, (bool, np.bool_)), f"`{name}` must be a Boolean", value)
+def finite(value, name, requirement="a finite number", least=-LARGEST, most=LARGEST):
+    """Return the argument `name`, a number from `least` to `most`, as a float."""
+    value = value.item() if isinstance(value, np.generic) else value  # float16 cannot be compared
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(number and least <= value <= most, f"`{name}` must be {requirement}", value)
+    return float(value)
+
+
+def positive(value, name):
+    """Return the argument `name`, a finite number above 0, as a float."""
+    number = finite(value, name, "a positive finite number")
+    require(number > 0, f"`{name}` must be a positive finite number", value)
+    return number
 
 
 def attributes(instance, *names):

@@ -5,16 +5,9 @@ import warnings
 import keras
 from keras import ops
 
+from .arguments import attributes, choice, finite, integer
 from .control_flow import is_traced
-from .inputs import (
-    are_labels,
-    at_least_float32,
-    check_embeddings,
-    choice,
-    finite,
-    integer,
-    label_vector,
-)
+from .inputs import are_labels, at_least_float32, check_embeddings, label_vector
 
 RATES = {"wen": 0.5, "facenet": 0.95}
 NORMALIZATIONS = ("half_sum", "half_mean", "mean_elements")
@@ -90,17 +83,16 @@ class CenterLoss(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.num_classes = integer(num_classes, 1, "num_classes", "an integer of at least 1")
+        self.num_classes = integer(num_classes, "num_classes", "an integer of at least 1", 1)
         self.rule = choice(rule, tuple(RATES), "rule")
         alpha = RATES[rule] if alpha is None else alpha
-        self.alpha = finite(alpha, "alpha", 0, 1, "at least 0 and at most 1")
+        self.alpha = finite(alpha, "alpha", "at least 0 and at most 1", 0, 1)
         self.normalization = choice(normalization, NORMALIZATIONS, "normalization")
         self.accumulation_steps = accumulation_steps
         if accumulation_steps is not None:
             requirement = "an integer of at least 2, or None"
-            self.accumulation_steps = integer(
-                accumulation_steps, 2, "accumulation_steps", requirement
-            )
+            steps = integer(accumulation_steps, "accumulation_steps", requirement, 2)
+            self.accumulation_steps = steps
         if self._unstable_count() <= USUAL_CLASS_SAMPLES:
             self._warn(f"as soon as a class has {self._unstable_count():.4g} samples in a batch")
 
@@ -143,7 +135,7 @@ class CenterLoss(keras.layers.Layer):
 
     def get_config(self):
         names = ("num_classes", "rule", "alpha", "normalization", "accumulation_steps")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **attributes(self, *names)}
 
     def reset_accumulation(self):
         """Discard the batches that were accumulated since the centers last moved."""

@@ -1,50 +1,12 @@
-"""Checks and conversions of the arguments and inputs of a loss."""
-
-import numbers
+"""Checks and conversions of the inputs of a loss."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from .backend import widest_float
 from .control_flow import has_value
 
 EXACT = 2**24  # Keras casts labels to float32, in which the integers below this are exact
-LARGEST = float(np.finfo("float32").max)
-
-
-def require(valid, requirement, value):
-    """Raise an error that states `requirement` unless `valid`."""
-    if not valid:
-        raise ValueError(f"{requirement}. Received: {value!r}")
-
-
-def choice(value, values, name, otherwise=""):
-    """Return the argument `name`, one of the strings `values`."""
-    known = isinstance(value, str) and value in values
-    require(known, f"`{name}` must be one of {values}{otherwise}", value)
-    return value
-
-
-def boolean(value, name):
-    """Return the argument `name`, True or False."""
-    require(isinstance(value, (bool, np.bool_)), f"`{name}` must be True or False", value)
-    return bool(value)
-
-
-def integer(value, least, name, requirement):
-    """Return the argument `name`, an integer of at least `least`."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    require(whole and value >= least, f"`{name}` must be {requirement}", value)
-    return int(value)
-
-
-def finite(value, name, least=-LARGEST, most=LARGEST, requirement="a finite number"):
-    """Return the argument `name`, a number from `least` to `most`, as a float."""
-    value = value.item() if isinstance(value, np.generic) else value  # float16 cannot be compared
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    require(number and least <= value <= most, f"`{name}` must be {requirement}", value)
-    return float(value)
 
 
 def at_least_float32(x):

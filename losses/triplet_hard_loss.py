@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from .inputs import boolean
+from .arguments import boolean
 from .pairwise import pairs
 from .triplet_loss import TripletLoss, rescale_mean
 

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from .arguments import choice, finite
 from .embedding_loss import EmbeddingLoss
-from .inputs import at_least_float32, choice, finite, label_vector
+from .inputs import at_least_float32, label_vector
 from .pairwise import METRICS, pairwise_distances
 
 RULES = ("skip", "original")

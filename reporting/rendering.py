@@ -110,7 +110,7 @@ def with_glyphs(text: str) -> str:
     missing = {character for character in text if ord(character) not in _characters()}
     if not missing:
         return text
-    _advise(min(missing))
+    _advise()
     return "".join(
         character.encode("unicode_escape").decode() if character in missing else character
         for character in text
@@ -130,9 +130,10 @@ def _characters() -> set[int]:
     return set().union(b"\n", *(FT2Font(file).get_charmap() for file in _fonts().values()))
 
 
-def _advise(example: str) -> None:
+@functools.cache
+def _advise() -> None:
+    """Logs, once in a process, how to see the characters that are escaped."""
     logger.warning(
-        "warning: no installed font has %r, so plots show such characters as escapes; install a "
-        "font such as Noto Sans CJK",
-        example,
+        "warning: no installed font has some characters of the names, so plots show them as "
+        "escapes; install a font such as Noto Sans CJK"
     )

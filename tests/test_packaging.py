@@ -172,6 +172,7 @@ def test_a_model_with_the_adapter_of_one_class_runs_loads_there(other_project, t
     np.testing.assert_allclose(np.load(tmp_path / "elsewhere.npy"), expected, atol=1e-5)
 
 
-def test_both_packages_have_the_same_copy_of_backend():
+@pytest.mark.parametrize("file", ["arguments.py", "backend.py"])
+def test_both_packages_have_the_same_copy(file):
     """They import nothing from each other, so that each can be installed as a part of `fgvc`."""
-    assert (ROOT / "layers/backend.py").read_text() == (ROOT / "losses/backend.py").read_text()
+    assert (ROOT / "layers" / file).read_text() == (ROOT / "losses" / file).read_text()

@@ -5,9 +5,9 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from conf.overrides import parse
 from conf.schema import Config, OneClassConfig
 from data.datasets import Dataset
 from data.names import class_name
@@ -78,7 +78,7 @@ def class_labels(config: OneClassConfig, names: list[str]) -> list[int]:
 def _label(wanted: Any, names: list[str]) -> int:
     """The label of a class that is given by name or by number; a name is tried first.
 
-    Hydra reads some names as numbers or truth values: `1_000` as 1000, `yes` as True. Such a value
+    Hydra reads some names as numbers or Booleans: `1_000` as 1000, `true` as True. Such a value
     stands for each name that is read as this value.
     """
     matches = [label for label, name in enumerate(names) if _is_name(wanted, name)]
@@ -102,9 +102,10 @@ def _is_name(wanted: Any, name: str) -> bool:
     if isinstance(wanted, str):
         return class_name(wanted) == name
     try:
-        value = OverridesParser.create().parse_override(f"name={name}").value()
+        [override] = parse([f"name={name}"])
     except HydraException:  # it is no value without quotes
         return False
+    value = override.value()
     return type(value) is type(wanted) and value == wanted
 
 

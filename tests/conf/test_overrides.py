@@ -34,7 +34,6 @@ def applied(make_config, *texts: str) -> Config:
         "data.path='null'",
         "data.path=true",
         "data.path=yes",
-        "data.path=",
         "data.path='~'",
         "data.path='[1]'",
         r"data.path=\[1\]",
@@ -62,6 +61,12 @@ def test_what_train_cannot_parse_is_an_error_that_names_the_argument(make_config
     with pytest.raises(OverrideParseException, match=text.partition("=")[0]) as caught:
         applied(make_config, "seed=1", text)
     assert text in str(caught.value)
+
+
+def test_an_empty_path_is_refused_as_in_train(make_config):
+    for config in (applied, lambda make, text: make(text)):
+        with pytest.raises(UserError, match=r"data\.path=: is empty"):
+            config(make_config, "data.path=")
 
 
 @pytest.mark.parametrize("text", ["data.limit=1,2", "data.path=a, b", "seed=range(3)"])
