@@ -1,13 +1,17 @@
 """Writes files so that they are whole or absent, and explains why writing failed."""
 
 import contextlib
+import csv
 import glob
+import io
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from errors import UserError, os_reason
 
@@ -76,6 +80,22 @@ def write_text(path: Path, text: str, advice: str = RESUME) -> None:
     """
     with atomic_path(path, advice) as unfinished:
         unfinished.write_text(text, "utf-8", "backslashreplace", newline="")
+
+
+def write_csv(path: Path, header: list[str], lines: list[list], advice: str = RESUME) -> None:
+    """Writes a table whole or not at all.
+
+    Raises:
+        UserError: see `explain_write_errors`.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *lines])
+    write_text(path, text.getvalue(), advice)
+
+
+def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def require_room(path: Path, size: int) -> None:

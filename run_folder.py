@@ -1,8 +1,6 @@
 """The files of a run's folder: configuration, splits, classes, predictions and metrics."""
 
-import csv
 import dataclasses
-import io
 import json
 import logging
 import math
@@ -45,7 +43,7 @@ def read_results(folder: Path) -> Results | None:
     path = folder / "metrics.json"
     if not path.exists():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = files.read_json(path)
     return Results(record["val"], record)
 
 
@@ -126,7 +124,7 @@ def write_splits(folder: Path, *datasets: Dataset) -> None:
     """
     for name, dataset in zip(SPLITS, datasets, strict=False):
         path, keys = folder / name, dataset.keys()
-        if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != keys:
+        if path.exists() and (before := files.read_json(path)) != keys:
             changed = sum(len(set(keys[split]) ^ set(before[split])) for split in keys)
             raise UserError(
                 f"{folder}: the images changed since this run began ({changed} were added to a "
@@ -150,7 +148,7 @@ def write_content(folder: Path, *datasets: Dataset) -> None:
             split: {dataset.images.key(index): dataset.hashes[index] for index in indices}
             for split, indices in dataset.splits.items()
         }
-        if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != content:
+        if path.exists() and (before := files.read_json(path)) != content:
             changed = [
                 key
                 for split in content
@@ -190,19 +188,19 @@ def read_content(folder: Path) -> dict[str, dict[str, str]]:
     The splits are those of `read_splits`.
     """
     path = folder / CONTENT[0]
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return files.read_json(path) if path.exists() else {}
 
 
 def _read_json(path: Path):
     if not path.is_file():
         raise UserError(f"{path.parent}: not a finished run's folder, it has no {path.name}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return files.read_json(path)
 
 
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:
     """Writes one line per image: name, label, predicted class, and its probability."""
     best = probabilities.argmax(axis=1)
-    write_csv(
+    files.write_csv(
         path,
         ["picture", "label", "prediction", "probability"],
         [
@@ -219,7 +217,7 @@ def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarr
         nearest: for each image, the position of its nearest other image in the split, (n,).
     """
     indices = dataset.splits[split]
-    write_csv(
+    files.write_csv(
         path,
         ["picture", "label", "nearest", "nearest_label"],
         [
@@ -232,10 +230,3 @@ def write_neighbours(path: Path, dataset: Dataset, split: str, nearest: np.ndarr
 def name_and_label(dataset: Dataset, index: int) -> tuple[str, str]:
     """Returns the name of an image and the name of its class."""
     return dataset.images.name(index), dataset.class_names[dataset.labels[index]]
-
-
-def write_csv(path: Path, header: list[str], lines: list[list[str]]) -> None:
-    """Writes a table of predictions."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([header, *lines])
-    files.write_text(path, text.getvalue())

@@ -297,7 +297,7 @@ def stores(root: Path) -> list[tuple[Path, dict, int, bool]]:
     listed = []
     for folder in sorted(path.parent for path in Path(root).glob("*/key.json")):
         size = sum(file.stat().st_size for file in folder.iterdir())
-        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        key = files.read_json(folder / "key.json")
         listed.append((folder, key, size, (folder / "complete").exists()))
     return listed
 

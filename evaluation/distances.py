@@ -36,12 +36,12 @@ def distances_to_others(vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
     vectors, finite, usual = _scaled(vectors)
     rounded = vectors.dtype == np.float32 and usual.all() and not _has_ties(vectors)
     if rounded:
-        centered = _centered(vectors, finite, usual)
-        squares = np.einsum("nd,nd->n", centered, centered)
+        shifted = _centered(vectors, finite, usual)
+        squares = np.einsum("nd,nd->n", shifted, shifted)
     for start in range(0, len(vectors), BLOCK):
         queries = np.arange(start, min(start + BLOCK, len(vectors)))
         if rounded:
-            distances = squares - 2 * centered[queries] @ centered.T
+            distances = squares - 2 * shifted[queries] @ shifted.T
             distances[np.arange(len(queries)), queries] = np.inf
         else:
             distances, ties = _exact_distances(vectors, queries, finite, usual)

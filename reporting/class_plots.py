@@ -10,6 +10,7 @@ from data.datasets import Dataset
 from reporting.bar_chart import draw_bars
 from reporting.image_grid import WRONG, Tile, draw_image_grid, view
 from reporting.rendering import render
+from reporting.tables import markdown
 
 MAX_CLASSES = 40  # classes in the bar chart, the worst ones
 MAX_PAIRS = 5
@@ -31,11 +32,8 @@ def class_accuracies(
 
 def accuracy_markdown(accuracies: list[ClassAccuracy]) -> str:
     """Returns `class_accuracies` as a table for TensorBoard's text page."""
-    lines = [
-        "| {} | {:.3f} | {} |".format(name.replace("|", r"\|"), accuracy, count)
-        for name, accuracy, count in accuracies
-    ]
-    return "\n".join(["| class | accuracy | images |", "| --- | --- | --- |", *lines])
+    lines = [[name, f"{accuracy:.3f}", str(count)] for name, accuracy, count in accuracies]
+    return markdown(["class", "accuracy", "images"], lines)
 
 
 def draw_accuracies(accuracies: list[ClassAccuracy]) -> np.ndarray:

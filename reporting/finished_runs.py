@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import MISSING, OmegaConf
 
+import files
 from conf.paths import PATH_KEYS, located
 from conf.schema import Config, as_text, dotted
 
@@ -54,7 +54,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             # Earlier versions stored relative paths.
             paths = [key for key in PATH_KEYS & settings.keys() if keys[key]]
             settings |= {key: located(key, settings[key]) for key in paths}
-            metrics = json.loads(path.read_text(encoding="utf-8"))
+            metrics = files.read_json(path)
             for name, values in metrics.get("variants", {None: metrics}).items():
                 own = settings if name is None else settings | {"variant": name}
                 run = FinishedRun(path.parent, keys["seed"], own, values)

@@ -4,8 +4,6 @@ The star marks the best mean validation metric of each task. The difference is t
 metrics of the same seeds.
 """
 
-import csv
-import io
 import math
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from reporting.finished_runs import FinishedRun, what_varied
 from reporting.image_summary import write_png
 from reporting.rendering import drawn, render
 from reporting.seed_statistics import Estimate, estimate, paired_difference
-from reporting.tables import table
+from reporting.tables import markdown, table
 
 REPEAT = "write the summary again with summarize.py and --output"
 
@@ -118,9 +116,8 @@ def as_table(rows: list[dict]) -> str:
 
 
 def as_markdown(rows: list[dict]) -> str:
-    header, lines = cells(rows)
-    lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
+    """Returns the table for a Markdown file."""
+    return f"{markdown(*cells(rows))}\n"
 
 
 def write(folder: Path, rows: list[dict]) -> None:
@@ -136,11 +133,8 @@ def write(folder: Path, rows: list[dict]) -> None:
         for name in ("val", "test", "difference"):
             values = row[name] or estimate([])
             flat[-1] |= {f"{name}_{statistic}": value for statistic, value in values.items()}
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(flat[0]))
-    writer.writeheader()
-    writer.writerows(flat)
-    files.write_text(folder / "summary.csv", text.getvalue(), REPEAT)
+    lines = [list(line.values()) for line in flat]
+    files.write_csv(folder / "summary.csv", list(flat[0]), lines, REPEAT)
     files.write_text(folder / "summary.md", as_markdown(rows), REPEAT)
     image = drawn("summary.png", lambda: _bars(rows))
     if image is not None:

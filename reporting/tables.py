@@ -22,6 +22,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Formats a table in Markdown."""
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    lines = [header, ["---"] * len(header), *escaped]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def metrics_table(metrics_by_name: dict[str, dict | None]) -> str:
     """Formats the metrics of several splits or stages of one task. `None` becomes dashes."""
     names = next(list(metrics) for metrics in metrics_by_name.values() if metrics is not None)

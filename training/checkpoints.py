@@ -66,7 +66,7 @@ class Checkpoints(keras.callbacks.Callback):
     def finished(self) -> dict | None:
         """Returns the record of the stage if it is finished, else None."""
         return self.workers.broadcast_object(
-            json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else None
+            files.read_json(self.record) if self.record.exists() else None
         )
 
     def finish(self, record: dict) -> None:

@@ -47,7 +47,7 @@ def resolve_precision(config: Config, dataset: Dataset, folder: Path, workers: W
     path = folder / "checkpoints" / "precision.json"
     if workers.is_chief and not path.exists():
         files.write_text(path, json.dumps(_measure(config, dataset).value))
-    chosen = json.loads(path.read_text(encoding="utf-8")) if workers.is_chief else None
+    chosen = files.read_json(path) if workers.is_chief else None
     precision = Precision(workers.broadcast_object(chosen))
     trainer = dataclasses.replace(config.trainer, precision=precision)
     return dataclasses.replace(config, trainer=trainer)

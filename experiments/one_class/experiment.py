@@ -4,12 +4,12 @@ Perera and Patel 2019. With several targets each has a folder of its own, so tha
 resumes at the target where it stopped.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import files
 import run_folder
 from data.content import copies_between
 from data.datasets import Dataset, open_dataset
@@ -67,7 +67,7 @@ class OneClass(Experiment):
 
     def report(self) -> Results:
         records = {
-            target.name: json.loads((folder / "target.json").read_text(encoding="utf-8"))
+            target.name: files.read_json(folder / "target.json")
             for target, folder in zip(self.targets, self.folders, strict=True)
         }
         if len(records) > 1:

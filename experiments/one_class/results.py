@@ -90,7 +90,7 @@ def write_predictions(path: Path, target: Target, sources: Sources, scores: Scor
         values = [f"{scores[kind][name][i]:.6g}" for kind, name in columns]
         lines.append([target.name, *run_folder.name_and_label(*image), *values])
     header = ["target", "picture", "label", *("/".join(names) for names in columns)]
-    run_folder.write_csv(path, header, lines)
+    files.write_csv(path, header, lines)
 
 
 def join_predictions(folder: Path, target_folders: list[Path]) -> None:

@@ -7,7 +7,6 @@ interrupted run resumes at the variant where it stopped.
 
 import dataclasses
 import itertools
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+import files
 import run_folder
 from conf.schema import Config, Schedule
 from data.datasets import Dataset
@@ -82,7 +82,7 @@ class PostMortem(Experiment, Trial):
         """Times a training step of each variant; `fit_head` has computed the metrics."""
         self.variants = {}
         for name, faults in VARIANTS.items():
-            record = json.loads(self._record(faults - {Fault.loops}).read_text("utf-8"))
+            record = files.read_json(self._record(faults - {Fault.loops}))
             seconds = _step_seconds(self.config, self.dataset, self.features, faults)
             logger.info("%s: %.3f seconds per step", name, seconds)
             self.variants[name] = record | {"step_seconds": seconds}

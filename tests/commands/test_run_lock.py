@@ -7,36 +7,19 @@ import sys
 
 import pytest
 from conftest import ROOT, SMALL
+from lock_holder import holding
 
 import run_folder
 from commands import resuming
 from commands.run_lock import RunInProgress, in_progress, run_lock
 from errors import UserError
 
-HOLDER = """
-import sys
-from pathlib import Path
-from commands.run_lock import run_lock
-
-with run_lock(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock of `tmp_path` until its standard input is closed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, tmp_path],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "locked\n"
+    with holding("commands.run_lock", "run_lock", tmp_path) as process:
         yield process
-        process.kill()
 
 
 def enter(folder, config):

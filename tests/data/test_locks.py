@@ -1,23 +1,12 @@
 """Locks between processes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import filelock
 import pytest
+from lock_holder import holding
 
 from data.locks import locked
-
-HOLDER = """
-import sys
-from pathlib import Path
-from data.locks import locked
-
-with locked(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -28,17 +17,8 @@ def path(tmp_path) -> Path:
 @pytest.fixture
 def holder(path):
     """Another process that holds the lock until its standard input is closed."""
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, path],
-        cwd=root,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "locked\n"
+    with holding("data.locks", "locked", path) as process:
         yield process
-        process.kill()
 
 
 def test_a_lock_excludes_other_holders_and_leaves_no_file(path):

@@ -2,17 +2,8 @@
 
 import every_layer
 import pytest
-from keras.src.testing import TestCase
 
 from layers import BilinearPooling
-
-
-@pytest.fixture
-def harness():
-    case = TestCase("run_layer_test")
-    case.setUp()
-    yield case
-    case.doCleanups()
 
 
 @pytest.mark.filterwarnings("ignore:.*eigendecomposition")

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from keras.src.testing import TestCase
 
 from losses import CenterLoss, CompactnessLoss, TripletHardLoss, TripletSemiHardLoss
 
@@ -12,14 +11,6 @@ LOSSES = [
     TripletSemiHardLoss(0.5, "squared-L2", reduction="sum"),
     CompactnessLoss(name="compactness", reduction=None),
 ]
-
-
-@pytest.fixture
-def harness():
-    case = TestCase("run_layer_test")
-    case.setUp()
-    yield case
-    case.doCleanups()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
