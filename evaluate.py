@@ -1,8 +1,9 @@
 """Evaluate the saved model of a finished run, on its own test split or on other data.
 
-The splits of the run decide, wherever its images lie now: images that it has trained on are told by
-name and content, and are in no test metrics. Without --split, the run's test split is evaluated if
-the data have images of it, and otherwise all images that the run has not trained on.
+The run's own splits decide which images are evaluated, wherever the images lie now. Images that the
+run has trained on are recognised by name and content, and test metrics never include them. Without
+--split, the run's test split is evaluated if the data have images of it, and otherwise all images
+that the run has not trained on.
 
 examples:
   python evaluate.py RUN

@@ -49,7 +49,7 @@ def configuration(folder: Path, composed: DictConfig, overrides: list[str]) -> C
 def entered(folder: Path, config: Config) -> Iterator[run_folder.Results | None]:
     """Yields the result of `enter`, and keeps other processes out of the folder meanwhile.
 
-    To report a finished run takes no lock, as nothing is written.
+    Reporting a finished run takes no lock, because it writes nothing.
 
     Raises:
         RunInProgress: another process trains in the folder.

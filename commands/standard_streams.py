@@ -38,8 +38,8 @@ def flush() -> None:
     """Writes what is left in the buffers.
 
     Raises:
-        SystemExit: standard output cannot be written; see `protect`. What failed before
-            `outlive_output` has been raised already.
+        SystemExit: standard output cannot be written; see `protect`. Errors before
+            `outlive_output` were raised when they occurred.
     """
     outlive_output()
     sys.stderr.flush()

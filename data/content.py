@@ -39,8 +39,8 @@ def hash_images(dataset: Dataset, indices: np.ndarray) -> None:
 def copies_within(dataset: Dataset) -> str:
     """Describes exact copies across splits and across classes in one line; empty without any.
 
-    Of images with the same content, the first one of the first split counts as the original. An
-    image is counted if its split, or its label, is another one than the original's.
+    The original of a content is the first image that has it, in the order of the splits. A later
+    image with this content is counted if its split, or its label, differs from the original's.
 
     Args:
         dataset: its `hashes` must have all images of its splits.

@@ -41,7 +41,7 @@ def known_images(
     does.
 
     Args:
-        dataset: its images. Of those without an entry in `hashes`, the key decides.
+        dataset: its images. The key decides for images without an entry in `hashes`.
         splits: the keys of the run's images, by split.
         content: their content hashes by key, by split; empty if the run stored none: the key
             decides.

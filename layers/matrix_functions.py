@@ -73,8 +73,8 @@ def center(features):
     """Return features minus their mean over positions. (B, N, C).
 
     A channel is constant if its largest and smallest values differ by at most 8 rounding units of
-    its dtype, 1e-6 of the values in float32. What the rounded mean leaves of it is noise, so it
-    becomes exactly 0. Its gradient is that of any other channel.
+    its dtype, 1e-6 of the values in float32. The rounded mean would leave noise in such a channel,
+    so it becomes exactly 0. Its gradient is that of any other channel.
     """
     x = ops.stop_gradient(features)
     largest, smallest = ops.amax(x, axis=1, keepdims=True), ops.amin(x, axis=1, keepdims=True)

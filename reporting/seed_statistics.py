@@ -18,8 +18,8 @@ Estimate = dict[str, float | None]
 def estimate(values: list[float]) -> Estimate:
     """Returns mean, sample standard deviation ("std") and 95% interval of the mean ("low", "high").
 
-    A single value has only a mean. So have several if one is NaN or infinite, as of a run that
-    diverged, and their mean is NaN or infinite too. An entry without a value is `None`.
+    A single value has only a mean. If a value is NaN or infinite, as of a run that diverged, there
+    is only a mean too, which is NaN or infinite. An entry without a value is `None`.
     """
     if not values:
         return {"mean": None, "std": None, "low": None, "high": None}

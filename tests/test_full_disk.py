@@ -1,4 +1,4 @@
-"""A file that cannot be written is named in one line, with what to do, whoever writes it."""
+"""Each command names a file that it cannot write, in one line with advice."""
 
 import contextlib
 import errno

@@ -67,7 +67,7 @@ def test_an_image_s_bytes_are_those_of_its_file(flat):
     assert images.encoded(2) == (flat / "tulip" / "0.png").read_bytes()
 
 
-# What is listed, and what is passed over
+# Images that are listed, and files that are passed over
 
 
 def names(images) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the runs of all tasks share: the content hashes of their images, and exact copies."""
+"""Content hashes and exact copies of images, in the runs of all tasks."""
 
 import json
 import shutil
