@@ -137,7 +137,9 @@ class Records:
 def _labels(source: Sequence[dict], file: Path) -> np.ndarray:
     """The labels of one split, cached in `file`."""
     if file.exists():
-        return np.load(file)
+        labels = np.load(file)
+        if len(labels) == len(source):  # else the data were prepared anew
+            return labels
     labels = np.array([record[_LABEL] for record in source], np.int64)
     # The data may be read-only for this user.
     with contextlib.suppress(UserError), files.atomic_path(file) as unfinished:

@@ -1,6 +1,7 @@
 """Fixtures of several tests: images, configurations, and the commands to run."""
 
 import dataclasses
+import logging
 import os
 import runpy
 import shutil
@@ -152,7 +153,9 @@ def command(capfd, monkeypatch):
                 status = 1
         return Outcome(status, *capfd.readouterr())
 
-    return run
+    handlers = logging.root.handlers[:]
+    yield run
+    logging.root.handlers[:] = handlers  # those of the command write to a stream that is closed
 
 
 @pytest.fixture

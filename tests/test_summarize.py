@@ -1,5 +1,7 @@
 """`summarize.py`: the table of finished runs."""
 
+from pathlib import Path
+
 import pytest
 from made_runs import finished_run, made_sweep
 
@@ -40,7 +42,8 @@ def test_the_values_of_a_baseline_are_read_as_in_train(tmp_path, capsys, baselin
     finished_run(tmp_path / "0", 0.5)
     finished_run(tmp_path / "1", 0.7, optimizer__learning_rate=1.0, data__path="a, head=b")
     summarize.main([str(tmp_path), "--baseline", baseline])
-    assert "test - a, head=b, 1.0, 95%" in capsys.readouterr().out
+    path = Path("a, head=b").absolute()  # relative paths are those of older runs
+    assert f"test - {path}, 1.0, 95%" in capsys.readouterr().out
 
 
 def test_a_folder_without_runs_or_that_does_not_exist_is_an_error(tmp_path):

@@ -104,6 +104,14 @@ def test_labels_are_cached_next_to_the_data(birds):
     np.testing.assert_array_equal(labels, catalog.Records(birds, ["test"]).labels)
 
 
+def test_cached_labels_of_another_number_of_images_are_not_used(birds):
+    labels, file = catalog.Records(birds, ["test"]).labels, Path(birds.data_dir, "labels_test.npy")
+    for other in (labels[:-1], np.append(labels, 0), labels[:0]):
+        np.save(file, other)
+        np.testing.assert_array_equal(catalog.Records(birds, ["test"]).labels, labels)
+        np.testing.assert_array_equal(np.load(file), labels)
+
+
 def test_each_split_has_its_own_fingerprint(birds):
     prints = [catalog.Records(birds, [split]).fingerprint() for split in birds.info.splits]
     assert len(set(prints)) == 3
