@@ -19,6 +19,7 @@ import numpy as np
 
 import files
 from conf.schema import TrainerConfig
+from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers
 from training.epoch_selection import best_epoch, stopped_early
 
@@ -77,7 +78,7 @@ class Checkpoints(keras.callbacks.Callback):
     def load(self, model: keras.Model) -> None:
         """Loads the saved weights of the best epoch into the model."""
         if self.workers.is_chief:
-            model.load_weights(self.weights)
+            _saved(model).load_weights(self.weights)
         self._broadcast(model.variables)
 
     def restore(self, model: keras.Model) -> int:
@@ -138,7 +139,7 @@ class Checkpoints(keras.callbacks.Callback):
             # On a full disk, HDF5 cannot close its file, and crashes the process at its end.
             size = sum(variable.numpy().nbytes for variable in model.variables)
             files.require_room(path, size + HDF5_BYTES * (64 + len(model.variables)))
-            model.save_weights(path)
+            _saved(model).save_weights(path)
 
         self._write(self.weights, write)
 
@@ -146,6 +147,11 @@ class Checkpoints(keras.callbacks.Callback):
         if self.workers.is_chief:
             with files.atomic_path(path) as unfinished:
                 write(unfinished)
+
+
+def _saved(model: keras.Model) -> keras.Model:
+    """The model whose weights are saved: several devices train a model around it."""
+    return model.saved if isinstance(model, PatchedFit) else model
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from conf.schema import TrainerConfig
 from training.checkpoints import Checkpoints
+from training.distributed.global_batch import GlobalBatchModel
+from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers
 
 NAN = float("nan")
@@ -52,6 +54,23 @@ def test_the_weights_of_the_best_epoch_are_chosen(tmp_path):
         checkpoints.on_epoch_end(10 + epoch, {"val_accuracy": accuracy})
     assert checkpoints.choose(model) == 1
     np.testing.assert_array_equal(model.layers[-1].bias, [1])
+
+
+@pytest.mark.parametrize("on_several", [PatchedFit, GlobalBatchModel])
+@pytest.mark.parametrize("several_first", [True, False])
+def test_one_device_and_several_read_each_other_s_checkpoints(tmp_path, on_several, several_first):
+    networks = [compiled(), compiled()]
+    networks[0].layers[-1].bias.assign([7])
+    models = [
+        network if number == several_first else on_several(network)
+        for number, network in enumerate(networks)
+    ]
+    writer, reader = checkpoints_in(tmp_path), checkpoints_in(tmp_path)
+    writer.set_model(models[0])
+    models[0].compile(keras.optimizers.SGD(0.1), "mse")
+    writer.on_epoch_end(10, {"val_accuracy": 0.5})
+    reader.load(models[1])
+    np.testing.assert_array_equal(networks[1].layers[-1].bias, [7])
 
 
 @pytest.mark.parametrize(("early_stopping", "stops"), [(None, False), (3, False), (2, True)])

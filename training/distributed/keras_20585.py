@@ -22,6 +22,11 @@ class PatchedFit(keras.Model):
         self.network = network
         self.built = True
 
+    @property
+    def saved(self) -> keras.Model:
+        """The model whose weights a checkpoint holds, the same with one device and with several."""
+        return self.network
+
     def call(self, inputs, training=None):
         return self.network(inputs, training=training)
 
