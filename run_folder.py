@@ -108,11 +108,16 @@ def read_config(folder: Path, texts: list[str]) -> Config:
 def write_data(folder: Path, dataset: Dataset) -> None:
     """Writes the class names in the order of the model's outputs, the splits, and the citation.
 
+    If the data set has coarser classes, it also writes `levels.json`: by level, the name of the
+    group of each class.
+
     Raises:
         UserError: see `write_splits`.
     """
     write_splits(folder, dataset)
     write_json(folder / "classes.json", dataset.class_names)
+    if dataset.levels:
+        write_json(folder / "levels.json", dataset.levels)
     write_citations(folder, dataset)
 
 
@@ -175,6 +180,12 @@ def read_classes(folder: Path) -> list[str]:
     Earlier versions stored the names of folders as they were; see `class_name`.
     """
     return [class_name(name) for name in _read_json(folder / "classes.json")]
+
+
+def read_levels(folder: Path) -> dict[str, list[str]]:
+    """Returns the coarser classes of a run, by level, in the order of `read_classes`."""
+    path = folder / "levels.json"
+    return files.read_json(path) if path.exists() else {}
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:

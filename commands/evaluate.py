@@ -84,7 +84,8 @@ def evaluate_run(
     warn_of_missing_ends()
     if retrieval:
         return choice.split, retrieval_metrics(outputs, labels, config.seed)
-    return choice.split, classification_metrics(outputs, labels)
+    levels = run_folder.read_levels(folder)
+    return choice.split, classification_metrics(outputs, labels, levels)
 
 
 def _changed_keys(texts: list[str]) -> set[str]:

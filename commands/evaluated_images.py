@@ -132,8 +132,10 @@ def _split_of_data(config: Config, dataset: Dataset, split: str) -> np.ndarray:
         raise UserError(f"{error}; or give --split all, which divides nothing") from error
 
 
-def _place(data: DataConfig) -> tuple[str, Path | None]:
-    return data.name, None if data.path is None else Path(data.path).resolve()
+def _place(data: DataConfig) -> tuple[str | Path | None, ...]:
+    return data.name, *(
+        None if path is None else Path(path).resolve() for path in (data.path, data.root)
+    )
 
 
 def _to_hash(

@@ -7,7 +7,14 @@ from conf.schema import Config
 from errors import UserError
 
 # The keys that may differ between machines.
-PATH_KEYS = {"data.path", "reference.path", "backbone.weights", "trainer.feature_dir"}
+PATH_KEYS = {
+    "data.path",
+    "data.root",
+    "reference.path",
+    "reference.root",
+    "backbone.weights",
+    "trainer.feature_dir",
+}
 WEIGHTS = ("imagenet", "random")  # values of backbone.weights that are no files
 
 

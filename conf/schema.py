@@ -48,8 +48,8 @@ PRIMARY_METRIC = {  # the metric that selects epochs, sorts sweeps and is return
 
 @dataclasses.dataclass
 class DataConfig:
-    name: str = MISSING  # an entry of data/catalog.py, or image_folder
-    path: str | None = None  # image_folder: the folder; otherwise the folder of TFDS data sets
+    name: str = MISSING  # an entry of data/catalog.py or a key of data/datasets.py
+    path: str | None = None  # the folder or the list of images, or the folder of TFDS data sets
     image_size: int = 224  # pixels, the side of the square that the backbone sees
     crop_ratio: float = 0.875  # image_size / the side that the image is first scaled to
     keep_aspect: bool = True  # scale the short side; false stretches the image to a square
@@ -59,6 +59,11 @@ class DataConfig:
     val_fraction: float = 0.2  # of the training split, if there is no validation split; 0: none
     test_fraction: float = 0.2  # of all images, if there is no test split
     split_folders: bool = True  # image_folder: train, val, test are splits; false: classes
+    root: str | None = None  # image_list: folder that the paths are relative to; null: the list's
+    path_column: str = "path"  # image_list: name of a column; without a header its number, from 1
+    label_column: str = "label"
+    split_column: str | None = "split"  # if there is such a column; null: the splits are drawn
+    coarse_column: str | None = "coarse"  # coarse label, if there is such a column; null: not read
     skip_damaged: bool = False  # skip and count images that cannot be decoded
     max_pixels: int = 250_000_000  # larger images are refused: width times height
     limit: int | None = None  # images per class and split, at most

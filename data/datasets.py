@@ -2,34 +2,20 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from conf.schema import DataConfig
-from data import catalog, decoding, image_folder
+from data import catalog, decoding
+from data.collection import Collection, ImageSource, Splits
+from data.grocery_store import read_grocery_store
+from data.image_folder import read_folder
+from data.image_list import read_list
 from data.progress import map_images
-from data.splits import split_by_class, stratified_split
+from data.splits import by_class, split_by_class, stratified_split
 from errors import UserError
-
-Splits = dict[str, np.ndarray]  # sorted indices by the name of the split
-
-
-class ImageSource(Protocol):
-    """Encoded images at random access; several threads may read at once.
-
-    `name` is for people; `key` identifies an image among all images of the data set, and is known
-    without reading the image. `fingerprint` changes when an image changes.
-    """
-
-    labels: np.ndarray  # int64 of shape (len(self),)
-
-    def __len__(self) -> int: ...
-    def name(self, index: int) -> str: ...
-    def key(self, index: int) -> str: ...
-    def encoded(self, index: int) -> bytes: ...
-    def fingerprint(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +29,7 @@ class Dataset:
         splits: sorted indices of "train", "val" and "test"; "val" may be empty.
         citation: BibTeX, or empty.
         damaged: names of the images that cannot be decoded and are left out.
+        levels: the coarser classes, see `Collection`.
         hashes: content hashes by index, of the images that were hashed so far; see `content.py`.
     """
 
@@ -52,6 +39,7 @@ class Dataset:
     splits: Splits
     citation: str
     damaged: tuple[str, ...] = ()
+    levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     hashes: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
@@ -64,10 +52,15 @@ class Dataset:
         return np.sort(np.concatenate(list(self.splits.values())))
 
     def summary(self) -> str:
-        """One line: the name and the numbers of classes and images."""
-        sizes = ", ".join(f"{len(indices)} {name}" for name, indices in self.splits.items())
+        """One line: the name, and the numbers of classes and images, in all and in each split."""
+        classes, sizes = len(self.class_names), []
+        for name, indices in self.splits.items():
+            present = len(np.unique(self.labels[indices]))
+            lacking = f" ({present} of the classes)" if 0 < present < classes else ""
+            sizes.append(f"{len(indices)} {name}{lacking}")
         left_out = f"; {len(self.damaged)} damaged left out" if self.damaged else ""
-        return f"{self.name}: {len(self.class_names)} classes, images: {sizes}{left_out}"
+        groups = "".join(f" ({len(set(names))} {level})" for level, names in self.levels.items())
+        return f"{self.name}: {classes} classes{groups}, images: {', '.join(sizes)}{left_out}"
 
     def keys(self) -> dict[str, list[str]]:
         """The keys of each split's images."""
@@ -101,10 +94,12 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             there are fewer than two classes; or a class has no images left without the damaged
             ones.
     """
-    images, class_names, splits, citation = _open_images(config)
-    labels = images.labels
-    class_names = class_names[: config.limit_classes]
-    splits = {name: indices[labels[indices] < len(class_names)] for name, indices in splits.items()}
+    opened = _open_images(config)
+    images, labels = opened.images, opened.images.labels
+    class_names = opened.class_names[: config.limit_classes]
+    splits = {
+        name: indices[labels[indices] < len(class_names)] for name, indices in opened.splits.items()
+    }
     if len(class_names) < 2:
         raise UserError(
             f"{config.path or config.name}: it has one class only ({class_names[0]}); "
@@ -121,7 +116,8 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             name: first_of_each_class(indices, labels, config.limit)
             for name, indices in splits.items()
         }
-    return Dataset(config.name, images, class_names, splits, citation, damaged)
+    levels = {level: names[: config.limit_classes] for level, names in opened.levels.items()}
+    return Dataset(config.name, images, class_names, splits, opened.citation, damaged, levels)
 
 
 def open_all_images(config: DataConfig) -> Dataset:
@@ -133,36 +129,56 @@ def open_all_images(config: DataConfig) -> Dataset:
     Raises:
         UserError: the folder or the data set cannot be read, or has no images.
     """
-    images, class_names, splits, citation = _open_images(config, train_required=False)
-    splits, damaged = _without_damaged(images, splits, config)
+    opened = _open_images(config, train_required=False)
+    splits, damaged = _without_damaged(opened.images, opened.splits, config)
     if not any(map(len, splits.values())):
         raise UserError(f"{config.path or config.name}: it has no images")
-    return Dataset(config.name, images, class_names, splits, citation, damaged)
+    return Dataset(
+        config.name,
+        opened.images,
+        opened.class_names,
+        splits,
+        opened.citation,
+        damaged,
+        opened.levels,
+    )
 
 
-def _open_images(
-    config: DataConfig, train_required: bool = True
-) -> tuple[ImageSource, list[str], Splits, str]:
-    """Returns the images, the class names, the splits that are defined, and the citation."""
-    if config.name != "image_folder":
+def _open_images(config: DataConfig, train_required: bool = True) -> Collection:
+    """Reads what `config.name` names: an entry of the catalog, or one of `READERS`."""
+    if config.name in catalog.ENTRIES:
         return _open_catalog(config)
-    if config.path is None:
-        raise UserError("data.path=null: data=image_folder needs the folder of the images")
-    folder = Path(config.path)
-    return *image_folder.read_folder(folder, config.split_folders, train_required), ""
-
-
-def _open_catalog(config: DataConfig) -> tuple[ImageSource, list[str], Splits, str]:
-    if config.name not in catalog.ENTRIES:
-        known = ", ".join(["image_folder", *catalog.ENTRIES])
+    if config.name not in READERS:
+        known = ", ".join([*READERS, *catalog.ENTRIES])
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
+    if config.path is None:
+        raise UserError(f"data.path=null: data={config.name} needs the place of the images")
+    return READERS[config.name](config, train_required)
+
+
+def _open_folder(config: DataConfig, train_required: bool) -> Collection:
+    assert config.path is not None
+    return Collection(*read_folder(Path(config.path), config.split_folders, train_required))
+
+
+# Data sets that lie on disk. The second argument is that of `open_all_images`: whether training
+# images are required.
+READERS: dict[str, Callable[[DataConfig, bool], Collection]] = {
+    "image_folder": _open_folder,
+    "image_list": read_list,
+    "grocery_store": read_grocery_store,
+}
+
+
+def _open_catalog(config: DataConfig) -> Collection:
     entry = catalog.ENTRIES[config.name]
     builder = catalog.builder_for(entry, config.path)
     official = {"train": "train", "val": entry.validation, "test": entry.test}
     names = {name: split for name, split in official.items() if split is not None}
     images = catalog.Records(builder, names.values())
     splits = {name: images.splits[split] for name, split in names.items()}
-    return images, catalog.class_names(builder, entry), splits, builder.info.citation
+    names_of_classes = catalog.class_names(builder, entry)
+    return Collection(images, names_of_classes, splits, citation=builder.info.citation)
 
 
 def _complete(
@@ -191,7 +207,7 @@ def _complete(
 
 def first_of_each_class(indices: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
     """Returns the first `limit` indices of each class, sorted."""
-    kept = [indices[labels[indices] == label][:limit] for label in np.unique(labels[indices])]
+    kept = [members[:limit] for members in by_class(indices, labels)]
     return np.sort(np.concatenate([indices[:0], *kept]))
 
 

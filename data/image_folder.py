@@ -68,7 +68,7 @@ class FolderImages:
 
     def _state(self, index: int) -> tuple[int, int]:
         try:
-            state = (self.root / self.files[index]).stat()
+            state = os.stat(os.path.join(self.root, self.files[index]))
         except OSError:  # `encoded` raises it, with the name
             return -1, -1
         return state.st_size, state.st_mtime_ns

@@ -12,8 +12,8 @@ import numpy as np
 
 from conf.schema import DataConfig
 from data import decoding
+from data.collection import ImageSource
 from data.content import content_hash
-from data.datasets import ImageSource
 
 Take = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

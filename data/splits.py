@@ -5,6 +5,20 @@ import numpy as np
 from errors import UserError
 
 
+def by_class(indices: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    """Returns the indices of each class that has some, in the order of the labels.
+
+    Args:
+        indices: int64 of shape (n,). Their order is kept within a class.
+        labels: the labels of all images.
+    """
+    sorted_labels = labels[indices]
+    order = np.argsort(sorted_labels, kind="stable")
+    sorted_labels = sorted_labels[order]
+    starts = np.flatnonzero(sorted_labels[1:] != sorted_labels[:-1]) + 1
+    return np.split(indices[order], starts) if len(indices) else []
+
+
 def stratified_split(
     indices: np.ndarray,
     labels: np.ndarray,
@@ -36,8 +50,8 @@ def stratified_split(
     if fraction == 0:
         return indices, indices[:0]
     moved_of_each_class = []
-    for label in np.unique(labels[indices]):
-        members = indices[labels[indices] == label]
+    for members in by_class(indices, labels):
+        label = labels[members[0]]
         count = max(minimum, round(fraction * len(members)))
         if count >= len(members):
             raise UserError(

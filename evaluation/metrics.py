@@ -5,15 +5,20 @@ import numpy as np
 MIN_PROBABILITY = 1e-12  # smaller probabilities are clipped before the logarithm
 
 
-def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Returns accuracy, top-5 accuracy, mean cross-entropy and the number of images.
+def classification_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, levels: dict[str, list[str]] | None = None
+) -> dict[str, float]:
+    """Returns accuracy, top-5 accuracy, mean cross-entropy, and the numbers of images and classes.
 
-    With fewer than six classes, top-5 accuracy is 1. A prediction that has a NaN is wrong, and its
-    label has probability 0.
+    All of them are means over the images. "classes" is the number of classes that have images. With
+    fewer than six classes, top-5 accuracy is 1. A prediction that has a NaN is wrong, and its label
+    has probability 0. For each level, such as "coarse", "coarse_accuracy" counts the images whose
+    most probable class belongs to the group of the true class.
 
     Args:
         probabilities: Probabilities of the classes, (n, classes).
         labels: True labels, integers, (n,).
+        levels: The name of the group of each class, by level. Default: `None`, no levels.
 
     Raises:
         ValueError: the shapes are others, or a label is not the index of a class.
@@ -24,11 +29,18 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dic
     true = np.where(valid, probabilities[np.arange(len(labels)), labels], 0)
     # Ties count against the true class, so a constant model scores nothing.
     rank = (probabilities >= true[:, None]).sum(axis=1) - 1
+    best = probabilities.argmax(axis=1)
+    coarser = {}
+    for level, names in (levels or {}).items():
+        groups = np.array(names)
+        coarser[f"{level}_accuracy"] = float(np.mean(valid & (groups[best] == groups[labels])))
     return {
-        "accuracy": float(np.mean(valid & (probabilities.argmax(axis=1) == labels))),
+        "accuracy": float(np.mean(valid & (best == labels))),
+        **coarser,
         "top5_accuracy": float(np.mean(valid & (rank < 5))),
         "loss": float(-np.log(np.maximum(true, MIN_PROBABILITY)).mean()),
         "pictures": len(labels),
+        "classes": len(np.unique(labels)),
     }
 
 

@@ -74,6 +74,6 @@ class Classification(TwoStageExperiment):
         return predict_indices(model, self.inputs, indices, self.batch_size, average_mirror)
 
     def _metrics(self, probabilities: np.ndarray, split: str) -> dict:
-        return classification_metrics(
-            probabilities, self.dataset.labels[self.dataset.splits[split]]
-        )
+        dataset = self.dataset
+        labels = dataset.labels[dataset.splits[split]]
+        return classification_metrics(probabilities, labels, dataset.levels)

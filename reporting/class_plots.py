@@ -36,14 +36,15 @@ def accuracy_markdown(accuracies: list[ClassAccuracy]) -> str:
     return markdown(["class", "accuracy", "images"], lines)
 
 
-def draw_accuracies(accuracies: list[ClassAccuracy]) -> np.ndarray:
-    """Draws `class_accuracies` as bars."""
+def draw_accuracies(accuracies: list[ClassAccuracy], classes: int) -> np.ndarray:
+    """Draws `class_accuracies` as bars; `classes` is the number of all classes."""
     shown = accuracies[:MAX_CLASSES]
     mean = np.mean([accuracy for _, accuracy, _ in accuracies])
+    lacking = "" if len(accuracies) == classes else f"; {len(accuracies)} of {classes} have images"
     subset = "" if len(shown) == len(accuracies) else f", worst {len(shown)} of {len(accuracies)}"
     names = [f"{name} ({count})" for name, _, count in shown]
     figure, axes = draw_bars(names, [accuracy for _, accuracy, _ in shown], "%.2f")
-    axes.set_title(f"accuracy by class{subset}; mean over classes {mean:.3f}")
+    axes.set_title(f"accuracy by class{subset}; mean over classes {mean:.3f}{lacking}")
     axes.set_xlabel("accuracy on the class's test images (their number in brackets)")
     return render(figure)
 

@@ -31,8 +31,11 @@ def draw_confusion_matrix(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(list(ticks), list(ticks.values()))
     axes.tick_params("x", rotation=90)
-    accuracy = np.mean(labels == predictions)
-    axes.set(title=f"accuracy {accuracy:.3f}", xlabel="predicted class", ylabel="true class")
+    accuracy, present = np.mean(labels == predictions), len(np.unique(labels))
+    lacking = "" if present == classes else f"; {present} of {classes} classes have images"
+    axes.set(
+        title=f"accuracy {accuracy:.3f}{lacking}", xlabel="predicted class", ylabel="true class"
+    )
     if classes <= MAX_ANNOTATED:
         for row, column in np.argwhere(shares):
             text, colour = f"{shares[row, column]:.2f}", "wk"[int(shares[row, column] <= 0.5)]

@@ -34,8 +34,9 @@ def summarize(runs: list[FinishedRun], baseline: dict[str, str] | None = None) -
         A dictionary for each group: "settings" (keys that differ between groups), "metric" (name of
         the task's primary metric), "seeds" (test metric by seed), "n" (number of seeds), "best"
         (whether it has the star), "baseline" (whether it is the baseline), "step_seconds" (the
-        least that a run measured, or `None`), and an `estimate` for "val", "test" and "difference"
-        (`None` for the baseline and for groups with another metric).
+        least that a run measured, or `None`), "levels" (an `estimate` of the test accuracy at each
+        coarser level of the classes, by its name), and an `estimate` for "val", "test" and
+        "difference" (`None` for the baseline and for groups with another metric).
 
     Raises:
         UserError: no group or several groups have the baseline's settings.
@@ -65,6 +66,7 @@ def _statistics(runs: list[FinishedRun]) -> dict:
     """The part of a row that does not depend on other rows."""
     metric = PRIMARY_METRIC[Task(runs[0].config["task"])]
     seeds = {run.seed: run.metrics["test"][metric] for run in runs}
+    tests = [run.metrics["test"] for run in runs]
     timed = [run.metrics["step_seconds"] for run in runs if "step_seconds" in run.metrics]
     return {
         "metric": metric,
@@ -72,8 +74,18 @@ def _statistics(runs: list[FinishedRun]) -> dict:
         "seeds": seeds,
         "val": estimate([run.metrics["val"][metric] for run in runs if run.metrics["val"]]),
         "test": estimate(list(seeds.values())),
+        "levels": {
+            name: estimate([test[name] for test in tests if name in test])
+            for name in tests[0]
+            if _is_coarser(name)
+        },
         "step_seconds": min(timed, default=None),
     }
+
+
+def _is_coarser(metric: str) -> bool:
+    """Whether a metric is the accuracy at a coarser level, such as "coarse_accuracy"."""
+    return metric.endswith("_accuracy") and metric != "top5_accuracy"
 
 
 def _is_finite(mean: float | None) -> bool:
@@ -95,6 +107,7 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     metric = metrics.pop() if len(metrics) == 1 else "metric"
     baseline = next(_name(row) for row in rows if row["baseline"])
     timed = any(row["step_seconds"] is not None for row in rows)
+    levels = _levels(rows)
     compared = any(row["difference"] for row in rows)
     lines = []
     for row in rows:
@@ -102,12 +115,19 @@ def cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
         line[next(iter(line))] += " *" if row["best"] else ""
         line |= {"n": str(row["n"]), f"val {metric}": _mean_std(row["val"])}
         line |= {f"test {metric}": _mean_std(row["test"]), "95%": _interval(row["test"], ".4f")}
+        for name in levels:
+            values = row["levels"].get(name)
+            line[f"test {name.replace('_', ' ')}"] = _mean_std(values) if values else "-"
         if timed:
             line["s/step"] = "-" if row["step_seconds"] is None else f"{row['step_seconds']:.3f}"
         if compared:
             line[f"test - {baseline}, 95%"] = _difference(row["difference"])
         lines.append(line)
     return list(lines[0]), [list(line.values()) for line in lines]
+
+
+def _levels(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["levels"]))
 
 
 def as_table(rows: list[dict]) -> str:
@@ -126,13 +146,16 @@ def write(folder: Path, rows: list[dict]) -> None:
     Raises:
         UserError: see `files.explain_write_errors`.
     """
-    flat = []
+    flat, levels = [], _levels(rows)
     for row in rows:
         flat.append(row["settings"] | {"figure": row["metric"]})
         flat[-1] |= {name: row[name] for name in ("n", "best", "baseline", "step_seconds")}
         for name in ("val", "test", "difference"):
             values = row[name] or estimate([])
             flat[-1] |= {f"{name}_{statistic}": value for statistic, value in values.items()}
+        for name in levels:
+            values = row["levels"].get(name) or estimate([])
+            flat[-1] |= {f"test_{name}_{key}": values[key] for key in ("mean", "std")}
     lines = [list(line.values()) for line in flat]
     files.write_csv(folder / "summary.csv", list(flat[0]), lines, REPEAT)
     files.write_text(folder / "summary.md", as_markdown(rows), REPEAT)

@@ -64,7 +64,7 @@ def log_classification(
 
     charts = {
         "test/confusion": lambda: draw_confusion_matrix(labels, predictions, names),
-        "test/accuracy by class": lambda: class_plots.draw_accuracies(accuracies),
+        "test/accuracy by class": lambda: class_plots.draw_accuracies(accuracies, len(names)),
     }
     photographs = {
         "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+from conftest import SMALL
+from made_releases import make_grocery_store
 
 
 def parse(outcome) -> dict:
@@ -58,3 +60,23 @@ def test_an_unfinished_run_is_rejected(run, command, tmp_path):
 
 def test_an_unknown_key_is_rejected(run, command):
     assert "image_size" in command("evaluate.py", run, "data.imge_size=3").error
+
+
+def test_coarse_accuracy_beside_the_fine_one(command, draw_images, tmp_path):
+    release, run = make_grocery_store(tmp_path / "release", draw_images), tmp_path / "run"
+    outcome = command(
+        "train.py", "data=grocery_store", f"data.path={release}", *SMALL, "data.val_fraction=0",
+        f"trainer.feature_dir={tmp_path / 'features'}", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.errors
+    assert "coarse accuracy" in outcome.output
+    record = json.loads((run / "metrics.json").read_text())
+    assert (record["val"]["classes"], record["test"]["classes"]) == (2, 3)
+    assert 0 <= record["test"]["accuracy"] <= record["test"]["coarse_accuracy"] <= 1
+    assert parse(command("evaluate.py", run, "--json")) == pytest.approx(record["test"], rel=1e-5)
+    # Another folder, with one class and without coarse classes of its own.
+    draw_images(tmp_path / "other" / "Anjou", 3, (41, 60, 200))
+    other = ("data.name=image_folder", f"data.path={tmp_path / 'other'}", "--json")
+    metrics = parse(command("evaluate.py", run, *other))
+    assert (metrics["pictures"], metrics["classes"]) == (3, 1)
+    assert metrics["coarse_accuracy"] == metrics["accuracy"]  # Anjou is the only pear

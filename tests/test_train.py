@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SMALL
 from PIL import Image
+
+from data.image_list import write_list
 
 
 def metrics(folder) -> dict:
@@ -370,3 +373,39 @@ def test_exact_copies_are_mentioned_also_when_the_features_were_stored(train, ow
     splits = json.loads((folder / "splits.json").read_text())
     content = json.loads((folder / "content.json").read_text())
     assert {split: list(hashes) for split, hashes in content.items()} == splits
+
+
+# ---------------------------------------------------------------- a list of images
+
+
+def test_a_list_gives_the_results_of_its_folder_digit_for_digit(
+    train, command, own_folder, tmp_path
+):
+    _, of_folder = train()
+    write_list(own_folder, own_folder.parent / "lists.csv")
+    of_list = tmp_path / "of list"
+    outcome = command(
+        "train.py", "data=image_list", f"data.path={own_folder.parent / 'lists.csv'}",
+        f"data.root={own_folder.parent}", *SMALL, f"trainer.feature_dir={tmp_path / 'features 2'}",
+        f"hydra.run.dir='{of_list}'",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.errors
+    records = [metrics(folder) for folder in (of_folder, of_list)]
+    for key in ("val", "test"):
+        assert records[0][key] == records[1][key]
+    prefix = f"{own_folder.name}/"
+    splits = [json.loads((folder / "splits.json").read_text()) for folder in (of_folder, of_list)]
+    for split, keys in splits[1].items():
+        assert keys == [f"{prefix}{key}" for key in splits[0][split]]
+    for name in ("metrics.jsonl", "content.json", "predictions.csv"):
+        texts = [(folder / name).read_text() for folder in (of_folder, of_list)]
+        assert without_times(texts[1].replace(prefix, "")) == without_times(texts[0])
+    features = [
+        b"".join(file.read_bytes() for file in sorted((tmp_path / name).rglob("*.bin")))
+        for name in ("features", "features 2")
+    ]
+    assert features[0] == features[1] != b""
+
+
+def without_times(text: str) -> str:
+    return re.sub(r'"(seconds|images_per_second)": [\d.]+', "", text)

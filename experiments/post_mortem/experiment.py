@@ -185,7 +185,7 @@ def _metrics(
     batch_size, average_mirror = config.trainer.batch_size, config.data.average_mirror
     model = with_probabilities(model)
     probabilities = predict_indices(model, inputs, indices, batch_size, average_mirror)
-    return classification_metrics(probabilities, dataset.labels[indices])
+    return classification_metrics(probabilities, dataset.labels[indices], dataset.levels)
 
 
 def _step_seconds(config: Config, dataset: Dataset, features: ArrayInputs, faults: Faults) -> float:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.splits import split_by_class, stratified_split
+from data.splits import by_class, split_by_class, stratified_split
 from errors import UserError
 
 CLASSES = ["ant", "bee", "cat", "dog"]
@@ -104,3 +104,16 @@ def test_fewer_than_four_classes_are_an_error():
     labels = np.arange(30) % 3
     with pytest.raises(UserError, match="needs at least 4; the data has 3"):
         split_by_class(np.arange(30), labels, 0.2, 0, CLASSES[:3])
+
+
+@given(counts)
+def test_indices_by_class_keep_their_order(counts):
+    labels = labels_of(counts)
+    indices = np.random.default_rng(1).permutation(len(labels))[::2]
+    expected = [indices[labels[indices] == label] for label in np.unique(labels[indices])]
+    groups = by_class(indices, labels)
+    assert [group.tolist() for group in groups] == [group.tolist() for group in expected]
+
+
+def test_no_indices_have_no_classes():
+    assert by_class(np.array([], np.int64), np.array([0, 1])) == []

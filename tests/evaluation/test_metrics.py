@@ -16,6 +16,7 @@ def test_accuracy_and_loss():
         "top5_accuracy": 1.0,  # with three classes
         "loss": pytest.approx(-(math.log(0.7) + math.log(0.5) + math.log(0.1)) / 3),
         "pictures": 3,
+        "classes": 3,
     }
 
 
@@ -35,6 +36,28 @@ def test_the_loss_of_a_label_with_zero_probability_is_finite():
 def test_nan_predictions_are_wrong():
     metrics = classification_metrics(np.full((3, 7), np.nan), np.array([1, 2, 3]))
     assert metrics["accuracy"] == metrics["top5_accuracy"] == 0.0
+
+
+def test_classes_are_those_that_have_images():
+    metrics = classification_metrics(np.full((4, 9), 1 / 9), np.array([8, 2, 2, 5]))
+    assert (metrics["pictures"], metrics["classes"]) == (4, 3)
+
+
+def test_coarse_accuracy_counts_predictions_of_the_right_group():
+    probabilities = np.eye(4)[[0, 1, 2, 3, 1]]
+    labels = np.array([0, 0, 0, 2, 3])  # right, in the group, wrong, in the group, wrong
+    levels = {"coarse": ["tree", "tree", "herb", "herb"], "kingdom": ["plant"] * 4}
+    metrics = classification_metrics(probabilities, labels, levels)
+    assert metrics["accuracy"] == pytest.approx(1 / 5)
+    assert metrics["coarse_accuracy"] == pytest.approx(3 / 5)
+    assert metrics["kingdom_accuracy"] == 1.0
+    assert "coarse_accuracy" not in classification_metrics(probabilities, labels)
+
+
+def test_a_prediction_with_a_nan_is_of_no_group():
+    probabilities = np.array([[np.nan, 1.0], [0.0, 1.0]])
+    metrics = classification_metrics(probabilities, np.array([1, 1]), {"coarse": ["a", "a"]})
+    assert metrics["coarse_accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])

@@ -8,8 +8,8 @@ from conftest import COLOURS
 from whole_runs import one_worker, run_steps
 
 import run_folder
+from data.collection import ImageSource
 from data.content import content_hash
-from data.datasets import ImageSource
 from data.image_folder import FolderImages
 from errors import UserError
 from experiments.classification import Classification

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import CONF
+from made_releases import make_grocery_store
 from PIL import Image
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -53,7 +54,12 @@ def made_source(builder, split, decoders=None, **_):
 )
 def test_a_recipe_runs(name, command, own_folder, draw_images, tmp_path):
     draw_images(own_folder / "white", 10, (220, 220, 220))  # retrieval takes four classes
-    where = own_folder if "/data: image_folder" in TEXTS[name] else tmp_path / "tfds"
+    if "/data: image_folder" in TEXTS[name]:
+        where = own_folder
+    elif "/data: grocery_store" in TEXTS[name]:
+        where = make_grocery_store(tmp_path / "grocery store", draw_images)
+    else:
+        where = tmp_path / "tfds"
     one_class = "task: one_class" in TEXTS[name]
     more = (
         [

@@ -26,7 +26,7 @@ def test_accuracies_are_sorted_and_omit_classes_without_images():
 def test_any_number_of_classes_can_be_drawn(classes):
     labels = np.arange(classes)
     names = [f"class {number}" for number in labels]
-    image = draw_accuracies(class_accuracies(labels, labels, names))
+    image = draw_accuracies(class_accuracies(labels, labels, names), len(names))
     assert image.dtype == np.uint8 and image.shape[0] < 1200
 
 

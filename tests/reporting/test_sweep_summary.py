@@ -173,3 +173,20 @@ def test_a_table_with_a_metric_that_is_not_finite_is_written_whole(tmp_path, div
     with Image.open(tmp_path / "summary.png") as image:
         image.load()
         assert image.width > 100
+
+
+def test_the_accuracy_of_coarse_classes_has_a_column(tmp_path):
+    for seed, (fine, coarse) in enumerate([(0.5, 0.75), (0.25, 0.5)]):
+        finished_run(tmp_path / str(seed), fine, seed=seed)
+        path = tmp_path / str(seed) / "metrics.json"
+        record = json.loads(path.read_text())
+        record["test"]["coarse_accuracy"] = coarse
+        path.write_text(json.dumps(record))
+    finished_run(tmp_path / "other", 0.5, head__name="average")  # of data without coarse classes
+    rows = rows_of(tmp_path)
+    header, _, *lines = as_table(rows).splitlines()
+    assert "test coarse accuracy" in header
+    assert "0.6250 ± 0.1768" in lines[0]
+    write(tmp_path, rows)
+    written = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert [line["test_coarse_accuracy_mean"] for line in written] == ["0.625", ""]
