@@ -12,6 +12,8 @@ examples:
       the same, with predictions averaged over each image and its mirror image
   python evaluate.py RUN data.name=image_folder data.path=FOLDER
       all images of FOLDER, which has one sub-folder per class, and which may lack classes
+  python evaluate.py RUN data.name=image_list data.path=FILE.csv
+      the images of a list
   python evaluate.py RUN --split new
       images that were added to the run's folder after the run
 """

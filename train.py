@@ -4,7 +4,8 @@
     python train.py head=average                           another head
     python train.py -m head=average,bilinear seed=0,1,2    a sweep, with a table at its end
     python train.py experiment=cub200_vgg16                the recipe of a paper
-    python train.py data=image_folder data.path=FOLDER     your own images
+    python train.py data=image_folder data.path=FOLDER     your own images, class/image.jpg
+    python train.py data=image_list data.path=FILE.csv     your own images, as a list
     python train.py hydra.run.dir=FOLDER                   resume the run in FOLDER
 
 `python train.py --help` lists the options; `conf/schema.py` explains them.

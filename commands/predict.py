@@ -1,12 +1,13 @@
 """Predictions of a finished run's model for new images."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 import run_folder
-from conf.schema import Task
+from conf.schema import Region, Task
 from data.decoding import UndecodableError, evaluation_view, warn_of_missing_ends
 from data.image_folder import find_images
 from data.names import printable
@@ -33,6 +34,9 @@ def predict_images(folder: Path, paths: list[Path], top: int) -> Iterator[Predic
             f"{folder}: a run of task={config.task.value}, which predicts no classes; its metrics "
             "are in metrics.json"
         )
+    if config.data.crop is Region.box:
+        note = "images on the command line have no boxes: all of each image is read"
+        print(f"data.crop=box: {note}", file=sys.stderr)
     class_names = run_folder.read_classes(folder)
     images = [image for path in paths for image in _list_images(path)]
     model = load_model(folder)

@@ -15,6 +15,8 @@ from omegaconf import MISSING, OmegaConf
 Task = enum.StrEnum("Task", ["classification", "metric_learning", "one_class", "post_mortem"])
 Solver = enum.StrEnum("Solver", ["sgd", "svm"])
 Crop = enum.StrEnum("Crop", ["center", "random", "random_resized"])
+Region = enum.StrEnum("Region", ["image", "box"])
+BoxFormat = enum.StrEnum("BoxFormat", ["xyxy", "xywh"])
 Pooling = enum.StrEnum("Pooling", ["average", "second_order", "compact"])
 Root = enum.StrEnum("Root", ["exact", "newton_schulz"])
 CompactMethod = enum.StrEnum("CompactMethod", ["tensor_sketch", "random_maclaurin"])
@@ -51,6 +53,8 @@ class DataConfig:
     name: str = MISSING  # an entry of data/catalog.py or a key of data/datasets.py
     path: str | None = None  # the folder or the list of images, or the folder of TFDS data sets
     image_size: int = 224  # pixels, the side of the square that the backbone sees
+    crop: Region = Region.image  # what is read: the whole image, or its box, if the data have boxes
+    box_margin: float = 0.1  # added on each side of a box, as a fraction of its width and height
     crop_ratio: float = 0.875  # image_size / the side that the image is first scaled to
     keep_aspect: bool = True  # scale the short side; false stretches the image to a square
     train_crop: Crop = Crop.random_resized  # training from images; random moves, resized scales too
@@ -64,6 +68,8 @@ class DataConfig:
     label_column: str = "label"
     split_column: str | None = "split"  # if there is such a column; null: the splits are drawn
     coarse_column: str | None = "coarse"  # coarse label, if there is such a column; null: not read
+    box_columns: list[str] = dataclasses.field(default_factory=lambda: ["box"])  # one or four
+    box_format: BoxFormat = BoxFormat.xyxy  # left, top, right, bottom; xywh: left, top and size
     skip_damaged: bool = False  # skip and count images that cannot be decoded
     max_pixels: int = 250_000_000  # larger images are refused: width times height
     limit: int | None = None  # images per class and split, at most

@@ -113,6 +113,9 @@ class Records:
         _, source, number = self._members[index]
         return bytes(source[number][_IMAGE])
 
+    def box(self, index: int) -> None:
+        """These data sets are read without boxes."""
+
     def name(self, index: int) -> str:
         """The image's name in the data set, or "split/index" if it has none."""
         split, source, number = self._members[index]

@@ -6,13 +6,15 @@ from typing import Protocol
 import numpy as np
 
 Splits = dict[str, np.ndarray]  # sorted indices by the name of the split
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the upright image
 
 
 class ImageSource(Protocol):
     """Encoded images at random access; several threads may read at once.
 
     `name` is for people; `key` identifies an image among all images of the data set, and is known
-    without reading the image. `fingerprint` changes when an image changes.
+    without reading the image. `fingerprint` changes when an image changes. `box` encloses the
+    object; it is `None` if the data set has no boxes.
     """
 
     labels: np.ndarray  # int64 of shape (len(self),)
@@ -20,6 +22,7 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
     def name(self, index: int) -> str: ...
     def key(self, index: int) -> str: ...
+    def box(self, index: int) -> Box | None: ...
     def encoded(self, index: int) -> bytes: ...
     def fingerprint(self) -> str: ...
 

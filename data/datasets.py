@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conf.schema import DataConfig
+from conf.schema import DataConfig, Region
 from data import catalog, decoding
 from data.collection import Collection, ImageSource, Splits
 from data.grocery_store import read_grocery_store
@@ -145,6 +145,21 @@ def open_all_images(config: DataConfig) -> Dataset:
 
 
 def _open_images(config: DataConfig, train_required: bool = True) -> Collection:
+    """Reads the images; see `open_dataset`.
+
+    Raises:
+        UserError: see `_read`; or `config.crop` needs boxes that the data do not have.
+    """
+    collection = _read(config, train_required)
+    images = collection.images
+    if config.crop is Region.box and len(images) and images.box(0) is None:
+        raise UserError(
+            f"data.crop=box: {config.path or config.name} has no boxes; set data.crop=image"
+        )
+    return collection
+
+
+def _read(config: DataConfig, train_required: bool) -> Collection:
     """Reads what `config.name` names: an entry of the catalog, or one of `READERS`."""
     if config.name in catalog.ENTRIES:
         return _open_catalog(config)
@@ -226,8 +241,9 @@ def _damaged(images: ImageSource, splits: Splits, config: DataConfig) -> list[in
     """Decodes all images of all splits; returns the indices of those that cannot be decoded."""
 
     def is_damaged(index: int) -> bool:
+        box = images.box(index) if config.crop is Region.box else None
         try:
-            with decoding.decoded(images.encoded(index), images.name(index), config):
+            with decoding.decoded(images.encoded(index), images.name(index), config, box):
                 return False
         except UserError:
             return True

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from conf.schema import Crop, DataConfig
 from data.bit_depth import SampleFormat, eight_bits, sample_format
+from data.collection import Box
 from data.metadata import JPEG_START, without_metadata
 from errors import UserError
 
@@ -32,6 +34,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_TURNS = {_TRANSPOSITIONS[tag] for tag in (5, 6, 7, 8)}  # which exchange width and height
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +77,9 @@ _without_end: set[str] = set()  # names of images
 
 
 @contextlib.contextmanager
-def decoded(encoded: bytes, name: str, config: DataConfig) -> Iterator[Image.Image]:
+def decoded(
+    encoded: bytes, name: str, config: DataConfig, box: Box | None = None
+) -> Iterator[Image.Image]:
     """Decodes an image to upright RGB.
 
     Transparent images are composited on white. Greyscale of more than 8 bits is scaled by its bit
@@ -90,14 +96,16 @@ def decoded(encoded: bytes, name: str, config: DataConfig) -> Iterator[Image.Ima
         encoded: the file's bytes, in one of `FORMATS`.
         name: of the image, for the error message.
         config: holds the largest number of pixels, and what `scaled_side` depends on.
+        box: the part of the upright image to return, with a margin of `config.box_margin`. Default:
+            `None`, the whole image.
 
     Raises:
         UndecodableError: the bytes are not such an image, are truncated, have more pixels than
-            `config.max_pixels`, or have values whose meaning is unknown.
+            `config.max_pixels`, or have values whose meaning is unknown; or the box lies outside.
     """
     with contextlib.ExitStack() as stack:
         try:
-            image = _decode(encoded, name, config, stack)
+            image = _decode(encoded, name, config, box, stack)
         # Damaged files make Pillow raise exceptions of many types.
         except Exception as error:
             reason = " ".join(str(error).split("<")[0].split()) or type(error).__name__
@@ -117,21 +125,29 @@ def warn_of_missing_ends() -> None:
         _without_end.clear()
 
 
-def evaluation_view(encoded: bytes, name: str, config: DataConfig) -> np.ndarray:
-    """The centre crop, as uint8 of shape (image_size, image_size, 3), RGB."""
-    with decoded(encoded, name, config) as image:
+def evaluation_view(
+    encoded: bytes, name: str, config: DataConfig, box: Box | None = None
+) -> np.ndarray:
+    """The centre crop of the image, or of its box; uint8, (image_size, image_size, 3), RGB."""
+    with decoded(encoded, name, config, box) as image:
         return _cut(image, _crop_size(image, config), (0.5, 0.5), config)
 
 
 def training_view(
-    encoded: bytes, name: str, config: DataConfig, rng: np.random.Generator
+    encoded: bytes,
+    name: str,
+    config: DataConfig,
+    rng: np.random.Generator,
+    box: Box | None = None,
 ) -> np.ndarray:
-    """A random crop as set by `config.train_crop`, mirrored half of the time if `config.mirror`.
+    """A random crop of the image, or of its box, as set by `config.train_crop`.
+
+    It is mirrored half of the time if `config.mirror`.
 
     Returns:
         uint8 of shape (image_size, image_size, 3), RGB.
     """
-    with decoded(encoded, name, config) as image:
+    with decoded(encoded, name, config, box) as image:
         resized = config.train_crop is Crop.random_resized
         size = _random_size(image, rng) if resized else _crop_size(image, config)
         place = (0.5, 0.5) if config.train_crop is Crop.center else rng.random(2)
@@ -150,35 +166,58 @@ def scaled_side(config: DataConfig) -> int:
 
 
 def _decode(
-    encoded: bytes, name: str, config: DataConfig, stack: contextlib.ExitStack
+    encoded: bytes,
+    name: str,
+    config: DataConfig,
+    box: Box | None,
+    stack: contextlib.ExitStack,
 ) -> Image.Image:
     """Decodes the file as it is, or else without its metadata, or else with the end of a JPEG."""
     # Pillow refuses twice this number, also for the tiles and frames inside of an image.
     Image.MAX_IMAGE_PIXELS = config.max_pixels / 2  # type: ignore[assignment]
-    side = 2 * scaled_side(config)
+    side, region = 2 * scaled_side(config), _region(box, config)
     try:
-        return _load(encoded, side, stack)
+        return _load(encoded, side, stack, region)
     except Image.DecompressionBombError as error:
         raise ValueError(f"more pixels than data.max_pixels={config.max_pixels}") from error
     except Exception:
         stripped = without_metadata(encoded)
         if stripped != encoded:
             with contextlib.suppress(Exception):
-                return _load(stripped, side, stack)
+                return _load(stripped, side, stack, region)
         without_end = stripped.rstrip(_JPEG_END[:1])
         if not _lacks_only_its_end(without_end, stack):
             raise
     _without_end.add(name)
-    return _load(without_end + _JPEG_END, side, stack)
+    return _load(without_end + _JPEG_END, side, stack, region)
 
 
-def _load(encoded: bytes, least: int | None, stack: contextlib.ExitStack) -> Image.Image:
+def _region(box: Box | None, config: DataConfig) -> Box | None:
+    """The box with its margin."""
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    across, down = config.box_margin * (right - left), config.box_margin * (bottom - top)
+    return left - across, top - down, right + across, bottom + down
+
+
+def _load(
+    encoded: bytes,
+    least: int | None,
+    stack: contextlib.ExitStack,
+    region: Box | None = None,
+) -> Image.Image:
     """Decodes an image, and leaves at least `least` pixels of its short side, if it has as many.
 
-    The pixels are taken from the budget until `stack` is closed or the next call.
+    The pixels are taken from the budget until `stack` is closed or the next call. With `region`,
+    this part of the upright image is returned, and the short side is that of this part.
     """
     stack.close()
     stored = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    full_size = stored.size
+    if least is not None and region is not None:
+        short = min(region[2] - region[0], region[3] - region[1])
+        least = min(math.ceil(least * min(full_size) / short), min(full_size))
     if least is not None:
         stored.draft("RGB", (least, least))
     stack.enter_context(_budget.taken(stored.width * stored.height))
@@ -188,9 +227,24 @@ def _load(encoded: bytes, least: int | None, stack: contextlib.ExitStack) -> Ima
         stored.load_end = lambda: None  # type: ignore[method-assign]
     stored.load()
     if is_tiff:
-        stored._size = stored.im.size  # until now that of the upright image
+        full_size = stored._size = stored.im.size  # until now that of the upright image
     transposition, image = _transposition(stored), _rgb(stored, least)
-    return image if transposition is None else image.transpose(transposition)
+    if transposition is not None:
+        image = image.transpose(transposition)
+        if transposition in _TURNS:
+            full_size = full_size[::-1]
+    return image if region is None else _part(image, region, full_size)
+
+
+def _part(image: Image.Image, region: Box, full_size: tuple[int, int]) -> Image.Image:
+    """Crops an image, which may have been reduced, to a region in pixels of its full size."""
+    scale = [image.width / full_size[0], image.height / full_size[1]] * 2
+    left, top, right, bottom = (round(a * b) for a, b in zip(region, scale, strict=True))
+    left, top = max(left, 0), max(top, 0)
+    right, bottom = min(right, image.width), min(bottom, image.height)
+    if left >= right or top >= bottom:
+        raise ValueError(f"its box lies outside of its {full_size[0]} x {full_size[1]} pixels")
+    return image.crop((left, top, right, bottom))
 
 
 def _lacks_only_its_end(encoded: bytes, stack: contextlib.ExitStack) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.collection import Box
 from data.decoding import FORMATS
 from data.metadata import JPEG_START, PNG_START
 from data.names import class_name, printable
@@ -38,10 +39,13 @@ class FolderImages:
         root: the folder.
         files: the images' paths below it, with "/" between the parts.
         labels: int64 of shape (len(files),).
+        boxes: float64 of shape (len(files), 4), see `Box`. Default: `None`, no boxes.
     """
 
-    def __init__(self, root: Path, files: list[str], labels: np.ndarray):
-        self.root, self.files, self.labels = root, files, labels
+    def __init__(
+        self, root: Path, files: list[str], labels: np.ndarray, boxes: np.ndarray | None = None
+    ):
+        self.root, self.files, self.labels, self.boxes = root, files, labels, boxes
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,6 +54,9 @@ class FolderImages:
         return printable(self.files[index])
 
     key = name
+
+    def box(self, index: int) -> Box | None:
+        return None if self.boxes is None else tuple(self.boxes[index].tolist())
 
     def encoded(self, index: int) -> bytes:
         path = self.root / self.files[index]

@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -19,14 +20,15 @@ import numpy as np
 
 import files
 from conf.paths import expanded
-from conf.schema import DataConfig
-from data.collection import Collection
+from conf.schema import BoxFormat, DataConfig
+from data.collection import Box, Collection
 from data.image_folder import SPLITS, SUFFIXES, FolderImages, read_folder
 from data.names import class_name, printable
 from errors import UserError, os_reason
 
-COLUMNS = ("path", "label", "split", "coarse")  # default names, and their order without a header
+COLUMNS = ("path", "label", "split", "coarse", "box")  # also their order without a header
 REQUIRED = ("path", "label")
+BOX = "box"
 DELIMITERS = ("\t", ";", ",")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SPLIT_ORDER = ("train", "val", "test")
@@ -50,10 +52,12 @@ class Entry(NamedTuple):
     label: str
     split: str
     coarse: str | None
+    box: Box | None
     place: Place
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, self[:3]))
+        box = "" if self.box is None else "box " + " ".join(f"{side:g}" for side in self.box)
+        return ", ".join(filter(None, (self.label, self.split, self.coarse, box)))
 
 
 class ImageList:
@@ -72,7 +76,13 @@ class ImageList:
         self._repeated: list[Place] = []
 
     def add(
-        self, place: Place, path: str, label: str, split: str = "train", coarse: str | None = None
+        self,
+        place: Place,
+        path: str,
+        label: str,
+        split: str = "train",
+        coarse: str | None = None,
+        box: Box | None = None,
     ) -> None:
         """Adds a line.
 
@@ -82,6 +92,7 @@ class ImageList:
             label: the name of the class.
             split: a name of `SPLITS`, in any case. Default: "train".
             coarse: the name of the coarse class. Default: `None`, the list has none.
+            box: encloses the object. Default: `None`, the list has no boxes.
 
         Raises:
             UserError: a value is empty, the split is unknown, or the line contradicts another one.
@@ -94,7 +105,7 @@ class ImageList:
             known = ", ".join(SPLITS)
             raise UserError(f"{place}: the split {split.strip()!r} is unknown; known are {known}")
         coarse = None if coarse is None else class_name(coarse.strip())
-        entry = Entry(class_name(label.strip()), SPLITS[name], coarse, place)
+        entry = Entry(class_name(label.strip()), SPLITS[name], coarse, box, place)
         path = self._existing(path, place)
         before = self._entries.setdefault(path, entry)
         if before is not entry:
@@ -149,7 +160,8 @@ class ImageList:
             SPLIT_ORDER[number]: np.flatnonzero(split_numbers == number)
             for number in np.unique(split_numbers)
         }
-        images = FolderImages(self._root, ["/".join(parts) for _, _, parts in order], labels)
+        paths = ["/".join(parts) for _, _, parts in order]
+        images = FolderImages(self._root, paths, labels, self._boxes(paths))
         return Collection(images, class_names, splits, self._levels(class_names), citation)
 
     def _existing(self, path: str, place: Place) -> str:
@@ -174,6 +186,10 @@ class ImageList:
                     "the class"
                 )
 
+    def _boxes(self, paths: list[str]) -> np.ndarray | None:
+        boxes = [box for path in paths if (box := self._entries[path].box) is not None]
+        return np.array(boxes) if len(boxes) == len(paths) else None
+
     def _levels(self, class_names: list[str]) -> dict[str, list[str]]:
         coarse = [
             first.coarse
@@ -184,7 +200,7 @@ class ImageList:
 
 
 def _compare(subject: str, entry: Entry, before: Entry) -> None:
-    if entry[:3] != before[:3]:
+    if entry[:-1] != before[:-1]:
         raise UserError(
             f"{entry.place}: {subject} {entry}, but {before} in {before.place}; "
             "remove one of the two lines"
@@ -192,7 +208,8 @@ def _compare(subject: str, entry: Entry, before: Entry) -> None:
 
 
 def read_list(config: DataConfig, train_required: bool = True) -> Collection:
-    """Reads the list `config.path`: one image a line, with its path, label, split and coarse label.
+    """Reads the list `config.path`: one image a line, with its path, label, split, coarse label and
+    box.
 
     Cells are separated by tabs, semicolons or commas, and may stand in double quotes. The first
     line is a header if one of its cells is `config.path_column`. In a list without a header the
@@ -213,18 +230,40 @@ def read_list(config: DataConfig, train_required: bool = True) -> Collection:
     text = read_text(file)
     if not root.is_dir():
         raise UserError(f"data.root={printable(root)}: there is no such folder")
-    delimiter, columns, lines = _layout(file, text, root, config)
+    layout = _layout(file, text, root, config)
     images, width = ImageList(root, files_required=not config.skip_damaged), None
-    for number, cells in lines:
+    for position, (number, cells) in enumerate(read_lines(file, text, layout.delimiter)):
         place = Place(file, number)
         width = width or len(cells)
-        if len(cells) != width or max(columns.values()) >= width:
+        if len(cells) != width:
             raise UserError(
                 f"{place}: it has {len(cells)} cells instead of {width}; put a cell that contains "
-                f"{delimiter!r} into double quotes"
+                f"{layout.delimiter!r} into double quotes"
             )
-        images.add(place, **{name: cells[column] for name, column in columns.items()})
+        if position == 0 and layout.has_header:
+            continue
+        texts = {
+            name: " ".join(cells[column] for column in columns)
+            for name, columns in layout.columns.items()
+        }
+        box = _box(texts.pop(BOX), config.box_format, place) if BOX in texts else None
+        images.add(place, **texts, box=box)
     return images.collection(train_required=train_required)
+
+
+def _box(text: str, box_format: BoxFormat, place: Place) -> Box:
+    """Parses four numbers, which are separated by spaces or commas."""
+    try:
+        left, top, right, bottom = map(float, text.replace(",", " ").split())
+    except ValueError:
+        raise UserError(f"{place}: the box {text.strip()!r} must be four numbers") from None
+    if box_format is BoxFormat.xywh:
+        right, bottom = left + right, top + bottom
+    if not (0 < right - left < math.inf and 0 < bottom - top < math.inf):
+        raise UserError(
+            f"{place}: the box {text.strip()!r} has no area as data.box_format={box_format.value}"
+        )
+    return left, top, right, bottom
 
 
 def read_lines(file: Path, text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
@@ -263,63 +302,79 @@ def read_text(file: Path) -> str:
     return content.decode(encoding, "surrogateescape")
 
 
-def _layout(
-    file: Path, text: str, root: Path, config: DataConfig
-) -> tuple[str, dict[str, int], Iterator[tuple[int, list[str]]]]:
-    """Returns the delimiter, the position of each column, and the lines below the header."""
-    wanted = {name: getattr(config, f"{name}_column") for name in COLUMNS}
-    wanted = {name: column for name, column in wanted.items() if column is not None}
-    first: list[str] = []
-    for delimiter in DELIMITERS:
-        lines = read_lines(file, text, delimiter)
-        number, cells = next(lines, (1, []))
+class Layout(NamedTuple):
+    """How the lines of a list are read: for each of `COLUMNS`, the positions of its cells."""
+
+    delimiter: str
+    has_header: bool
+    columns: dict[str, list[int]]
+
+
+def _layout(file: Path, text: str, root: Path, config: DataConfig) -> Layout:
+    """Recognises the delimiter and the header, from the first line."""
+    wanted = {name: getattr(config, f"{name}_column") for name in COLUMNS if name != BOX}
+    wanted = {name: [column] for name, column in wanted.items() if column is not None}
+    if config.box_columns:
+        wanted[BOX] = list(config.box_columns)
+    if len(wanted.get(BOX, [""])) not in (1, 4):
+        raise UserError(f"data.box_columns={','.join(wanted[BOX])}: give one column, or four")
+    firsts = [next(read_lines(file, text, delimiter), (1, [])) for delimiter in DELIMITERS]
+    for delimiter, (number, cells) in zip(DELIMITERS, firsts, strict=True):
         header = [cell.strip().casefold() for cell in cells]
-        if wanted["path"].casefold() in header:
-            place = Place(file, number)
-            return delimiter, _named_columns(place, header, wanted), lines
-        first = max(first, cells, key=len)
-    if not first:
+        if wanted["path"][0].casefold() in header:
+            return Layout(delimiter, True, _named_columns(Place(file, number), header, wanted))
+    for delimiter, (_, cells) in zip(DELIMITERS, firsts, strict=True):
+        columns = _numbered_columns(len(cells), wanted)
+        if columns and _is_image(root, cells[columns["path"][0]]):
+            return Layout(delimiter, False, columns)
+    number, cells = max(firsts, key=lambda first: len(first[1]))
+    if not cells:
         raise UserError(f"data.path={printable(file)}: it has no lines")
-    for delimiter in DELIMITERS:
-        number, cells = next(read_lines(file, text, delimiter))
-        columns = _numbered_columns(Place(file, number), cells, wanted)
-        if columns and _is_image(root, cells[columns["path"]]):
-            return delimiter, columns, read_lines(file, text, delimiter)
     raise UserError(
         f"{Place(file, number)}: it neither names an image nor is a header with the column "
-        f"{wanted['path']}; set data.path_column and data.label_column to two of its columns: "
-        f"{printable(', '.join(first))}"
+        f"{wanted['path'][0]}; set data.path_column and data.label_column to two of its columns: "
+        f"{printable(', '.join(cells))}"
     )
 
 
-def _named_columns(place: Place, header: list[str], wanted: dict[str, str]) -> dict[str, int]:
+def _named_columns(
+    place: Place, header: list[str], wanted: dict[str, list[str]]
+) -> dict[str, list[int]]:
     columns = {}
-    for name, column in wanted.items():
-        count = header.count(column.casefold())
-        if count > 1:
-            raise UserError(f"{place}: {count} columns are called {column}; rename all but one")
-        if count:
-            columns[name] = header.index(column.casefold())
-        elif name in REQUIRED or column != name:
+    for name, texts in wanted.items():
+        lacking = [text for text in texts if text.casefold() not in header]
+        key = "box_columns" if name == BOX else f"{name}_column"
+        if lacking and (name in REQUIRED or texts != [name]):
             raise UserError(
-                f"{place}: there is no column {column} (data.{name}_column); the columns are "
+                f"{place}: there is no column {lacking[0]} (data.{key}); the columns are "
                 f"{printable(', '.join(header))}"
             )
-    unread = [name for number, name in enumerate(header) if number not in columns.values()]
+        for text in texts:
+            if header.count(text.casefold()) > 1:
+                raise UserError(f"{place}: several columns are called {text}; rename all but one")
+        if not lacking:
+            columns[name] = [header.index(text.casefold()) for text in texts]
+    read = {position for positions in columns.values() for position in positions}
+    unread = [text for position, text in enumerate(header) if position not in read]
     if unread:
         logger.info("%s: columns that are not read: %s", place, printable(", ".join(unread)))
     return columns
 
 
-def _numbered_columns(place: Place, cells: list[str], wanted: dict[str, str]) -> dict[str, int]:
+def _numbered_columns(width: int, wanted: dict[str, list[str]]) -> dict[str, list[int]]:
     """Returns the columns of a list without a header; none if a column has another name."""
-    chosen = {name: int(column) - 1 for name, column in wanted.items() if column.isdecimal()}
-    for number, name in enumerate(COLUMNS):
-        if wanted.get(name) == name and number < len(cells) and number not in chosen.values():
-            chosen[name] = number
-    is_complete = all(name in chosen or wanted[name] == name for name in wanted)
-    in_range = all(0 <= number < len(cells) for number in chosen.values())
-    return chosen if is_complete and in_range and chosen.keys() >= set(REQUIRED) else {}
+    chosen = {
+        name: [int(text) - 1 for text in texts]
+        for name, texts in wanted.items()
+        if all(text.isdecimal() for text in texts)
+    }
+    taken = {position for positions in chosen.values() for position in positions}
+    for position, name in enumerate(COLUMNS):
+        if wanted.get(name) == [name] and position < width and position not in taken:
+            chosen[name] = [position]
+    in_range = all(0 <= position < width for position in taken)
+    is_complete = all(name in chosen or texts == [name] for name, texts in wanted.items())
+    return chosen if in_range and is_complete and chosen.keys() >= set(REQUIRED) else {}
 
 
 def _is_image(root: Path, path: str) -> bool:

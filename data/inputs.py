@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from conf.schema import DataConfig
+from conf.schema import DataConfig, Region
 from data import decoding
-from data.collection import ImageSource
+from data.collection import Box, ImageSource
 from data.content import content_hash
 
 Take = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -45,21 +45,26 @@ class ImageInputs:
         self.dtype = np.dtype(np.uint8)
 
     def evaluation(self, indices: np.ndarray, mirrored: bool = False) -> np.ndarray:
-        views = [decoding.evaluation_view(*self._file(index), self.config) for index in indices]
+        views = []
+        for index in indices:
+            encoded, name, box = self._file(index)
+            views.append(decoding.evaluation_view(encoded, name, self.config, box))
         return decoding.mirror(np.stack(views)) if mirrored else np.stack(views)
 
     def training(self, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         views = []
         for index in indices:
             rng = np.random.default_rng([seed, epoch, index])
-            views.append(decoding.training_view(*self._file(index), self.config, rng))
+            encoded, name, box = self._file(index)
+            views.append(decoding.training_view(encoded, name, self.config, rng, box))
         return np.stack(views)
 
-    def _file(self, index: int) -> tuple[bytes, str]:
+    def _file(self, index: int) -> tuple[bytes, str, Box | None]:
         encoded = self.source.encoded(index)
         if self.hashes is not None:
             self.hashes[int(index)] = content_hash(encoded)
-        return encoded, self.source.name(index)
+        box = self.source.box(index) if self.config.crop is Region.box else None
+        return encoded, self.source.name(index), box
 
 
 class ArrayInputs:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from data.decoding import evaluation_view
+from data.inputs import ImageInputs
 from reporting.rendering import new_figure, render, shorten, text_width
 
 GAP, FRAME, LINE_HEIGHT = 6, 4, 14  # pixels
@@ -82,4 +82,4 @@ def draw_image_grid(
 
 def view(dataset: Dataset, index: int, config: DataConfig) -> np.ndarray:
     """Returns an image as the model sees it in evaluation."""
-    return evaluation_view(dataset.images.encoded(index), dataset.images.name(index), config)
+    return ImageInputs(dataset.images, config).evaluation(np.array([index]))[0]

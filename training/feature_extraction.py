@@ -1,5 +1,6 @@
 """Reads what is frozen in stage 1 from the feature store, instead of computing it every epoch."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from conf.schema import Config
+from conf.schema import Config, Region
 from data.content import hash_images
 from data.datasets import Dataset
 from data.decoding import mirror
@@ -121,11 +122,16 @@ def _views(config: Config) -> int:
 def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
     """Returns everything that the stored features depend on."""
     data = config.data
+    preprocessing: list[float | str] = [data.image_size, data.crop_ratio, data.keep_aspect]
+    if data.crop is Region.box:
+        boxes = np.array([dataset.images.box(index) for index in dataset.indices])
+        digest = hashlib.blake2b(boxes.tobytes(), digest_size=16).hexdigest()
+        preprocessing += [data.box_margin, digest]
     return {
         "version": 1,  # of data/decoding.py: increase it when decoding or cropping changes
         "data": dataset.name,
         "pictures": dataset.fingerprint(),
-        "preprocessing": [data.image_size, data.crop_ratio, data.keep_aspect],
+        "preprocessing": preprocessing,
         "backbone": f"{config.backbone.name}/{config.backbone.tap or 'last'}",
         "weights": weights_digest(backbone),
         "precision": config.trainer.precision.value,

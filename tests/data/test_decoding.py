@@ -555,3 +555,71 @@ def test_mirror_exchanges_left_and_right_of_one_or_many_images():
     np.testing.assert_array_equal(mirrored[1, 2, 0], many[1, 2, 3])
     np.testing.assert_array_equal(decoding.mirror(many[0]), mirrored[0])
     np.testing.assert_array_equal(decoding.mirror(mirrored), many)
+
+
+# Boxes
+
+
+def shown(view: np.ndarray) -> list[int]:
+    """The part of `ramp` that a view shows: left, top, right, bottom, to the nearest pixel."""
+    x, y = view[:, :, 0].astype(int), view[:, :, 1].astype(int)
+    return [x.min(), y.min(), x.max() + 1, y.max() + 1]
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "expected"),
+    [
+        ((40, 50, 104, 114), 0.0, [40, 50, 104, 114]),
+        ((40, 50, 104, 114), 0.25, [24, 34, 120, 130]),
+        ((0, 0, 64, 64), 0.5, [0, 0, 96, 96]),  # cut at the border of the image
+        ((150, 90, 400, 400), 0.0, [150, 90, 200, 140]),
+    ],
+)
+def test_a_box_with_its_margin_takes_the_place_of_the_image(box, margin, expected):
+    side = expected[2] - expected[0]
+    options = config(image_size=side, crop_ratio=1.0, box_margin=margin)
+    view = decoding.evaluation_view(ramp(200, 140), "it", options, box)
+    assert shown(view) == expected
+
+
+def test_random_crops_stay_in_the_box():
+    options = config(train_crop=Crop.random_resized, box_margin=0.0)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        left, top, right, bottom = shown(
+            decoding.training_view(ramp(200, 140), "it", options, rng, (60, 30, 120, 100))
+        )
+        assert 60 <= left < right <= 120 and 30 <= top < bottom <= 100
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF"])
+def test_a_box_is_one_of_the_upright_image(file_format, orientation):
+    image = Image.new("RGB", (48, 32), (0, 0, 0))
+    image.paste((250, 250, 250), (8, 16, 24, 32))  # stored; where it is when upright:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = decode(encoded(image, file_format, exif=exif))
+    bright = np.argwhere(np.asarray(upright)[:, :, 0] > 125)
+    (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0) + 1
+    options = config(crop_ratio=1.0, box_margin=0.0)
+    view = decoding.evaluation_view(
+        encoded(image, file_format, exif=exif), "it", options, (left, top, right, bottom)
+    )
+    assert view.min() > 200
+
+
+def test_a_box_of_a_large_jpeg_keeps_its_detail():
+    """The image is decoded at a fraction of its size, but not of that of its box."""
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+    large = encoded(Image.fromarray(noise), "JPEG", quality=95)
+    options, box = config(image_size=32, crop_ratio=1.0, box_margin=0.0), (512, 512, 544, 544)
+    view = decoding.evaluation_view(large, "it", options, box).astype(int)
+    exact = np.asarray(decode(large, image_size=1024))[512:544, 512:544].astype(int)
+    assert np.abs(view - exact).mean() < 2
+
+
+@pytest.mark.parametrize("box", [(64, 10, 80, 20), (10, -20, 30, -5), (0, 48, 64, 60)])
+def test_a_box_outside_of_the_image_is_refused(box):
+    with pytest.raises(UserError, match=r"it cannot .* .its box lies outside of its 64 x 48"):
+        decoding.evaluation_view(ramp(64, 48), "it", config(box_margin=0.0), box)

@@ -1,5 +1,6 @@
 """A list of images: a CSV file with paths, labels, splits and coarse labels."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conf.schema import DataConfig
+from conf.schema import BoxFormat, DataConfig, Region
 from data.datasets import open_all_images, open_dataset
 from data.image_list import main, read_list, write_list
+from data.inputs import ImageInputs
 from errors import UserError
 
 
@@ -169,6 +171,68 @@ def test_numbers_as_labels_are_sorted_as_text_like_the_names_of_folders(images):
     assert read_list(config(write(images, *content))).class_names == ["1", "10", "2", "9"]
 
 
+# Boxes
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "options"),
+    [
+        ("box", "10 20 30.5 60", {}),
+        ("box", "'10,20,20.5,40'", {"box_format": BoxFormat.xywh}),
+        ("x1,y1,x2,y2", "10,20,30.5,60", {"box_columns": ["x1", "y1", "x2", "y2"]}),
+        ("w,h,X,Y", "20.5,40,10,20",
+         {"box_columns": ["x", "y", "w", "h"], "box_format": BoxFormat.xywh}),
+        (None, "train,g,10 20 30.5 60", {}),
+        (None, "10,20,30.5,60", {"box_columns": ["3", "4", "5", "6"]}),
+    ],
+)  # fmt: skip
+def test_boxes_in_one_column_or_four(images, header, cells, options):
+    content = lines(",", cells.replace("'", '"'))
+    header = [] if header is None else [f"path,label,{header}"]
+    collection = read_list(config(write(images, *header, *content), **options))
+    assert [collection.images.box(index) for index in range(8)] == [(10, 20, 30.5, 60)] * 8
+
+
+def test_without_boxes_there_are_none(images):
+    assert read_list(config(write(images, *lines()))).images.box(0) is None
+
+
+@pytest.mark.parametrize(
+    ("box", "options", "message"),
+    [
+        ("1 2 3", {}, "line 2: the box '1 2 3' must be four numbers"),
+        ("", {}, "line 2: the box '' must be four numbers"),
+        ("1 2 x 4", {}, "line 2: the box '1 2 x 4' must be four numbers"),
+        ("10 20 10 60", {}, "line 2: the box '10 20 10 60' has no area as data.box_format=xyxy"),
+        ("1 2 nan 4", {}, "has no area"),
+        ("1 2 inf 4", {}, "has no area"),
+        ("1 2 -3 4", {"box_format": BoxFormat.xywh}, "has no area as data.box_format=xywh"),
+        ("1 2 3 4", {"box_columns": ["x", "y"]}, "data.box_columns=x,y: give one column, or four"),
+        ("1 2 3 4", {"box_columns": ["where"]}, r"no column where \(data.box_columns\)"),
+    ],
+)
+def test_a_box_that_is_not_as_it_should_be(images, box, options, message):
+    file = write(images, "path,label,box", *lines(",", box))
+    with pytest.raises(UserError, match=message):
+        read_list(config(file, **options))
+
+
+def test_two_boxes_of_one_image_contradict_each_other(images):
+    file = write(images, "path,label,box", *lines(",", "1 2 3 4"), "a/ash/0.png,ash,1 2 3 5")
+    with pytest.raises(UserError, match="is ash, train, box 1 2 3 5, but ash, train, box 1 2 3 4"):
+        read_list(config(file))
+
+
+def test_the_crop_of_boxes_needs_boxes(images):
+    with pytest.raises(UserError, match=r"data.crop=box: .*list.csv has no boxes; set data.crop="):
+        open_dataset(config(write(images, *lines()), crop=Region.box), 0)
+    boxes = config(write(images, "path,label,box", *lines(",", "2 3 20 21")), crop=Region.box)
+    dataset = open_dataset(boxes, 0)
+    whole = ImageInputs(dataset.images, dataclasses.replace(boxes, crop=Region.image))
+    of_boxes = ImageInputs(dataset.images, boxes).evaluation(dataset.splits["test"])
+    assert not np.array_equal(of_boxes, whole.evaluation(dataset.splits["test"]))
+
+
 # What is refused, in one line that names the line
 
 
@@ -210,7 +274,7 @@ def test_an_endless_quotation_is_an_error(images):
         ("path,species", {}, r"no column label \(data.label_column\); the .* are path, species"),
         ("path,label", {"split_column": "fold"}, r"no column fold \(data.split_column\)"),
         ("path,label", {"coarse_column": "family"}, r"no column family \(data.coarse_column\)"),
-        ("path,path", {"label_column": "path"}, "line 1: 2 columns are called path"),
+        ("path,path", {"label_column": "path"}, "line 1: several columns are called path"),
         ("file,species", {"path_column": "3"}, "line 1: it neither names an image"),
     ],
 )  # fmt: skip
@@ -308,7 +372,7 @@ def test_the_command_reports_a_folder_that_is_missing(tmp_path):
 
 SIZE = """
 import json, resource, sys, time
-from conf.schema import DataConfig
+from conf.schema import BoxFormat, DataConfig, Region
 from data.datasets import open_dataset
 started = time.perf_counter()
 dataset = open_dataset(DataConfig(name="image_list", path=sys.argv[1]), 0)

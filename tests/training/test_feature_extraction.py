@@ -120,6 +120,28 @@ def test_an_unfinished_store_with_both_views_does_not_replace_the_plain_one(conf
     assert len(store_names(tmp_path)) == 2
 
 
+def test_crops_of_boxes_have_a_store_of_their_own(make_config, image_folder_path, tmp_path):
+    paths = sorted(image_folder_path.rglob("*.png"))
+    for bottom in (16, 18):
+        text = [f"{path},{path.parent.name},0 0 12 {bottom}\n" for path in paths]
+        (tmp_path / f"{bottom}.csv").write_text("".join(["path,label,box\n", *text]))
+
+    def config(bottom: int, *overrides: str):
+        return make_config(
+            "data=image_list", f"data.path={tmp_path / str(bottom)}.csv", "data.image_size=32",
+            "backbone=vgg16_random", "backbone.tap=block1_conv1",
+            f"trainer.feature_dir={tmp_path / 'features'}", *overrides,
+        )  # fmt: skip
+
+    whole, _, _ = stored(config(16))
+    small, dataset, _ = stored(config(16, "data.crop=box"))
+    stored(config(18, "data.crop=box"))
+    stored(config(18, "data.crop=box", "data.box_margin=0"))
+    assert len(store_names(tmp_path)) == 4
+    indices = dataset.indices
+    assert not np.array_equal(whole.evaluation(indices), small.evaluation(indices))
+
+
 WORKER = """
     import sys, time
     from pathlib import Path
