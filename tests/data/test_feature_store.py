@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data import feature_store
+from data import feature_store, shard_store
 from data.feature_store import FeatureStore, stores
 from errors import UserError
 
@@ -372,7 +372,7 @@ def disk_with(free: int):
 
 
 def test_without_room_nothing_is_computed_and_the_error_names_remedies(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", disk_with(feature_store.SPARE_BYTES + 100))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(shard_store.SPARE_BYTES + 100))
     extractor = Extractor()
     with pytest.raises(UserError) as caught:
         store_in(tmp_path).open(extractor)
@@ -386,7 +386,7 @@ def test_only_missing_shards_need_room(tmp_path, monkeypatch):
     store = store_in(tmp_path)
     store.open(Extractor())
     shards(store)[2].unlink()
-    monkeypatch.setattr(shutil, "disk_usage", disk_with(feature_store.SPARE_BYTES + 150))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(shard_store.SPARE_BYTES + 150))
     assert_holds_the_features(store_in(tmp_path).open(Extractor()))
 
 
@@ -402,13 +402,13 @@ def test_a_complete_store_is_read_where_nothing_can_be_written(tmp_path, monkeyp
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(feature_store, "locked", cannot_be_locked)
+        patch.setattr(shard_store, "locked", cannot_be_locked)
         with pytest.raises(UserError, match=os.strerror(number)):
             store_in(tmp_path).open(Extractor())  # nothing is stored yet
     store_in(tmp_path).open(Extractor())
     before = contents(store_in(tmp_path).folder)
     with monkeypatch.context() as patch:
-        patch.setattr(feature_store, "locked", cannot_be_locked)
+        patch.setattr(shard_store, "locked", cannot_be_locked)
         assert_holds_the_features(store_in(tmp_path).open(Extractor()))
         assert contents(store_in(tmp_path).folder) == before
         shards(store_in(tmp_path))[0].unlink()
