@@ -151,7 +151,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 def _saved(model: keras.Model) -> keras.Model:
     """The model whose weights are saved: several devices train a model around it."""
-    return model.saved if isinstance(model, PatchedFit) else model
+    return model.checkpointed() if isinstance(model, PatchedFit) else model
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -25,8 +25,7 @@ class SoftmaxCenterModel(GlobalBatchModel):
         self.center_term = keras.metrics.Mean(name="center_loss")
         center_loss.reset_accumulation()  # an earlier stage may have ended between two steps
 
-    @property
-    def saved(self) -> keras.Model:
+    def checkpointed(self) -> keras.Model:
         return self  # with the centers
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -22,9 +22,8 @@ class PatchedFit(keras.Model):
         self.network = network
         self.built = True
 
-    @property
-    def saved(self) -> keras.Model:
-        """The model whose weights a checkpoint holds, the same with one device and with several."""
+    def checkpointed(self) -> keras.Model:
+        """Returns the model whose weights a checkpoint holds, on one device as on several."""
         return self.network
 
     def call(self, inputs, training=None):
