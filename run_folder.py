@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import files
 from conf import overrides
-from conf.schema import Config, dotted, literal, nested
+from conf.schema import RENAMED, Config, dotted, literal, nested
 from conf.validation import checked
 from data.datasets import Dataset
 from data.names import class_name
@@ -78,6 +78,10 @@ def stored_config(folder: Path) -> DictConfig:
         raise UserError(f"{path}: belongs to another program; give another folder")
     stored = OmegaConf.create(literal(content))
     schema = OmegaConf.structured(Config)
+    for old, new in RENAMED.items():
+        group, _, name = old.rpartition(".")
+        if name in stored[group]:
+            stored[group][new.rpartition(".")[2]] = stored[group].pop(name)
     known = dotted(schema)
     removed = [
         key

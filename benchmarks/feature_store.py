@@ -98,7 +98,7 @@ def memory(options, folder: Path) -> dict[str, str]:
         return store.open(lambda missing: (rng.random((1, 1, *shape), np.float32) for _ in missing))
 
     # The descriptors must not fit in memory, or stage 1 would read them instead of the store.
-    overrides = ["trainer.epochs=1", "trainer.descriptor_gib=1e-6"]
+    overrides = ["trainer.epochs=1", "trainer.stage_1_gib=1e-6"]
     config = configuration(folder / "features", *OVERRIDES, *overrides)
     with (
         mock.patch("experiments.experiment.open_dataset", lambda *_: dataset),

@@ -6,6 +6,7 @@ import re
 from hydra.errors import OverrideParseException
 
 from commands.setting_errors import explain_setting, explain_several_values, known_keys
+from conf.schema import RENAMED
 from errors import UserError
 
 
@@ -35,6 +36,9 @@ def format_error(error: BaseException) -> str:
     if re.search(r"[Ii]nterpolation|grammar", message):
         message += r"; if the characters ${ are meant, write \${"
     if unknown := re.search(r"Key '(\w+)' (?:is )?not in", message):
+        for old, new in RENAMED.items():
+            if old.rpartition(".")[2] == unknown[1]:
+                return f"{old}: is called {new} now"
         return message + (_suggestion(unknown[1], known_keys()) or "; see conf/schema.py")
     if unknown := re.search(r"find '(\w+)/(\w+)'.*Available options in .*: (.*)", message):
         group, choice, choices = unknown[1], unknown[2], unknown[3].split()

@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 Task = enum.StrEnum("Task", ["classification", "metric_learning", "one_class", "post_mortem"])
-Solver = enum.StrEnum("Solver", ["sgd", "svm"])
+Solver = enum.StrEnum("Solver", ["sgd", "svm", "logistic"])
 Crop = enum.StrEnum("Crop", ["center", "random", "random_resized"])
 Region = enum.StrEnum("Region", ["image", "box"])
 BoxFormat = enum.StrEnum("BoxFormat", ["xyxy", "xywh"])
@@ -73,6 +73,7 @@ class DataConfig:
     skip_damaged: bool = False  # skip and count images that cannot be decoded
     max_pixels: int = 250_000_000  # larger images are refused: width times height
     limit: int | None = None  # images per class and split, at most
+    shots: int | None = None  # training images per class, at most, drawn by seed; null: all
     limit_classes: int | None = None  # number of classes; the first ones are kept
 
 
@@ -152,7 +153,7 @@ class TrainerConfig:
     histogram_epochs: int = 5  # epochs between two histograms of weights and updates
     profile: bool = False  # record batches 10 to 20 of each stage for TensorBoard's profiler
     checkpoint_seconds: float = 30.0  # seconds between two saved states, at least
-    descriptor_gib: float = 4.0  # largest size of descriptors that stage 1 keeps in memory
+    stage_1_gib: float = 2.0  # memory of stage 1 for descriptors
     precision: Precision = Precision.float32  # of the backbone; auto: the faster one
     strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
 
@@ -171,7 +172,9 @@ class Config:
     seed: int = 0
     force: bool = False  # repeat a run that its folder already holds
     task: Task = Task.classification
-    solver: Solver = Solver.sgd  # solver of stage 1; svm: linear, one against the rest, C = 1
+    solver: Solver = Solver.sgd  # of stage 1; svm: linear, one against the rest; logistic: L-BFGS
+    solver_c: Any = "auto"  # C of svm and logistic: small is smooth; null: chosen on the validation
+    # split; auto: 1 for svm, as in the papers, and chosen for logistic
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     reference: DataConfig | None = None  # task=one_class: the second data set, data@reference=NAME
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
@@ -181,6 +184,8 @@ class Config:
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
 
+
+RENAMED = {"trainer.descriptor_gib": "trainer.stage_1_gib"}  # keys of earlier versions
 
 ConfigStore.instance().store(name="schema", node=Config)
 

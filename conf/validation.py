@@ -42,7 +42,7 @@ def validate(config: Config) -> None:
     for interval, keys in RULES["ranges"].items():
         for key in keys:
             for name in {key, key.replace("data.", "reference.", 1)} & values.keys():
-                if values[name] != "null" and not _is_in(interval, float(values[name])):
+                if values[name] not in ("null", "auto") and not _is_in(interval, values[name]):
                     raise UserError(f"{name}={values[name]}: must be {_in_words(interval)}")
     for choice, requirements in RULES["requires"].items():
         for requirement, reason in requirements.items() if _holds(choice, values) else ():
@@ -93,8 +93,12 @@ def _holds(condition: str, values: dict[str, str]) -> bool:
     return False
 
 
-def _is_in(interval: str, value: float) -> bool:
+def _is_in(interval: str, text: str) -> bool:
     least, most = map(float, interval[1:-1].split(","))
+    try:
+        value = float(text)
+    except ValueError:
+        return False
     above = value > least or (value == least and interval[0] == "[")
     return above and (value < most or (value == most and interval[-1] == "]"))
 

@@ -31,6 +31,8 @@ class Dataset:
         damaged: names of the images that cannot be decoded and are left out.
         levels: the coarser classes, see `Collection`.
         hashes: content hashes by index, of the images that were hashed so far; see `content.py`.
+        left: sorted indices of the training images that `data.shots` leaves out. Their features
+            are stored too, so that all numbers of shots share one store.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     damaged: tuple[str, ...] = ()
     levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     hashes: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
+    left: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def labels(self) -> np.ndarray:
@@ -48,8 +51,8 @@ class Dataset:
 
     @property
     def indices(self) -> np.ndarray:
-        """The indices of all splits, sorted."""
-        return np.sort(np.concatenate(list(self.splits.values())))
+        """The indices of all splits and of `left`, sorted."""
+        return np.sort(np.concatenate([*self.splits.values(), self.left]))
 
     def summary(self) -> str:
         """One line: the name, and the numbers of classes and images, in all and in each split."""
@@ -72,7 +75,7 @@ class Dataset:
         return {**sizes, "classes": len(self.class_names), "damaged": list(self.damaged)}
 
     def fingerprint(self) -> str:
-        """Identifies the images of all splits, however they are divided."""
+        """Identifies the images of `indices`, however they are divided."""
         digest = hashlib.blake2b(self.images.fingerprint().encode(), digest_size=16)
         digest.update(self.indices.tobytes())
         return digest.hexdigest()
@@ -116,8 +119,14 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
             name: first_of_each_class(indices, labels, config.limit)
             for name, indices in splits.items()
         }
+    left = splits["train"][:0]
+    if config.shots is not None:
+        train = few_of_each_class(splits["train"], labels, config.shots, seed)
+        left = np.setdiff1d(splits["train"], train)
+        splits["train"] = train
     levels = {level: names[: config.limit_classes] for level, names in opened.levels.items()}
-    return Dataset(config.name, images, class_names, splits, opened.citation, damaged, levels)
+    citation = opened.citation
+    return Dataset(config.name, images, class_names, splits, citation, damaged, levels, left=left)
 
 
 def open_all_images(config: DataConfig) -> Dataset:
@@ -224,6 +233,15 @@ def first_of_each_class(indices: np.ndarray, labels: np.ndarray, limit: int) -> 
     """Returns the first `limit` indices of each class, sorted."""
     kept = [members[:limit] for members in by_class(indices, labels)]
     return np.sort(np.concatenate([indices[:0], *kept]))
+
+
+def few_of_each_class(indices: np.ndarray, labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    """Returns at most `shots` random indices of each class, sorted; fewer are a part of more."""
+    kept = [
+        np.random.default_rng([seed, labels[members[0]]]).permutation(members)[:shots]
+        for members in by_class(indices, labels)
+    ]
+    return np.sort(np.concatenate(kept))
 
 
 def _without_damaged(

@@ -12,12 +12,14 @@ from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_indices
 from experiments.two_stages import TwoStageExperiment
 from models.classifier import build_classifier, complete, with_embedding, with_probabilities
+from models.parts import StageInput
 from models.saved_model import save_model
 from reporting.tensorboard import log_classification
 from run_folder import Results
 from training.objectives import Objective, classification_objective
+from training.smaller_side import SmallerSide, why_not
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
-from training.svm import check_memory
+from training.solvers import check_memory, given_strength
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +32,25 @@ class Classification(TwoStageExperiment):
         self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
         # On one device this is build_classifier(config, classes), and the scope below does nothing.
         self.parts = self.workers.build(build_classifier, config, classes)
-        if config.solver is Solver.svm:
-            check_memory(config, dataset, self.parts.descriptor)
+        self.why_not = why_not(config, dataset, self.parts, self.folder, self.workers)
+        if config.solver is not Solver.sgd:
+            given_strength(config, dataset)  # refuses what cannot be chosen, before the features
+            if self.why_not:
+                check_memory(config, dataset, self.parts.descriptor)
         with self.workers.scope():
             self.center_loss = build_center_loss(config, classes)
         size = self.parts.descriptor.output.shape[-1]
         logger.info("%s, %s: %d dimensions", config.backbone.name, config.head.name, size)
+
+    def read_features(self) -> None:
+        if self.why_not:
+            logger.info("stage 1 on descriptors: %s", self.why_not)
+            super().read_features()
+            return
+        self.smaller_side = SmallerSide(self.config, self.dataset, self.parts)
+        self.start, self.inputs = StageInput.coordinates, self.smaller_side.inputs
+        logger.info("stage 1 on %d coordinates of each image", *self.inputs.shape)
+        self.compare_images(self.dataset)
 
     def objective(self) -> Objective:
         return classification_objective(self.config.loss, len(self.dataset.class_names))

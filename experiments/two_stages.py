@@ -1,6 +1,7 @@
 """The two-stage protocol: train the head on the frozen backbone, then fine-tune all weights."""
 
 import abc
+import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
+from training.smaller_side import CHECKPOINT, SmallerSide
+from training.solvers import fit_solver
 from training.stage import Stage, fit_stage
-from training.svm import fit_svm
 from training.two_streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class TwoStageTrial(Trial):
         inputs: these samples.
         batch_size: samples per batch of the current stage.
         stages: the record of each stage so far.
+        smaller_side: stage 1 on coordinates of the descriptors; `None` otherwise and in stage 2.
     """
 
     config: Config
@@ -49,6 +52,7 @@ class TwoStageTrial(Trial):
     inputs: Inputs
     batch_size: int
     stages: dict[str, dict]
+    smaller_side: SmallerSide | None = None
 
     @abc.abstractmethod
     def objective(self) -> Objective:
@@ -60,7 +64,13 @@ class TwoStageTrial(Trial):
 
     def network(self) -> keras.Model:
         """Returns the model from what the stage reads to what the objective compares."""
+        if self.smaller_side is not None:
+            return self.smaller_side.linear
         return self.parts.network(self.start)
+
+    def linear(self) -> keras.Model:
+        """Returns the linear part of the current stage."""
+        return self.parts.linear if self.smaller_side is None else self.smaller_side.linear
 
     def training_model(self) -> keras.Model | None:
         """Returns the model that is fitted, if it is not `network`."""
@@ -76,15 +86,23 @@ class TwoStageTrial(Trial):
         self.batch_size = config.trainer.batch_size
         self.read_features()
         self.initialize()
-        if config.solver is Solver.svm:
-            # `check_memory` and the rules of the configuration guarantee it.
-            assert isinstance(self.inputs, MemoryInputs)
-            linear, mirror = self.parts.linear, config.data.mirror
-            self.stages["head"] = fit_svm(linear, self.inputs, self.dataset, mirror)
-            self.finish_stage("head")
-        else:
+        if config.solver is Solver.sgd:
             rate = config.optimizer.learning_rate
             self._fit("head", config.trainer.epochs, 0, rate)
+        else:
+            # `check_memory` and the rules of the configuration guarantee it.
+            assert isinstance(self.inputs, MemoryInputs)
+            self.stages["head"] = fit_solver(
+                config,
+                self.linear(),
+                self.inputs,
+                self.dataset,
+                self.folder,
+                lambda: self.score("val"),
+            )
+            self.finish_stage("head")
+        if self.smaller_side is not None:
+            self.smaller_side.write_back()
 
     def fine_tune(self) -> None:
         trainer, rate = self.config.trainer, self.config.optimizer.fine_tune_learning_rate
@@ -101,12 +119,14 @@ class TwoStageTrial(Trial):
 
     def read_images(self) -> None:
         """Sets the inputs of stage 2: images."""
+        self.smaller_side = None
         self.start = StageInput.images
         self.inputs = ImageInputs(self.dataset.images, self.config.data)
 
     def initialize(self) -> None:
         """Sets the layers that are initialised from training descriptors."""
-        initialize_from_data(self.config, self.dataset, self.parts, self.inputs, self.describe)
+        parts = dataclasses.replace(self.parts, linear=self.linear())
+        initialize_from_data(self.config, self.dataset, parts, self.inputs, self.describe)
 
     def describe(self, samples):
         """Returns the descriptors of a batch of samples of the current stage."""
@@ -134,6 +154,8 @@ class TwoStageTrial(Trial):
             self.balance,
             self.second_stream(),
             self.training_model(),
+            CHECKPOINT if self.smaller_side is not None else name,
+            self.smaller_side is not None,
         )
         record = fit_stage(stage, self.dataset, self.config, self.folder, self.workers)
         self.stages[name] = record

@@ -12,10 +12,22 @@ def build_classifier(config: Config, classes: int) -> Parts:
     return build_parts(config, lambda shape: build_linear(config, shape, classes))
 
 
-def build_linear(config: Config, shape: tuple[int, ...], classes: int) -> keras.Model:
-    """Builds the model from descriptors of `shape`, (D,), to logits; see `build_embedding`."""
+def build_linear(
+    config: Config, shape: tuple[int, ...], classes: int, random: bool = False
+) -> keras.Model:
+    """Builds the model from descriptors of `shape`, (D,), to logits; see `build_embedding`.
+
+    The classifier starts at zero, unless an embedding, which would get no gradient then, comes
+    before it. A random start would add to every new image a random score that training never
+    touches: training changes the kernel in the span of the training images only.
+
+    Args:
+        random: the classifier starts at random, as Keras' layers do. Default: `False`.
+    """
     before = build_embedding(config.head, shape, config.seed)  # standardisation, dropout, embedding
-    initializer = keras.initializers.GlorotUniform(config.seed)
+    glorot = keras.initializers.GlorotUniform(config.seed)
+    random = random or config.head.embedding is not None
+    initializer = glorot if random else keras.initializers.Zeros()
     classifier = keras.layers.Dense(classes, kernel_initializer=initializer, name="classifier")
     return keras.Model(before.input, classifier(before.output), name="linear")
 

@@ -13,11 +13,15 @@ from models.heads import build_descriptor
 
 
 class StageInput(enum.Enum):
-    """The kind of samples that a stage reads: images, or the output of the parts that it skips."""
+    """The kind of samples that a stage reads: images, or the output of the parts that it skips.
+
+    `coordinates` stand for descriptors, see `training/coordinates.py`.
+    """
 
     images = "images"
     features = "features"
     descriptors = "descriptors"
+    coordinates = "coordinates"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Parts:
         """Returns the descriptors of a batch of samples of the kind `start`."""
         if start is StageInput.images:
             samples = self.backbone(samples)
-        return samples if start is StageInput.descriptors else self.descriptor(samples)
+        if start in (StageInput.descriptors, StageInput.coordinates):
+            return samples
+        return self.descriptor(samples)
 
     def network(self, start: StageInput, linear: keras.Model | None = None) -> keras.Model:
         """Returns a model from `start` to the outputs of `linear`. Weights are shared.

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import re
 import runpy
 import shutil
 import socket
@@ -29,6 +30,7 @@ from conf.validation import checked
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 SMALL = ("data.image_size=32", "backbone.tap=block1_conv2", "trainer.epochs=3")
+SOLVER = re.compile("solver=(svm|logistic)")
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 60, 40)}
 
 # Hydra closes every log handler when it starts, and absl's closes its stream: pytest's own, unless
@@ -183,7 +185,7 @@ def train(command, own_folder, tmp_path):
             f"data.path={own_folder}",
             f"trainer.feature_dir={tmp_path / 'features'}",
             f"hydra.{'sweep' if sweep else 'run'}.dir={folder}",
-            *(SMALL[:-1] if "solver=svm" in overrides else SMALL),  # an SVM has no epochs
+            *(SMALL[:-1] if any(map(SOLVER.match, overrides)) else SMALL),  # it has no epochs
             *(override for override in overrides if override != "-m"),
         )
         return outcome, folder

@@ -82,11 +82,12 @@ class Checkpoints(keras.callbacks.Callback):
         self._broadcast(model.variables)
 
     def restore(self, model: keras.Model) -> int:
-        """Restores the last saved state of a compiled model; returns the epoch to resume from."""
-        if not self.workers.broadcast_object(self.state.exists()):
-            return self.first_epoch
+        """Restores the last saved state of a compiled model, and builds its optimizer; returns the
+        epoch to resume from."""
         with self.workers.scope():
             model.optimizer.build(model.trainable_variables)
+        if not self.workers.broadcast_object(self.state.exists()):
+            return self.first_epoch
         if self.workers.is_chief:
             with np.load(self.state) as saved:
                 self.history = json.loads(str(saved["history"]))

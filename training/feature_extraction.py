@@ -24,7 +24,7 @@ def stage_1_inputs(config: Config, dataset: Dataset, parts: Parts) -> tuple[Stag
     """Returns the inputs of stage 1, and their kind:
 
     - images with `trainer.feature_store=false`;
-    - otherwise descriptors in memory, if they are frozen and fit in `trainer.descriptor_gib`;
+    - otherwise descriptors in memory, if they are frozen and fit in `trainer.stage_1_gib`;
     - otherwise stored features.
     """
     if not config.trainer.feature_store:
@@ -47,7 +47,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
         UserError: the disk is full, or an image cannot be decoded.
     """
     images = ImageInputs(dataset.images, config.data, dataset.hashes)
-    key = _key(config, dataset, backbone)
+    key = feature_key(config, dataset, backbone)
     stores = [  # the store with the required views comes before one with more
         FeatureStore(
             Path(config.trainer.feature_dir),
@@ -89,9 +89,9 @@ def _read_content(store: FeatureStore, dataset: Dataset) -> None:
 
 
 def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:
-    """Returns whether the descriptors of all stored views fit in `trainer.descriptor_gib`."""
+    """Returns whether the descriptors of all stored views fit in `trainer.stage_1_gib`."""
     size = len(dataset.indices) * _views(config) * descriptor.output.shape[-1]
-    return size * 4 <= config.trainer.descriptor_gib * 2**30
+    return size * 4 <= config.trainer.stage_1_gib * 2**30
 
 
 def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) -> MemoryInputs:
@@ -119,7 +119,7 @@ def _views(config: Config) -> int:
     return 2 if config.data.mirror or config.data.average_mirror else 1
 
 
-def _key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
+def feature_key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:
     """Returns everything that the stored features depend on."""
     data = config.data
     preprocessing: list[float | str] = [data.image_size, data.crop_ratio, data.keep_aspect]

@@ -35,7 +35,7 @@ class GradientStatistics(keras.callbacks.Callback):
         self.file = EventFile(self.folder)
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == self.steps - 1:
+        if batch + self.model.steps_per_execution == self.steps:
             self._before = [variable.numpy() for variable in self.model.trainable_variables]
             self._optimizer.watching.assign(True)
 
@@ -44,6 +44,8 @@ class GradientStatistics(keras.callbacks.Callback):
         if not self._before:  # the epoch ended before its last step
             return
         self._optimizer.watching.assign(False)
+        if self.model.steps_per_execution > 1:
+            self._before = [variable.numpy() for variable in self._optimizer.before]
         gradients = self._optimizer.gradient_norms.numpy()
         variables = self.model.trainable_variables
         summaries = [scalar_pb("gradient norm/all", np.linalg.norm(gradients))]

@@ -72,7 +72,7 @@ def standardize(
         batch_size: samples that are described at a time.
         variance: sum of the variances of all dimensions afterwards. Default: 1.
     """
-    indices = indices[:: -(-len(indices) // MAX_SAMPLES)]
+    indices = averaged_samples(indices)
     total, squares = 0.0, 0.0
     for batch in _descriptors(describe, inputs, indices, batch_size):
         vectors = batch.astype(np.float64)
@@ -83,6 +83,11 @@ def standardize(
     layer.adapt_mean.assign(mean)
     layer.adapt_variance.assign(np.full_like(mean, max(spread / variance, 1e-12)))
     layer.finalize_state()
+
+
+def averaged_samples(indices: np.ndarray) -> np.ndarray:
+    """Returns at most `MAX_SAMPLES` of the samples, evenly spaced."""
+    return indices[:: -(-len(indices) // MAX_SAMPLES)]
 
 
 def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:

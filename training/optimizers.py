@@ -8,7 +8,10 @@ from conf.schema import Optimizer, OptimizerConfig
 
 
 def build_optimizer(
-    config: OptimizerConfig, learning_rate: float, fast_variables: Iterable[keras.Variable] = ()
+    config: OptimizerConfig,
+    learning_rate: float,
+    fast_variables: Iterable[keras.Variable] = (),
+    steps_per_execution: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Builds SGD with momentum, or AdamW. Weight decay is decoupled from the gradient in both.
 
@@ -17,6 +20,8 @@ def build_optimizer(
         learning_rate: learning rate before any schedule.
         fast_variables: variables whose learning rate is `config.classifier_factor` times as high.
             Their weight decay is not higher. Default: none.
+        steps_per_execution: steps that TensorFlow takes without returning to Python. If there are
+            several, callbacks set the learning rates of these steps in `rates`. Default: 1.
     """
     kind = {Optimizer.sgd: keras.optimizers.SGD, Optimizer.adamw: keras.optimizers.AdamW}
     options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
@@ -29,6 +34,10 @@ def build_optimizer(
         **options,
     )
     optimizer.watching = keras.Variable(False, dtype="bool", trainable=False, name="watching")
+    if steps_per_execution > 1:
+        rates = [learning_rate] * steps_per_execution
+        optimizer.rates = keras.Variable(rates, trainable=False, name="rates")
+        optimizer.step = keras.Variable(0, dtype="int32", trainable=False, name="step")
     return optimizer
 
 
@@ -40,13 +49,16 @@ def _with_two_rates(
     Multiplying their gradients instead would change nothing under Adam, which divides by them.
 
     While `watching` is true, each step stores the norms of its gradients, before clipping, in
-    `gradient_norms`.
+    `gradient_norms`. If TensorFlow takes several steps at a time, step i has the learning rate
+    `rates[i]`, and the last of them is watched; `before` has the weights before it.
 
     With several replicas, the gradients are summed before they are clipped, so that the gradient of
     the whole batch is clipped and watched. Keras clips first.
     """
 
     class WithTwoRates(kind):
+        rates = None
+
         def build(self, variables):
             super().build(variables)
             self.factors = [factor if v.path in fast_paths else 1.0 for v in variables]
@@ -57,14 +69,26 @@ def _with_two_rates(
                 synchronization="on_read",
                 aggregation="only_first_replica",
             )
+            if self.rates is not None:
+                self.before = [keras.Variable(v, trainable=False) for v in variables]
 
         def apply(self, grads, trainable_variables=None):
             grads = [g for g, _ in super()._all_reduce_sum_gradients([(g, None) for g in grads])]
+            watching = self.watching.value
+            if self.rates is not None:
+                steps = self.rates.shape[0]
+                step = self.step.value
+                self.learning_rate = self.rates.value[step]
+                watching = keras.ops.logical_and(watching, step == steps - 1)
+                keras.ops.cond(watching, self._keep_weights, lambda: None)
+                self.step.assign((step + 1) % steps)
             super().apply(grads, trainable_variables)
             norms = self.gradient_norms
-            norms.assign(
-                keras.ops.cond(self.watching.value, lambda: _norms(grads), lambda: norms.value)
-            )
+            norms.assign(keras.ops.cond(watching, lambda: _norms(grads), lambda: norms.value))
+
+        def _keep_weights(self):
+            for kept, variable in zip(self.before, self._trainable_variables, strict=True):
+                kept.assign(variable.value)
 
         def _all_reduce_sum_gradients(self, grads_and_vars):
             return grads_and_vars  # `apply` has summed them

@@ -30,7 +30,7 @@ def learning_rate(model: keras.Model) -> float:
 
 
 class LearningRateSchedule(keras.callbacks.Callback):
-    """Sets the learning rate before every step.
+    """Sets the learning rate before every step, or of several steps before TensorFlow takes them.
 
     Keras' own schedules cannot be combined with `ReduceLROnPlateau`, which needs a learning rate
     that callbacks set. So this callback sets it for all four kinds.
@@ -65,13 +65,20 @@ class LearningRateSchedule(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
+        several = self.model.steps_per_execution
+        if several > 1:
+            self.model.optimizer.rates.assign([self._rate(batch + i) for i in range(several)])
+            return
+        rate = self._rate(batch)
+        if rate != self._current:  # setting it takes a tenth of a small step
+            self.model.optimizer.learning_rate = self._current = rate
+
+    def _rate(self, batch: int) -> float:
         epoch = self.epoch - self.first_epoch
         # During warm-up the end of the step counts: at its beginning the first rate would be 0.
         progress = epoch + (batch + (epoch < self.config.warmup_epochs)) / self.steps
         factor = schedule_factor(self.config, progress, self.epochs)
-        rate = self.learning_rate * factor * self.config.factor**self.drops
-        if rate != self._current:  # setting it takes a tenth of a small step
-            self.model.optimizer.learning_rate = self._current = rate
+        return self.learning_rate * factor * self.config.factor**self.drops
 
     def on_epoch_end(self, epoch, logs=None):
         if self.config.schedule is not Schedule.plateau:

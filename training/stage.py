@@ -14,7 +14,13 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
-from training.callbacks import MetricsLog, Profile, StopOnDivergence, ValidationMetrics
+from training.callbacks import (
+    BatchValidation,
+    MetricsLog,
+    Profile,
+    StopOnDivergence,
+    ValidationMetrics,
+)
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
 from training.distributed.keras_20585 import PatchedFit
@@ -48,6 +54,10 @@ class Stage:
         second_stream: samples of the second input of `model`, if it has two.
         training_model: fitted instead of `model`, with the same weights, if the loss needs more
             outputs than those of `model`.
+        checkpoint: the begin of the names of the checkpoints' files. Default: `name`.
+        small: the samples are a matrix in memory, and one device trains. Most of the time would be
+            Python's, so TensorFlow takes the steps of a whole epoch in one call, and validates in
+            another one.
     """
 
     name: str
@@ -62,6 +72,8 @@ class Stage:
     balance: BalancedBatches | None = None
     second_stream: Stream | None = None
     training_model: keras.Model | None = None
+    checkpoint: str | None = None
+    small: bool = False
 
 
 def fit_stage(
@@ -96,7 +108,7 @@ def fit_stage(
         )
     checkpoints = Checkpoints(
         folder / "checkpoints",
-        stage.name,
+        stage.checkpoint or stage.name,
         stage.first_epoch,
         config.trainer,
         stage.objective.monitor,
@@ -107,14 +119,21 @@ def fit_stage(
     if record := checkpoints.finished():
         checkpoints.load(model)
         return record
+    steps_per_execution = 1
+    if stage.small and not config.trainer.profile:  # which records single steps
+        steps_per_execution = steps(dataset.splits["train"], stage.batch_size, stage.balance)
     with workers.scope():
         model.compile(
             optimizer=build_optimizer(
-                config.optimizer, stage.learning_rate, list(stage.fast_variables)
+                config.optimizer,
+                stage.learning_rate,
+                stage.fast_variables,
+                steps_per_execution,
             ),
             loss=stage.objective.loss,
             loss_weights=stage.objective.weights,
             metrics=list(stage.objective.metrics),
+            steps_per_execution=steps_per_execution,
         )
     resume_epoch = checkpoints.restore(model)
     started = time.perf_counter()
@@ -159,8 +178,10 @@ def _fit(
     steps_per_epoch = steps(train, stage.batch_size, stage.balance)
     validation, callbacks = None, []
     if len(val) and stage.objective.validate:
-        # First in the list: the other callbacks read the metrics that it adds.
+        # First in the list, here and below: the other callbacks read the metrics that it adds.
         callbacks = [ValidationMetrics(stage.objective.validate, stage.model)]
+    elif len(val) and stage.small:
+        callbacks = [BatchValidation(stage.inputs.evaluation(val), dataset.labels[val], classes)]
     elif len(val):
         validation = workers.batches(
             lambda share: evaluation_batches(

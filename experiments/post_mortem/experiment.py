@@ -45,6 +45,7 @@ from training.optimizers import build_optimizer
 
 FEW_STEPS = 490
 LOW_RATE = 1e-3
+RANDOM_START = True  # of the classifier, as in the re-implementations
 TIMED_STEPS = 5  # the fastest of them counts
 TIMED_SAMPLES = 2  # of a batch, for heads with loops: their time is proportional to the samples
 
@@ -110,7 +111,7 @@ class PostMortem(Experiment, Trial):
         descriptor = build_faulty_descriptor(config, pooling, self.features.shape, size)
         if not fits_in_memory(config, self.dataset, descriptor):
             raise UserError(
-                f"trainer.descriptor_gib={config.trainer.descriptor_gib:g}: task=post_mortem keeps "
+                f"trainer.stage_1_gib={config.trainer.stage_1_gib:g}: task=post_mortem keeps "
                 "all descriptors in memory; raise it, or set data.mirror=false or data.limit"
             )
         inputs = descriptors(config, self.features, descriptor)
@@ -150,7 +151,7 @@ def fit_head(
     keras.utils.set_random_seed(config.seed)
     config = _with_faults(config, dataset, faults)
     norm = build_norm(faults)
-    linear = build_linear(config, inputs.shape, len(dataset.class_names))
+    linear = build_linear(config, inputs.shape, len(dataset.class_names), RANDOM_START)
     if config.head.standardize:
         standardize(linear, norm, inputs, dataset.splits["train"], config.trainer.batch_size)
     vector = keras.Input(inputs.shape)

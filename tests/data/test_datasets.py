@@ -71,6 +71,34 @@ def test_limit_is_the_number_of_images_of_each_class_and_split(own_images):
     }
 
 
+def test_shots_are_random_training_images_and_leave_the_other_splits_alone(own_images):
+    whole = open_dataset(folder(own_images), seed=0)
+    one, three, all_of_them = (
+        open_dataset(folder(own_images, shots=shots), seed=0) for shots in (1, 3, 100)
+    )
+    assert one.labels[one.splits["train"]].tolist() == [0, 1]
+    assert three.labels[three.splits["train"]].tolist() == [0] * 3 + [1] * 3
+    assert set(one.splits["train"]) < set(three.splits["train"]) < set(whole.splits["train"])
+    np.testing.assert_array_equal(all_of_them.splits["train"], whole.splits["train"])
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(one.splits[split], whole.splits[split])
+
+
+def test_shots_depend_on_the_seed_also_where_the_splits_do_not(tmp_path, draw_images):
+    for split in ("train", "val", "test"):
+        for name in ("ash", "oak"):
+            draw_images(tmp_path / split / name, 10)
+    first, again, other = (open_dataset(folder(tmp_path, shots=3), seed) for seed in (0, 0, 1))
+    assert first.splits["train"].tolist() == again.splits["train"].tolist()
+    assert first.splits["train"].tolist() != other.splits["train"].tolist()
+
+
+def test_all_numbers_of_shots_share_the_stored_features_of_all_images(own_images):
+    whole, few = (open_dataset(folder(own_images, shots=shots), 0) for shots in (None, 2))
+    np.testing.assert_array_equal(few.indices, whole.indices)
+    assert few.fingerprint() == whole.fingerprint()
+
+
 def test_the_fingerprint_does_not_depend_on_the_splits(own_images):
     config = folder(own_images)
     first, other = open_dataset(config, 0), open_dataset(config, 1)

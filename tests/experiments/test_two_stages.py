@@ -61,8 +61,9 @@ def test_without_epochs_there_is_no_second_stage(stages):
 @pytest.mark.parametrize(
     ("overrides", "start"),
     [
-        ((), StageInput.descriptors),
-        (("trainer.descriptor_gib=0",), StageInput.features),
+        ((), StageInput.coordinates),
+        (("optimizer=adamw",), StageInput.descriptors),
+        (("optimizer=adamw", "trainer.stage_1_gib=0"), StageInput.features),
         (("head.reduction=4",), StageInput.features),
         (("trainer.feature_store=false",), StageInput.images),
     ],

@@ -87,8 +87,17 @@ def test_a_saved_classifier_gives_the_same_probabilities(build, tmp_path, head):
     )
 
 
+def test_the_classifier_starts_at_zero_and_behind_an_embedding_at_random(build):
+    alone, behind = (
+        build("head=average", *options).linear.get_layer("classifier").get_weights()
+        for options in ([], ["head.embedding=5"])
+    )
+    assert not alone[0].any() and not alone[1].any()
+    assert behind[0].any() and not behind[1].any()
+
+
 def test_the_first_weights_depend_on_the_seeds_alone(build):
-    first, again, other = build("seed=3"), build("seed=3"), build("seed=4")
+    first, again, other = (build("head.embedding=5", f"seed={seed}") for seed in (3, 3, 4))
     kernels = [
         built.linear.get_layer("classifier").get_weights()[0] for built in (first, again, other)
     ]
@@ -99,6 +108,7 @@ def test_the_first_weights_depend_on_the_seeds_alone(build):
 
 def test_dropout_is_between_descriptor_and_classifier_and_in_training_alone(build):
     linear = build("head=average", "head.dropout=0.5").linear
+    linear.get_layer("classifier").kernel.assign(np.arange(64 * CLASSES).reshape(64, CLASSES))
     vector = np.ones((1, 64), np.float32)
     np.testing.assert_array_equal(linear(vector), linear(vector, training=False))
     assert (linear(vector, training=True).numpy() != linear(vector).numpy()).any()

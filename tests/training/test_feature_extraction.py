@@ -234,7 +234,7 @@ def test_descriptors_must_fit_into_the_memory_that_is_allowed(configured):
     descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
     needed = len(dataset.indices) * 2 * (64 * 65 // 2) * 4 / 2**30
     for gib, fits in ((needed * 1.01, True), (needed * 0.99, False)):
-        trainer = dataclasses.replace(config.trainer, descriptor_gib=gib)
+        trainer = dataclasses.replace(config.trainer, stage_1_gib=gib)
         changed = dataclasses.replace(config, trainer=trainer)
         assert fits_in_memory(changed, dataset, descriptor) is fits
 

@@ -53,6 +53,34 @@ def test_with_factor_1_it_equals_keras_own_optimizer(name, plain, options, fast_
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_several_steps_in_one_execution_have_their_own_learning_rates(name):
+    own, together = two_variables(), two_variables()
+    one = build_optimizer(config(name), RATE)
+    three = build_optimizer(config(name), RATE, steps_per_execution=3)
+    rates = [0.1, 0.01, 0.3]
+    three.rates.assign(rates)
+    for gradient, rate in zip(GRADIENTS, rates, strict=True):
+        one.learning_rate = rate
+        for optimizer, variables in ((one, own), (three, together)):
+            optimizer.apply([keras.ops.array(gradient)] * 2, variables)
+    np.testing.assert_array_equal(np.array(own), np.array(together))
+    assert float(three.learning_rate) == float(one.learning_rate)
+
+
+def test_the_last_of_several_steps_is_watched():
+    variable = keras.Variable(START)
+    optimizer = build_optimizer(config("sgd"), RATE, steps_per_execution=3)
+    optimizer.build([variable])
+    optimizer.watching.assign(True)
+    for gradient in GRADIENTS:
+        before = variable.numpy()
+        optimizer.apply([keras.ops.array(gradient)], [variable])
+    np.testing.assert_array_equal(optimizer.before[0].numpy(), before)
+    norms = optimizer.gradient_norms.numpy()
+    np.testing.assert_allclose(norms, [np.linalg.norm(GRADIENTS[-1])], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_fast_variables_move_classifier_factor_times_as_far(name):
     variables = two_variables()
     options = config(name, weight_decay=1e-30, classifier_factor=10.0)

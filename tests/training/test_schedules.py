@@ -25,7 +25,9 @@ def rates(
 ) -> list[float]:
     """The learning rate of every step of a stage whose epochs have these losses."""
     schedule = LearningRateSchedule(options, RATE, steps, first_epoch, epochs)
-    schedule.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=None)))
+    schedule.set_model(
+        SimpleNamespace(steps_per_execution=1, optimizer=SimpleNamespace(learning_rate=None))
+    )
     steps_rates = []
     for number in range(epochs):
         schedule.on_epoch_begin(first_epoch + number)
@@ -95,7 +97,9 @@ def test_a_resumed_stage_repeats_the_drops_of_plateau():
     options = config("plateau", plateau_epochs=1, factor=0.5)
     past = [{"loss": loss} for loss in (3.0, 3.0, 2.0, 2.0)]
     schedule = LearningRateSchedule(options, RATE, 1, 0, 8, past)
-    schedule.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=None)))
+    schedule.set_model(
+        SimpleNamespace(steps_per_execution=1, optimizer=SimpleNamespace(learning_rate=None))
+    )
     schedule.on_epoch_begin(4)
     schedule.on_train_batch_begin(0)
     assert schedule.model.optimizer.learning_rate == RATE / 4

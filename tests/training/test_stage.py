@@ -5,6 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from whole_runs import one_worker
 
 from conf.schema import LossConfig
@@ -52,7 +54,8 @@ def misled() -> np.ndarray:
 
 def linear(kernel: np.ndarray | None = None) -> keras.Model:
     vector = keras.Input((3,))
-    dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(0))
+    start = keras.initializers.GlorotUniform(0)
+    dense = keras.layers.Dense(3, kernel_initializer=start, name="dense")
     model = keras.Model(vector, dense(vector))
     if kernel is not None:
         dense.set_weights([kernel, np.zeros(3)])
@@ -86,6 +89,20 @@ def lines_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def scalars(folder) -> dict[str, list[float]]:
+    """The curves of an event file."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    tensors = {
+        tag: [e.tensor_proto for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]
+    }
+    return {
+        tag: [float(tf.make_ndarray(proto)) for proto in protos]
+        for tag, protos in tensors.items()
+        if not protos[0].string_val
+        and protos[0].tensor_shape.dim == tf.TensorShape([]).as_proto().dim
+    }
+
+
 @pytest.fixture(scope="module")
 def config(make_config):
     return make_config("optimizer.schedule=constant")
@@ -106,6 +123,33 @@ def test_a_stage_learns(config, tmp_path):
     assert accuracy(model, vectors(), INDICES) > 0.95
     assert record["val_accuracy"] == accuracy(model, vectors(), dataset().splits["val"])
     assert record["epochs"] == 6
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_small_stage_trains_whole_epochs_in_one_call_with_the_same_results(
+    make_config, tmp_path, schedule
+):
+    config = make_config(
+        f"optimizer.schedule={schedule}",
+        "optimizer.warmup_epochs=1.5",
+        "optimizer.plateau_epochs=1",
+    )
+    weights, calls = [], []
+    for small in (False, True):
+        model = linear()
+        stage = stage_of(model, misled(), small=small)
+        fit_stage(stage, dataset(), config, tmp_path / str(small), one_worker())
+        weights.append(model.get_weights())
+        calls.append(lines_of(tmp_path / str(small)))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for one, other in zip(*calls, strict=True):
+        assert one.pop("stage") == other.pop("stage") == "head"
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    curves = [scalars(tmp_path / name / "dynamics") for name in ("False", "True")]
+    assert curves[0].keys() == curves[1].keys() and "update norm/dense/kernel" in str(curves[0])
+    for tag, values in curves[0].items():
+        np.testing.assert_allclose(values, curves[1][tag], rtol=1e-3, atol=1e-6)
 
 
 def test_the_epoch_of_the_best_val_accuracy_stays(config, tmp_path):

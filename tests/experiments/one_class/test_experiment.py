@@ -208,7 +208,7 @@ def test_the_second_target_is_fine_tuned_as_if_it_were_the_only_one(learn_once):
     [
         ["trainer.feature_store=false", "one_class.reference_aliens=true"],
         ["head.reduction=4", "trainer.precision=mixed_bfloat16"],
-        pytest.param(["trainer.descriptor_gib=0"], marks=pytest.mark.slow),
+        pytest.param(["trainer.stage_1_gib=0"], marks=pytest.mark.slow),
         pytest.param(["head.standardize=false"], marks=pytest.mark.slow),
         pytest.param(["one_class.templates=2"], marks=pytest.mark.slow),
     ],

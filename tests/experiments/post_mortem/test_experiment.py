@@ -70,8 +70,13 @@ def test_loops_take_time_and_change_no_metric(finished):
     assert looped["step_seconds"] > 3 * batched["step_seconds"]
 
 
-def test_the_head_without_a_fault_is_what_task_classification_trains(finished, run_in, tmp_path):
+def test_from_zero_the_head_without_a_fault_is_what_task_classification_trains(
+    run_in, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(experiment, "VARIANTS", {"no fault": VARIANTS["no fault"]})
+    monkeypatch.setattr(experiment, "RANDOM_START", False)
     plain = metrics(run_in(tmp_path / "plain"))
+    finished = run_in(tmp_path / "post_mortem", "task=post_mortem")
     assert metrics(finished)["test"] == pytest.approx(plain["test"], abs=2e-3)
     _, evaluated = evaluate_run(finished, [], "test")
     assert evaluated == pytest.approx(plain["test"], abs=2e-3)
@@ -109,7 +114,7 @@ def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
         ("trainer.classes_per_batch=2", "requires trainer.classes_per_batch=null (it shuffles"),
         ("trainer.feature_store=false", "requires trainer.feature_store=true (it pools"),
         ("trainer.fine_tune_epochs=1", "requires trainer.fine_tune_epochs=0 (it has no"),
-        ("trainer.descriptor_gib=0", "raise it, or set data.mirror=false or data.limit"),
+        ("trainer.stage_1_gib=0", "raise it, or set data.mirror=false or data.limit"),
         ("loss=triplet_hard", "task=post_mortem requires loss=softmax"),
     ],
 )
