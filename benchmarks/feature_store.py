@@ -28,11 +28,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.classification import configuration, made_dataset, train_stage_1
 from benchmarks.measuring import in_own_process, process_bytes
-from benchmarks.stage_1 import configuration, train_stage_1
-from data.datasets import Dataset, open_dataset
+from data.datasets import open_dataset
 from data.feature_store import EXTRACTION_BATCH, FeatureStore
-from data.image_folder import FolderImages
 from models.backbones import build_backbone
 from training.feature_extraction import stored_features
 
@@ -87,10 +86,8 @@ def cost(function) -> np.ndarray:
 
 
 def memory(options, folder: Path) -> dict[str, str]:
-    indices, none = np.arange(options.made_images), np.arange(0)
-    images = FolderImages(Path(), [""] * len(indices), indices % 9)  # never read
-    splits = {"train": indices, "val": none, "test": none}
-    dataset = Dataset("made", images, list("abcdefghi"), splits, "")
+    dataset = made_dataset(options.made_images, classes=9)
+    indices = dataset.indices
 
     def random_features(config, dataset, backbone):
         shape, rng = backbone.output.shape[1:], np.random.default_rng(0)
@@ -102,6 +99,7 @@ def memory(options, folder: Path) -> dict[str, str]:
     config = configuration(folder / "features", *OVERRIDES, *overrides)
     with (
         mock.patch("experiments.experiment.open_dataset", lambda *_: dataset),
+        mock.patch("experiments.classification.why_not", lambda *_: "the store is measured"),
         mock.patch("training.feature_extraction.stored_features", random_features),
     ):
         experiment = train_stage_1(config, folder / "run")

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 
-from benchmarks.stage_1 import configuration, train_stage_1
+from benchmarks.classification import configuration, train_stage_1
 
 CURVES = ("training.stage.EpochScalars", "training.stage.GradientStatistics")
 REPORTS = ("experiments.classification.log_classification", "experiments.experiment.log_hparams")
