@@ -33,7 +33,7 @@ def made_dataset(samples: int, classes: int) -> Dataset:
 
 
 def train_stage_1(config: Config, folder: Path) -> Classification:
-    """Trains the head, without the output of Keras; `stages["head"]` of the result has the time."""
+    """Trains the head, without its output; `stages["head"]` of the result has the time."""
     folder.mkdir()
     experiment = Classification(config, folder, connect(config.task, config.trainer.strategy))
     with contextlib.redirect_stdout(io.StringIO()):

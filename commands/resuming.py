@@ -23,7 +23,8 @@ UNTRAINED = (
     "config.yaml", *run_folder.SPLITS, *run_folder.CONTENT, "checkpoints/precision.json"
 )  # fmt: skip
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
-NOT_COMPARED = {"force", "trainer.feature_dir"}  # results do not depend on them
+# Results do not depend on them.
+NOT_COMPARED = {"force", "trainer.feature_dir", "trainer.epoch_lines"}
 
 logger = logging.getLogger(__name__)
 

@@ -110,11 +110,13 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
 def exit_when_terminated() -> Iterator[None]:
     """Turns SIGTERM, which a cluster sends before it kills a job, into an orderly exit.
 
-    The stage in progress saves its state, and the process exits with status 75.
+    The stage in progress closes its progress bar and saves its state, then a message says how to
+    resume, and the process exits with status 75.
     """
+    hints = []
 
     def terminate(number, frame):
-        print(f"terminated{resume_hint()}", file=sys.stderr)
+        hints.append(resume_hint())  # now: Hydra forgets the folder before the message
         sys.exit(os.EX_TEMPFAIL)
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -122,6 +124,8 @@ def exit_when_terminated() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if hints:
+            print(f"terminated{hints[0]}", file=sys.stderr)
 
 
 def resume_hint() -> str:

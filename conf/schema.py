@@ -151,6 +151,7 @@ class TrainerConfig:
     feature_store: bool = True  # compute frozen features once, of centre crops, and keep them
     feature_dir: str = "features"
     histogram_epochs: int = 5  # epochs between two histograms of weights and updates
+    epoch_lines: bool = False  # print Keras' lines of each epoch instead of one bar a stage
     profile: bool = False  # record batches 10 to 20 of each stage for TensorBoard's profiler
     checkpoint_seconds: float = 30.0  # seconds between two saved states, at least
     stage_1_gib: float = 2.0  # memory of stage 1 for descriptors

@@ -14,7 +14,9 @@ from conf.paths import PATH_KEYS, located
 from conf.schema import Config, as_text, dotted
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer")
-NO_SETTING = {"seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds"}
+NO_SETTING = {
+    "seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds", "trainer.epoch_lines"
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,8 @@ def test_the_printed_command_resumes_a_terminated_run(own_folder, tmp_path, name
     folder = shell_argument("hydra.run.dir", f"~/{name}")
     path = shlex.quote('data.path="../images \\${a} (2)"')
     command = f"exec {sys.executable} {ROOT}/train.py data=image_folder {path} {folder} "
-    command += f"trainer.feature_dir=~/é {' '.join(SMALL[:-1])} trainer.epochs=100000"
+    command += f"trainer.feature_dir=~/é {' '.join(SMALL[:-1])} trainer.epochs=100000 "
+    command += "trainer.epoch_lines=true"
     (tmp_path / "home").mkdir()
     options = {
         "cwd": tmp_path / "home",

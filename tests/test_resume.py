@@ -18,6 +18,7 @@ FINE_TUNED = (
     "trainer.epochs=6",
     "trainer.fine_tune_epochs=3",
     "trainer.checkpoint_seconds=0",
+    "trainer.epoch_lines=true",
     "optimizer.fine_tune_learning_rate=1e-4",
     "head.dropout=0.3",
     "data.mirror=true",
@@ -90,7 +91,7 @@ def test_a_checkpoint_that_was_being_written_is_not_read(train, whole, tmp_path)
 def test_a_finished_run_is_reported_and_not_repeated(train, train_once):
     first, _ = train_once()
     again, _ = train()
-    assert "is finished; force=true repeats it" in again.output and "Epoch" not in again.output
+    assert "is finished; force=true repeats it" in again.output and "epochs in" not in again.output
     assert first.output.splitlines()[-8:] == again.output.splitlines()[-8:]
 
 
@@ -108,7 +109,7 @@ def test_force_repeats_a_finished_run(train, train_once):
     _, folder = train_once()
     before = metrics(folder)
     outcome, _ = train("force=true")
-    assert "Epoch 1/" in outcome.output
+    assert "3/3 epochs in" in outcome.output
     assert metrics(folder) == before and len(curves(folder)) == 3
 
 
@@ -125,7 +126,7 @@ def test_an_interrupted_sweep_skips_what_is_finished(train):
     shutil.rmtree(next(folder.glob("1-*")))
     outcome, _ = train(*sweep)
     assert outcome.output.count("is finished; force=true repeats it") == 1
-    assert "Epoch 1/" in outcome.output
+    assert outcome.output.count("3/3 epochs in") == 1
 
 
 def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monkeypatch):

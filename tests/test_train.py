@@ -73,6 +73,14 @@ def test_tensorboard_shows_curves_images_text_and_graph(train_once):
     )
 
 
+def test_a_stage_ends_with_one_line_in_a_log(train_once):
+    outcome, _ = train_once()
+    pattern = r"head: 100%\|#+\| 3/3 epochs in \d\d:\d\d, accuracy [01]\.\d{3}, best 1\.000"
+    assert len(re.findall(f"^{pattern}$", outcome.output, re.MULTILINE)) == 1, outcome.output
+    assert "Epoch" not in outcome.output
+    assert "\r" not in outcome.output + outcome.errors
+
+
 def test_a_profile_is_recorded_on_request(train, train_once):
     assert not list(train_once()[1].rglob("*.xplane.pb"))
     _, folder = train(

@@ -31,6 +31,7 @@ from training.gradient_statistics import GradientStatistics
 from training.objectives import Objective
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+from training.stage_progress import StageProgress
 from training.two_streams import Stream
 
 PROFILED = (10, 20)  # first and last step that trainer.profile records, after the warm-up
@@ -218,19 +219,27 @@ def _fit(
     ]
     if workers.is_chief:
         callbacks += _logs(stage, config, folder, resume_epoch, steps_per_epoch)
-    callbacks.append(checkpoints)  # last: it saves an epoch that all other callbacks have seen
-    model.fit(
-        batches,
-        validation_data=validation,
-        # Keras cannot count distributed batches, and would report that it ran out of data.
-        validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
-        initial_epoch=resume_epoch,
-        epochs=stage.first_epoch + stage.epochs,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=callbacks,
-        shuffle=False,  # the batches are shuffled already
-        verbose=0 if not workers.is_chief else 1 if sys.stdout.isatty() else 2,
-    )
+    callbacks.append(checkpoints)  # it saves an epoch that all callbacks before it have seen
+    verbose, bar = 0, contextlib.nullcontext()
+    if workers.is_chief and config.trainer.epoch_lines:
+        verbose = 1 if sys.stdout.isatty() else 2
+    elif workers.is_chief:
+        history, monitor = checkpoints.history, checkpoints.monitor
+        bar = StageProgress(stage.name, stage.epochs, steps_per_epoch, history, monitor)
+        callbacks.append(bar)  # last: it reads the history of the checkpoints
+    with bar:
+        model.fit(
+            batches,
+            validation_data=validation,
+            # Keras cannot count distributed batches, and would report that it ran out of data.
+            validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
+            initial_epoch=resume_epoch,
+            epochs=stage.first_epoch + stage.epochs,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are shuffled already
+            verbose=verbose,
+        )
 
 
 def _logs(

@@ -117,9 +117,9 @@ class PostMortem(Experiment, Trial):
         inputs = descriptors(config, self.features, descriptor)
         for faults in variants:
             path = self._record(faults)
-            model, record = fit_head(config, self.dataset, inputs, faults)
-            accuracy = record["test"]["accuracy"]
-            logger.info("%s: test accuracy %.4f", path.parent.name, accuracy)
+            name = path.parent.name
+            model, record = fit_head(config, self.dataset, inputs, faults, name)
+            logger.info("%s: test accuracy %.4f", name, record["test"]["accuracy"])
             if not faults:
                 save_model(self.folder, complete(Parts(self.backbone, descriptor, model)))
             run_folder.write_json(path, record)
@@ -135,7 +135,11 @@ def _pooling_first(faults: Faults) -> tuple[list[str], list[str]]:
 
 
 def fit_head(
-    config: Config, dataset: Dataset, inputs: MemoryInputs, faults: Faults
+    config: Config,
+    dataset: Dataset,
+    inputs: MemoryInputs,
+    faults: Faults,
+    description: str = "head",
 ) -> tuple[keras.Model, dict]:
     """Trains the part of a variant behind its pooling.
 
@@ -144,6 +148,7 @@ def fit_head(
         dataset: the data set with its splits.
         inputs: descriptors of all splits, before the L2 norm. Faults of the pooling are in them.
         faults: see `faulty_head.py`.
+        description: name of the variant, for the progress bar.
 
     Returns:
         The model from these descriptors to logits, and its record: "val", "test" and "stages".
@@ -156,7 +161,7 @@ def fit_head(
         standardize(linear, norm, inputs, dataset.splits["train"], config.trainer.batch_size)
     vector = keras.Input(inputs.shape)
     model = keras.Model(vector, linear(norm(vector)))
-    record = fit_in_memory(model, inputs, dataset, config)
+    record = fit_in_memory(model, inputs, dataset, config, description)
     metrics = {split: _metrics(config, model, inputs, dataset, split) for split in ("val", "test")}
     return model, {"stages": {"head": record}, **metrics}
 

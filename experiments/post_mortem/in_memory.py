@@ -19,12 +19,17 @@ from data.pipeline import steps
 from training.epoch_selection import best_epoch, selection_record, stopped_early
 from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
+from training.stage_progress import StageProgress
 
 MONITOR = "val_accuracy"
 
 
 def fit_in_memory(
-    model: keras.Model, inputs: MemoryInputs, dataset: Dataset, config: Config
+    model: keras.Model,
+    inputs: MemoryInputs,
+    dataset: Dataset,
+    config: Config,
+    description: str = "head",
 ) -> dict:
     """Trains `model` with softmax cross-entropy, and leaves it with the weights of the epoch of the
     best validation accuracy, or of the last epoch without a validation split.
@@ -37,6 +42,7 @@ def fit_in_memory(
         dataset: its training and validation splits are read.
         config: reads `optimizer`, `trainer.batch_size`, `trainer.epochs`, `trainer.early_stopping`,
             `loss.label_smoothing` and `seed`.
+        description: what is trained, for the progress bar, which disappears at the end.
 
     Returns:
         The record, see `selection_record`, with "history": the mean training loss ("loss") of each
@@ -44,31 +50,35 @@ def fit_in_memory(
     """
     started, size, epochs = time.perf_counter(), config.trainer.batch_size, config.trainer.epochs
     train, patience = dataset.splits["train"], config.trainer.early_stopping
+    steps_per_epoch = steps(train, size)
     optimizer = build_optimizer(config.optimizer, config.optimizer.learning_rate)
     step = tf.function(
         training_step(model, optimizer, config.loss.label_smoothing), reduce_retracing=True
     )
     schedule = LearningRateSchedule(
-        config.optimizer, config.optimizer.learning_rate, steps(train, size), 0, epochs
+        config.optimizer, config.optimizer.learning_rate, steps_per_epoch, 0, epochs
     )
     schedule.set_model(keras.Model(model.inputs, model.outputs))
     schedule.model.compile(optimizer)
     history: list[dict[str, float]] = []
-    for epoch in range(epochs):
-        schedule.on_epoch_begin(epoch)
-        order = tf.random.experimental.stateless_shuffle(train, [config.seed, epoch]).numpy()
-        losses = []
-        for number, indices in enumerate(_batches(order, size)):
-            schedule.on_train_batch_begin(number)
-            samples = inputs.training(indices, config.seed, epoch)
-            losses.append(step(samples, dataset.labels[indices]))
-        logs = {"loss": float(np.mean(losses)), **_validate(model, inputs, dataset, size)}
-        schedule.on_epoch_end(epoch, logs)
-        history.append(logs)
-        if best_epoch(history, MONITOR) == epoch:
-            weights = model.get_weights()
-        if not math.isfinite(logs["loss"]) or stopped_early(history, MONITOR, patience):
-            break
+    with StageProgress(description, epochs, steps_per_epoch, history, MONITOR, leave=False) as bar:
+        for epoch in range(epochs):
+            schedule.on_epoch_begin(epoch)
+            order = tf.random.experimental.stateless_shuffle(train, [config.seed, epoch]).numpy()
+            losses = []
+            for number, indices in enumerate(_batches(order, size)):
+                schedule.on_train_batch_begin(number)
+                samples = inputs.training(indices, config.seed, epoch)
+                losses.append(step(samples, dataset.labels[indices]))
+                bar.on_train_batch_end(number)
+            logs = {"loss": float(np.mean(losses)), **_validate(model, inputs, dataset, size)}
+            schedule.on_epoch_end(epoch, logs)
+            history.append(logs)
+            bar.on_epoch_end(epoch)
+            if best_epoch(history, MONITOR) == epoch:
+                weights = model.get_weights()
+            if not math.isfinite(logs["loss"]) or stopped_early(history, MONITOR, patience):
+                break
     model.set_weights(weights)
     seconds = time.perf_counter() - started
     return {**selection_record(history, MONITOR, seconds), "history": history}

@@ -100,6 +100,7 @@ def test_a_second_train_py_ends_with_one_line_and_the_first_goes_on(own_folder, 
         f"trainer.feature_dir={tmp_path / 'features'}",
         *SMALL,
         "trainer.epochs=400",
+        "trainer.epoch_lines=true",
     ]
     run = f"hydra.run.dir={tmp_path / 'run'}"
     with subprocess.Popen([*command, run], cwd=ROOT, stdout=subprocess.PIPE, text=True) as first:

@@ -103,6 +103,7 @@ BOTH_STAGES = (
     *JOINT,
     "trainer.fine_tune_epochs=2",
     "trainer.checkpoint_seconds=0",
+    "trainer.epoch_lines=true",
     "optimizer.accumulation_steps=2",
     "trainer.batch_size=4",
     "trainer.fine_tune_batch_size=4",

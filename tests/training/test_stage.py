@@ -1,5 +1,6 @@
 """One stage of training, on made vectors."""
 
+import dataclasses
 import json
 
 import keras
@@ -238,6 +239,24 @@ def test_each_epoch_leaves_a_line_of_metrics(make_config, tmp_path):
     assert (first["stage"], first["epoch"], second["epoch"]) == ("head", 1, 2)
     assert first["learning_rate"] == pytest.approx(0.5)
     assert second["learning_rate"] == pytest.approx(0.05)
+
+
+def test_a_stage_prints_its_bar_or_the_lines_of_keras(make_config, tmp_path, capsys):
+    fit_stage(stage_of(linear(), epochs=2), dataset(), make_config(), tmp_path, one_worker())
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.startswith("head: 100%|") and "| 2/2 epochs in " in line
+    later = stage_of(linear(), epochs=2, name="fine_tune", first_epoch=2)
+    lines = make_config("trainer.epoch_lines=true")
+    fit_stage(later, dataset(), lines, tmp_path, one_worker())
+    first, metrics, *others = capsys.readouterr().out.splitlines()
+    assert first == "Epoch 3/4" and "val_accuracy: " in metrics and len(others) == 2
+
+
+def test_only_the_chief_prints(config, tmp_path, capsys, monkeypatch):
+    other = dataclasses.replace(one_worker(), index=1)
+    monkeypatch.setattr(Checkpoints, "load", lambda checkpoints, model: None)  # waits for the chief
+    fit_stage(stage_of(linear(), epochs=1), dataset(), config, tmp_path, other)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_later_stage_counts_its_epochs_on(config, tmp_path):

@@ -37,6 +37,7 @@ STAGES = (
     "optimizer.fine_tune_learning_rate=1e-4",
     "head.dropout=0.2",
     "trainer.checkpoint_seconds=0",
+    "trainer.epoch_lines=true",
 )
 PAIR = (*STAGES, "one_class.target=[red,blue]")
 ALONE = (*STAGES, "one_class.target=0")

@@ -72,9 +72,10 @@ def test_it_gives_the_weights_and_the_record_of_a_stage(make_config, tmp_path, o
     assert chosen["val_accuracy"] == pytest.approx(expected["val_accuracy"])
 
 
-def test_without_validation_the_last_epoch_is_kept(make_config):
+def test_without_validation_the_last_epoch_is_kept(make_config, capsys):
     nothing = dataset(val=np.array([], np.int64))
     record = fit_in_memory(linear(), vectors(1), nothing, make_config(*SHORT))
+    assert capsys.readouterr().out == "", "its bar is to disappear"
     assert (record["epochs"], record["chosen_epoch"]) == (6, 6)
     assert record["chosen_by"] == "last epoch (no validation split)"
     assert set(record["history"][0]) == {"loss"}
