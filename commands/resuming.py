@@ -24,7 +24,7 @@ UNTRAINED = (
 )  # fmt: skip
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
 # Results do not depend on them.
-NOT_COMPARED = {"force", "trainer.feature_dir", "trainer.epoch_lines"}
+NOT_COMPARED = {"force", "trainer.feature_dir", "trainer.stage_1_gib", "trainer.epoch_lines"}
 
 logger = logging.getLogger(__name__)
 

@@ -144,7 +144,8 @@ def _content_name(text: bytes) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m data.feature_store", description="Lists or deletes stored features."
+        prog="python -m data.feature_store",
+        description="Lists or deletes stored features and inner products.",
     )
     parser.add_argument(
         "action", choices=["list", "prune"], help="prune deletes every store that no run is using"
@@ -165,7 +166,9 @@ def main(arguments: list[str] | None = None) -> None:
             state = "in use: kept"
         else:
             total += size
-        print(f"{folder.name}  {gib(size):>11}  {state:12}  {key['data']}  {key['backbone']}")
+        content = key.get("content", FeatureStore.content_name)  # inner products have the key
+        description = f"{content:14}  {key['data']}  {key['backbone']}"
+        print(f"{folder.name}  {gib(size):>11}  {state:12}  {description}")
     print(f"{gib(total)} {'freed in' if prune else 'in'} {options.root}")
 
 

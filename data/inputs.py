@@ -76,7 +76,8 @@ class ArrayInputs:
             of shape (b, *shape).
         shape: of one sample.
         dtype: of the samples.
-        views: 1, or 2 with mirrored views, of which training then takes one at random.
+        views: of which training takes one at random: 1, or 2 with the mirrored one. The mirrored
+            view may be stored for evaluation only.
     """
 
     def __init__(self, indices: np.ndarray, take: Take, shape: tuple[int, ...], dtype, views: int):
@@ -100,12 +101,13 @@ class MemoryInputs(ArrayInputs):
 
     Args:
         indices: see `ArrayInputs`.
-        array: of shape (views, n, ...).
+        array: of shape (stored views, n, ...).
+        views: see `ArrayInputs`. Default: all stored views.
     """
 
-    def __init__(self, indices: np.ndarray, array: np.ndarray):
+    def __init__(self, indices: np.ndarray, array: np.ndarray, views: int | None = None):
         def take(positions, views):
             return array[views, positions]
 
-        super().__init__(indices, take, array.shape[2:], array.dtype, len(array))
+        super().__init__(indices, take, array.shape[2:], array.dtype, views or len(array))
         self.array = array

@@ -72,6 +72,15 @@ def test_a_key_that_did_not_exist_yet_has_its_default(tmp_path, make_config):
     assert run_folder.read_config(tmp_path, []) == make_config()
 
 
+def test_a_key_of_an_earlier_version_is_read_under_its_new_name(tmp_path, make_config, caplog):
+    resuming.enter(tmp_path, make_config())
+    path = tmp_path / "config.yaml"
+    text = path.read_text().replace("stage_1_gib: 2.0", "descriptor_gib: 8.0")
+    path.write_text(text)
+    assert run_folder.read_config(tmp_path, []) == make_config("trainer.stage_1_gib=8")
+    assert not caplog.records and path.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("read", "message"),
     [

@@ -12,14 +12,16 @@ coordinates is the kernel Qᵀ W' = Xᵀ (L⁻ᵀ W') of the descriptors.
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
+from errors import UserError
+
 BLOCK = 1024  # samples whose coordinates are computed at a time
 
 
 class Coordinates:
     """The coordinates of samples in the span of the training samples.
 
-    Duplicates make the inner products singular. A ridge of the size of their rounding gives each
-    training sample a small coordinate of its own.
+    Duplicates make the inner products singular. A ridge of the size of their rounding, relative to
+    each sample's square, gives each training sample a small coordinate of its own.
 
     Args:
         gram: the inner products of all N samples, (N, N).
@@ -27,6 +29,9 @@ class Coordinates:
 
     Attributes:
         values: the coordinates of all samples, in the dtype of `gram`, (N, n).
+
+    Raises:
+        UserError: inner products of training samples are not finite.
     """
 
     def __init__(self, gram: np.ndarray, train: np.ndarray):
@@ -55,12 +60,18 @@ class Coordinates:
 
 def _factor(gram: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Returns the Cholesky factor of the inner products of the training samples, float64."""
-    scale = float(gram[train, train].max(initial=0.0)) or 1.0
+    if not np.isfinite(gram[np.ix_(train, train)]).all():
+        raise UserError(
+            "descriptors of training images are not finite, or too large to be multiplied; set "
+            "trainer.precision=float32, or choose another head or other backbone.weights"
+        )
+    squares = gram[train, train].astype(np.float64)
+    squares[squares <= 0] = squares.max(initial=0.0) or 1.0  # of samples that are zero
     ridge = 4 * float(np.finfo(gram.dtype).eps)
     while True:
         block = gram[np.ix_(train, train)].astype(np.float64)
-        block[np.diag_indices_from(block)] += ridge * scale
+        block[np.diag_indices_from(block)] += ridge * squares
         try:
-            return cholesky(block, lower=True, overwrite_a=True, check_finite=True)
+            return cholesky(block, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             ridge *= 4

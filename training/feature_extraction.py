@@ -57,7 +57,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
             "float32",
             views,
         )
-        for views in range(_views(config), 3)
+        for views in range(stored_views(config), 3)
     ]
     store = next((store for store in stores if store.complete), stores[0])
 
@@ -73,7 +73,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
                 yield np.stack([forward(view).numpy() for view in views], axis=1)
 
     features = store.open(features_of)
-    features.views = _views(config)  # the store may hold one more
+    features.views = training_views(config)  # the store may hold one more
     _read_content(store, dataset)
     return features
 
@@ -90,7 +90,7 @@ def _read_content(store: FeatureStore, dataset: Dataset) -> None:
 
 def fits_in_memory(config: Config, dataset: Dataset, descriptor: keras.Model) -> bool:
     """Returns whether the descriptors of all stored views fit in `trainer.stage_1_gib`."""
-    size = len(dataset.indices) * _views(config) * descriptor.output.shape[-1]
+    size = len(dataset.indices) * stored_views(config) * descriptor.output.shape[-1]
     return size * 4 <= config.trainer.stage_1_gib * 2**30
 
 
@@ -102,21 +102,27 @@ def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) 
     """
     forward = tf.function(lambda batch: descriptor(batch, training=False), reduce_retracing=True)
     shape = descriptor.output.shape[1:]
-    vectors = np.empty((features.views, len(features.indices), *shape), np.float32)
+    vectors = np.empty((stored_views(config), len(features.indices), *shape), np.float32)
     size = config.trainer.batch_size
     with progress(len(features.indices), "pooling descriptors") as bar:
         for start in range(0, len(features.indices), size):
             indices = features.indices[start : start + size]
-            for view in range(features.views):
+            for view in range(len(vectors)):
                 maps = features.evaluation(indices, mirrored=bool(view))
                 vectors[view, start : start + size] = forward(maps).numpy()
             bar.update(len(indices))
 
-    return MemoryInputs(features.indices, vectors)
+    return MemoryInputs(features.indices, vectors, features.views)
 
 
-def _views(config: Config) -> int:
-    return 2 if config.data.mirror or config.data.average_mirror else 1
+def stored_views(config: Config) -> int:
+    """Returns 2 if training or evaluation reads mirrored images, else 1."""
+    return 2 if config.data.average_mirror else training_views(config)
+
+
+def training_views(config: Config) -> int:
+    """Returns 2 if training reads mirrored images, else 1."""
+    return 2 if config.data.mirror else 1
 
 
 def feature_key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict:

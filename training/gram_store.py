@@ -64,8 +64,8 @@ class GramStore(ShardStore):
 
     def __init__(self, root: Path, key: dict, count: int, size: int, dtype: str, budget: float):
         self.count, self.dimensions, self.dtype = count, size, np.dtype(dtype)
-        key = key | {"samples": count, "dimensions": size, "dtype": str(self.dtype)}
-        super().__init__(root, key | {"shard_rows": SHARD_SAMPLES})
+        key = key | {"content": self.content_name, "samples": count, "dimensions": size}
+        super().__init__(root, key | {"dtype": str(self.dtype), "shard_rows": SHARD_SAMPLES})
         in_memory = int((budget - DESCRIBED_BYTES) // (SHARD_SAMPLES * size * self.dtype.itemsize))
         self._passing = max(1, min(PASSING, in_memory // 8))
         self._kept = max(1, in_memory - self._passing)

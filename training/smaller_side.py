@@ -13,7 +13,12 @@ from models.classifier import build_linear
 from models.parts import Parts, dtype_policy
 from training.coordinates import Coordinates
 from training.distributed.workers import Workers
-from training.feature_extraction import feature_key, stored_features
+from training.feature_extraction import (
+    feature_key,
+    stored_features,
+    stored_views,
+    training_views,
+)
 from training.gram_store import GramStore, batch_samples, describe_in_batches
 from training.initialization import averaged_samples, mean_and_deviation
 
@@ -34,7 +39,7 @@ def why_not(
         folder: the run's folder; a stage that began on descriptors ends on them.
         workers: the devices that train.
     """
-    samples = len(dataset.splits["train"]) * (2 if config.data.mirror else 1)
+    samples = len(dataset.splits["train"]) * training_views(config)
     size = parts.descriptor.output.shape[-1]
     checkpoints = folder / "checkpoints"
     began = [checkpoints / f"head{end}" for end in (".json", ".state.npz", ".weights.h5")]
@@ -72,12 +77,11 @@ class SmallerSide:
         self.features = stored_features(config, dataset, parts.backbone)
         train = np.searchsorted(self.features.indices, dataset.splits["train"])
         count = len(self.features.indices)
-        views = self.features.views
-        learned = [train + view * count for view in range(2 if config.data.mirror else 1)]
+        learned = [train + view * count for view in range(self.features.views)]
         gram = self._store().open(self._describer())
         self.coordinates = Coordinates(gram, np.concatenate(learned))
-        values = self.coordinates.values.reshape(views, count, -1)
-        self.inputs = MemoryInputs(self.features.indices, values)
+        values = self.coordinates.values.reshape(stored_views(config), count, -1)
+        self.inputs = MemoryInputs(self.features.indices, values, self.features.views)
         with dtype_policy("float32"):
             shape = values.shape[2:]
             self.linear = build_linear(config, shape, len(dataset.class_names))
@@ -117,7 +121,7 @@ class SmallerSide:
         config, descriptor = self.config, self.parts.descriptor
         head = config.head
         key = feature_key(config, self.dataset, self.parts.backbone) | {
-            "views": self.features.views,
+            "views": stored_views(config),
             "descriptor": [
                 head.pooling.value, head.centered, head.root and head.root.value, head.iterations,
                 head.epsilon, head.signed_root, head.l2, head.output_dim, head.method.value,
@@ -127,7 +131,7 @@ class SmallerSide:
         return GramStore(
             Path(config.trainer.feature_dir),
             key,
-            len(self.features.indices) * self.features.views,
+            len(self.features.indices) * stored_views(config),
             descriptor.output.shape[-1],
             "float32",
             config.trainer.stage_1_gib * 2**30,

@@ -14,7 +14,7 @@ from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from errors import UserError
 from event_file import EventFile
-from training.feature_extraction import fits_in_memory
+from training.feature_extraction import fits_in_memory, training_views
 from training.initialization import mean_and_deviation
 from training.logistic import logistic_path
 from training.svm import svm_path
@@ -89,7 +89,7 @@ def fit_solver(
     started = time.perf_counter()
     given = given_strength(config, dataset)
     train = dataset.splits["train"]
-    views = 2 if config.data.mirror else 1
+    views = training_views(config)
     mean, deviation = mean_and_deviation(linear)
     samples = inputs.array[:views, np.searchsorted(inputs.indices, train)]
     samples = (samples.reshape(-1, len(mean)) - mean) / deviation

@@ -35,6 +35,17 @@ def test_a_finished_run_returns_its_results(tmp_path, make_config):
     assert resuming.enter(tmp_path, dataclasses.replace(make_config(), force=True)) is None
 
 
+def test_a_run_resumes_with_other_memory_and_with_the_default_of_an_earlier_version(
+    tmp_path, make_config
+):
+    resuming.enter(tmp_path, make_config())
+    (tmp_path / "metrics.jsonl").write_text("{}\n")  # an epoch was trained
+    resuming.enter(tmp_path, make_config("trainer.stage_1_gib=8"))
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("stage_1_gib: 2.0", "descriptor_gib: 4.0"))
+    assert resuming.enter(tmp_path, make_config()) is None
+
+
 def test_a_run_does_not_resume_on_other_images_unless_forced(tmp_path, own_folder, folder_config):
     config = folder_config(own_folder, "seed=2")
     for _ in range(2):

@@ -101,7 +101,10 @@ def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_pat
 def test_the_mirrored_view_is_stored_only_where_something_reads_it(configured):
     assert stored(configured())[0].views == 2
     assert stored(configured("data.mirror=false"))[0].views == 1
-    assert stored(configured("data.mirror=false", "data.average_mirror=true"))[0].views == 2
+    inputs, dataset, _ = stored(configured("data.mirror=false", "data.average_mirror=true"))
+    plain, mirrored = (inputs.evaluation(dataset.indices, view) for view in (False, True))
+    assert (plain != mirrored).any()
+    np.testing.assert_array_equal(inputs.training(dataset.indices, 0, 0), plain)
 
 
 def test_a_store_with_both_views_serves_a_run_that_needs_the_plain_one(configured, tmp_path):
