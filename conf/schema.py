@@ -155,6 +155,7 @@ class TrainerConfig:
     profile: bool = False  # record batches 10 to 20 of each stage for TensorBoard's profiler
     checkpoint_seconds: float = 30.0  # seconds between two saved states, at least
     stage_1_gib: float = 2.0  # memory of stage 1 for descriptors
+    calibrate: bool = True  # classification: fit the temperature of the logits on validation images
     precision: Precision = Precision.float32  # of the backbone; auto: the faster one
     strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
 

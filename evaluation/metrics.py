@@ -2,18 +2,21 @@
 
 import numpy as np
 
+from evaluation.calibration import calibration_error
+
 MIN_PROBABILITY = 1e-12  # smaller probabilities are clipped before the logarithm
 
 
 def classification_metrics(
     probabilities: np.ndarray, labels: np.ndarray, levels: dict[str, list[str]] | None = None
 ) -> dict[str, float]:
-    """Returns accuracy, top-5 accuracy, mean cross-entropy, and the numbers of images and classes.
+    """Returns accuracy, cross-entropy, calibration error, and the numbers of images and classes.
 
     All of them are means over the images. "classes" is the number of classes that have images. With
     fewer than six classes, top-5 accuracy is 1. A prediction that has a NaN is wrong, and its label
     has probability 0. For each level, such as "coarse", "coarse_accuracy" counts the images whose
-    most probable class belongs to the group of the true class.
+    most probable class belongs to the group of the true class. `evaluation/calibration.py` defines
+    the calibration error.
 
     Args:
         probabilities: Probabilities of the classes, (n, classes).
@@ -39,6 +42,7 @@ def classification_metrics(
         **coarser,
         "top5_accuracy": float(np.mean(valid & (rank < 5))),
         "loss": float(-np.log(np.maximum(true, MIN_PROBABILITY)).mean()),
+        "calibration_error": calibration_error(probabilities, labels),
         "pictures": len(labels),
         "classes": len(np.unique(labels)),
     }

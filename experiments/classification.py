@@ -8,10 +8,11 @@ import numpy as np
 import run_folder
 from conf.schema import Solver
 from data.balanced_batches import balanced_batches
+from evaluation.calibration import chance_range, fit_temperature, view_probabilities
 from evaluation.metrics import classification_metrics
-from evaluation.prediction import predict_indices
+from evaluation.prediction import predict_views
 from experiments.two_stages import TwoStageExperiment
-from models.classifier import build_classifier, complete, with_embedding, with_probabilities
+from models.classifier import build_classifier, complete, divide_logits, with_embedding
 from models.parts import StageInput
 from models.saved_model import save_model
 from reporting.tensorboard import log_classification
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Classification(TwoStageExperiment):
-    """Trains a classifier; reports accuracy, top-5 accuracy and cross-entropy."""
+    """Trains and calibrates a classifier; reports accuracy, cross-entropy and calibration error."""
 
     def build_model(self) -> None:
         config, dataset, classes = self.config, self.dataset, len(self.dataset.class_names)
@@ -65,30 +66,76 @@ class Classification(TwoStageExperiment):
     def score(self, split: str) -> dict | None:
         if not len(self.dataset.splits[split]):
             return None
-        return self._metrics(self._predict(split), split)
+        return self._metrics(split, view_probabilities(self._predict(split)))
 
     def evaluate(self) -> None:
+        self.val, self.temperature = self.validation_metrics(), 1.0
+        if self.config.trainer.calibrate:
+            self._calibrate()
         if self.workers.is_chief:
             save_model(self.folder, complete(self.parts))
-            self.probabilities = self._predict("test")
-            self.test = self._metrics(self.probabilities, "test")
+            logits = self._predict("test")
+            self.probabilities = view_probabilities(logits)
+            self.uncalibrated = view_probabilities(logits, 1 / self.temperature)
+            self.test = self._metrics("test", self.probabilities)
 
     def report(self) -> Results:
-        val = self.validation_metrics()
         if not self.workers.is_chief:
-            return Results(val, None)
-        record = {"val": val, "test": self.test, **self.common_record()}
+            return Results(self.val, None)
+        record = {"val": self.val, "test": self.test}
+        if self.config.trainer.calibrate:
+            record["calibration"] = self._calibration()
         path, dataset = self.folder / "predictions.csv", self.dataset
         run_folder.write_predictions(path, dataset, "test", self.probabilities)
-        log_classification(self.config, self.folder, dataset, self.parts, self.probabilities)
-        return self.finish(record)
+        log_classification(
+            self.config,
+            self.folder,
+            dataset,
+            self.parts,
+            self.probabilities,
+            self.uncalibrated if self.temperature != 1 else None,
+        )
+        return self.finish({**record, **self.common_record()})
+
+    def _calibrate(self) -> None:
+        """Divides the model's logits by the temperature that fits the validation split.
+
+        Checkpoints hold the weights before that, so a resumed run does not divide them twice.
+        """
+        logits = self._predict("val")
+        fitted = fit_temperature(logits, self._labels("val"))
+        self.temperature = self.workers.broadcast_object(fitted)
+        for linear in {self.parts.linear, self.linear()}:  # two if stage 1 was on coordinates
+            divide_logits(linear, self.temperature)
+        if self.val is not None:
+            self.val = self._metrics("val", view_probabilities(logits, self.temperature))
+
+    def _calibration(self) -> dict:
+        """Returns the field "calibration" of `metrics.json`."""
+
+        def compared(before: dict, after: dict) -> dict:
+            return {
+                time: {name: metrics[name] for name in ("loss", "calibration_error")}
+                for time, metrics in (("before", before), ("after", after))
+            }
+
+        val = self.validation_metrics()
+        test = compared(self._metrics("test", self.uncalibrated), self.test)
+        test["chance_range"] = list(chance_range(self.probabilities, self.config.seed))
+        return {
+            "temperature": self.temperature,
+            "val": compared(val, self.val) if val and self.val else None,
+            "test": test,
+        }
 
     def _predict(self, split: str) -> np.ndarray:
-        model, indices = with_probabilities(self.network()), self.dataset.splits[split]
-        average_mirror = self.config.data.average_mirror
-        return predict_indices(model, self.inputs, indices, self.batch_size, average_mirror)
+        """Returns the logits of a split, of one view or two, (views, n, classes)."""
+        indices, average_mirror = self.dataset.splits[split], self.config.data.average_mirror
+        return predict_views(self.network(), self.inputs, indices, self.batch_size, average_mirror)
 
-    def _metrics(self, probabilities: np.ndarray, split: str) -> dict:
-        dataset = self.dataset
-        labels = dataset.labels[dataset.splits[split]]
-        return classification_metrics(probabilities, labels, dataset.levels)
+    def _labels(self, split: str) -> np.ndarray:
+        return self.dataset.labels[self.dataset.splits[split]]
+
+    def _metrics(self, split: str, probabilities: np.ndarray) -> dict:
+        labels = self._labels(split)
+        return classification_metrics(probabilities, labels, self.dataset.levels)

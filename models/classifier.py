@@ -32,6 +32,12 @@ def build_linear(
     return keras.Model(before.input, classifier(before.output), name="linear")
 
 
+def divide_logits(linear: keras.Model, temperature: float) -> None:
+    """Divides the kernel and the bias of the layer "classifier", and so the logits of `linear`."""
+    classifier = linear.get_layer("classifier")
+    classifier.set_weights([weight / temperature for weight in classifier.get_weights()])
+
+
 def with_embedding(linear: keras.Model) -> keras.Model:
     """Returns a model with the outputs [logits, embeddings]; the weights are shared.
 

@@ -7,7 +7,8 @@ from conf.schema import Task
 
 # Short names of metrics and scorers; others are shown under their own names.
 METRIC_LABELS = {f"recall_at_{k}": f"R@{k}" for k in (1, 2, 4, 8)}
-METRIC_LABELS |= {"top5_accuracy": "top-5", "map_at_r": "MAP@R", "nmi": "NMI"}
+METRIC_LABELS |= {"top5_accuracy": "top-5", "calibration_error": "ECE"}
+METRIC_LABELS |= {"map_at_r": "MAP@R", "nmi": "NMI"}
 METRIC_LABELS |= {"k_nn": "k-NN", "one_class_svm": "SVM"}
 METRIC_LABELS |= {"isolation_forest": "forest", "gaussian_mixture": "GMM"}
 
@@ -66,7 +67,26 @@ def stages_table(record: dict) -> str:
     metrics["test"] = record["test"]
     last = list(record["stages"].values())[-1]
     chosen = f"epoch      {last['chosen_epoch']}, chosen by {last['chosen_by']}"
-    return f"{metrics_table(metrics)}\n\n{chosen}"
+    lines = [metrics_table(metrics), "", chosen]
+    if "calibration" in record:
+        lines.append(f"calibrated {calibration_line(record)}")
+    return "\n".join(lines)
+
+
+def calibration_line(record: dict) -> str:
+    """Describes a run's field "calibration": temperature, and metrics before and after it."""
+    calibration = record["calibration"]
+    before, after = (calibration["test"][time] for time in ("before", "after"))
+    low, high = calibration["test"]["chance_range"]
+    chance = f"({low:.3f} to {high:.3f} by chance)"
+    if calibration["val"] is None:
+        error = after["calibration_error"]
+        return f"no: no validation images; test calibration error {error:.3f} {chance}"
+    changes = ", ".join(
+        f"{name.replace('_', ' ')} {before[name]:.3f} -> {after[name]:.3f}" for name in after
+    )
+    fitted = f"temperature {calibration['temperature']:.3g} fitted on {record['data']['val']}"
+    return f"{fitted} validation images: test {changes} {chance}"
 
 
 def one_class_table(record: dict) -> str:

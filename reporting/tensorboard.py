@@ -13,6 +13,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from conf.schema import Config, Pooling
 from data.datasets import Dataset
 from data.inputs import ImageInputs
+from evaluation.calibration import reliability
 from event_file import EventFile
 from models.classifier import complete
 from models.parts import Parts
@@ -20,6 +21,7 @@ from reporting import class_plots, plots
 from reporting.confusion_matrix import draw_confusion_matrix
 from reporting.evidence import contributions, draw_evidence, pooled_maps
 from reporting.image_summary import image_pb
+from reporting.reliability import draw_reliability
 from reporting.rendering import drawn
 from reporting.spectrum import draw_spectra, spectra
 
@@ -27,7 +29,12 @@ MAX_IMAGES = 9  # images in "evidence" and "spectrum"
 
 
 def log_classification(
-    config: Config, folder: Path, dataset: Dataset, classifier: Parts, probabilities: np.ndarray
+    config: Config,
+    folder: Path,
+    dataset: Dataset,
+    classifier: Parts,
+    probabilities: np.ndarray,
+    uncalibrated: np.ndarray | None = None,
 ) -> None:
     """Writes the model's graph, and plots of the predictions for the test split.
 
@@ -37,6 +44,7 @@ def log_classification(
         dataset: the data set with its test split.
         classifier: the trained classifier.
         probabilities: predictions for the test split, (n, classes).
+        uncalibrated: the same before calibration. Default: `None`, there was none.
     """
     names, labels = dataset.class_names, dataset.labels[dataset.splits["test"]]
     predictions = probabilities.argmax(axis=1)
@@ -62,9 +70,16 @@ def log_classification(
         pooling = classifier.descriptor.get_layer("second_order")
         return draw_spectra(*spectra(pooling, maps()), pooling.root)
 
+    def reliability_diagrams() -> np.ndarray:
+        stages = {"predictions": probabilities}
+        if uncalibrated is not None:
+            stages = {"before calibration": uncalibrated, "after calibration": probabilities}
+        return draw_reliability({name: reliability(p, labels) for name, p in stages.items()})
+
     charts = {
         "test/confusion": lambda: draw_confusion_matrix(labels, predictions, names),
         "test/accuracy by class": lambda: class_plots.draw_accuracies(accuracies, len(names)),
+        "test/reliability": reliability_diagrams,
     }
     photographs = {
         "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),

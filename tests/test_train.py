@@ -58,6 +58,7 @@ def test_tensorboard_shows_curves_images_text_and_graph(train_once):
         "test/confusion",
         "test/worst mistakes",
         "test/accuracy by class",
+        "test/reliability",
         "test/confused pairs",
         "test/evidence",
         "test/spectrum",

@@ -19,8 +19,8 @@ def svm_path(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the classifier of each C: a kernel, (d, classes), and biases, (classes,).
 
-    The outputs are decision values. The largest one is the predicted class; their softmax is no
-    calibrated probability.
+    The outputs are decision values. The largest one is the predicted class. Their softmax is a
+    probability only after `fit_temperature` of `evaluation/calibration.py`.
 
     Args:
         samples: float32, (n, d).

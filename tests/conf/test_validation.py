@@ -127,6 +127,7 @@ def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, messa
         (("++data.train_crop=random",), "++data.train_crop=random"),
         ((*ONE_CLASS, "reference.train_crop=random"), "reference.train_crop=random"),
         (("backbone.weights=imagenet", "backbone.seed=3"), "backbone.seed=3"),
+        ((*EMBEDDED, "trainer.calibrate=false"), "trainer.calibrate=false"),
     ],
 )
 def test_an_option_that_nothing_reads_is_reported(make_config, overrides, unused):

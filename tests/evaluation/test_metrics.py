@@ -15,6 +15,7 @@ def test_accuracy_and_loss():
         "accuracy": pytest.approx(2 / 3),
         "top5_accuracy": 1.0,  # with three classes
         "loss": pytest.approx(-(math.log(0.7) + math.log(0.5) + math.log(0.1)) / 3),
+        "calibration_error": pytest.approx((0.3 + 0.5 + 0.6) / 3),  # one prediction in each bin
         "pictures": 3,
         "classes": 3,
     }

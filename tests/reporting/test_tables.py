@@ -41,6 +41,26 @@ def test_the_final_table_shows_each_stage_the_test_split_and_the_command_for_cur
         assert shown in text
 
 
+def test_the_final_table_says_what_the_calibration_changed():
+    stages = {"head": {"val": GOOD, "chosen_epoch": 7, "chosen_by": "best val_accuracy"}}
+    test = {
+        "before": {"loss": 0.21, "calibration_error": 0.041},
+        "after": {"loss": 0.15, "calibration_error": 0.018},
+        "chance_range": [0.012, 0.035],
+    }
+    calibration = {"temperature": 1.3712, "val": {}, "test": test}
+    record = {"stages": stages, "test": GOOD, "data": {"val": 252}, "calibration": calibration}
+    assert (
+        "calibrated temperature 1.37 fitted on 252 validation images: test loss 0.210 -> 0.150, "
+        "calibration error 0.041 -> 0.018 (0.012 to 0.035 by chance)"
+    ) in final_table(Task.classification, record, Path("runs/one"))
+    record["calibration"] = {"temperature": 1.0, "val": None, "test": test}
+    assert (
+        "calibrated no: no validation images; "
+        "test calibration error 0.018 (0.012 to 0.035 by chance)"
+    ) in final_table(Task.classification, record, Path("runs/one"))
+
+
 def test_a_post_mortem_shows_accuracy_and_time_of_each_head():
     record = {"val": None, "test": GOOD, "step_seconds": 1.25}
     variants = {"all faults": record, "no fault": record | {"val": GOOD}}

@@ -142,7 +142,10 @@ def test_a_run_reports_metrics_and_its_saved_model_agrees(train, command, solver
     assert outcome.status == 0, outcome.errors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["stages"]["head"]["chosen_by"] == f"{solver}, C=1"
-    assert metrics["stages"]["head"]["val"] == metrics["val"]
+    stage, calibration = metrics["stages"]["head"]["val"], metrics["calibration"]["val"]
+    assert {name: stage[name] for name in calibration["before"]} == calibration["before"]
+    assert {name: metrics["val"][name] for name in calibration["after"]} == calibration["after"]
+    assert stage["accuracy"] == metrics["val"]["accuracy"]
     assert metrics["test"]["accuracy"] == 1.0  # colours are easy
     again = json.loads(command("evaluate.py", folder, "--json").output.splitlines()[-1])
     assert again == pytest.approx(metrics["test"], rel=1e-4)
