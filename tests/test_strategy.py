@@ -158,6 +158,9 @@ def assert_close(actual, expected) -> None:
         assert actual.keys() == expected.keys()
         for name in expected:
             assert_close(actual[name], expected[name])
+    elif isinstance(expected, list):
+        for one, other in zip(actual, expected, strict=True):
+            assert_close(one, other)
     elif isinstance(expected, float):
         assert actual == pytest.approx(expected, abs=1e-5)
     else:
