@@ -29,6 +29,13 @@ def record(path: Path) -> None:
     StopOnDivergence.on_train_batch_end = recording
 
 
+def train_on_descriptors() -> None:
+    """As several devices do; one device alone would train on coordinates, an epoch at a time."""
+    from experiments import classification
+
+    classification.why_not = lambda *_: "it is compared with several devices"
+
+
 def divide_processor(devices: int) -> None:
     """Makes several devices of the processor, for MirroredStrategy."""
     import tensorflow as tf
@@ -43,5 +50,6 @@ if __name__ == "__main__":
     if int(devices) > 1:
         divide_processor(int(devices))
     record(Path(losses))
+    train_on_descriptors()
     sys.argv = ["train.py", *overrides]
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

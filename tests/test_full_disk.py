@@ -143,6 +143,7 @@ def test_a_run_on_a_full_disk_names_the_file_and_resumes(train, full_disk_at, na
     assert (folder / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_job_whose_error_cannot_be_stored_does_not_end_the_sweep(train, full_disk_at):
     with full_disk_at("error.txt"):
         outcome, folder = train("-m", "backbone.tap=nowhere,block1_conv1", "trainer.epochs=1")
@@ -150,6 +151,7 @@ def test_a_job_whose_error_cannot_be_stored_does_not_end_the_sweep(train, full_d
     assert len(list(folder.glob("*/metrics.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_summary_that_cannot_be_written_is_printed(train, full_disk_at):
     with full_disk_at("summary.csv"):
         outcome, _ = train("-m", "seed=0", "trainer.epochs=1")

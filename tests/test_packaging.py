@@ -141,6 +141,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", RUNS, ids=["improved_bilinear", "embedding", "reduction"])
 def test_the_exported_model_of_a_run_loads_where_only_the_package_is(
     other_project, train, command, tmp_path, settings

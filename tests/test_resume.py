@@ -60,7 +60,10 @@ def whole(train, remembered) -> dict:
     return remembered
 
 
-@pytest.mark.parametrize("stage, epoch", [("head", 3), ("head", 5), ("fine_tune", 7)])
+@pytest.mark.parametrize(
+    "stage, epoch",
+    [("head", 3), pytest.param("head", 5, marks=pytest.mark.slow), ("fine_tune", 7)],
+)
 def test_an_interrupted_stage_goes_on(train, whole, monkeypatch, stage, epoch):
     from training.callbacks import MetricsLog
 
@@ -194,7 +197,8 @@ def centers_in(folder, stage: str) -> np.ndarray:
         return file["center_loss/vars/0"][()]
 
 
-@pytest.mark.parametrize("epoch", [4, pytest.param(15, marks=pytest.mark.slow)])  # of either stage
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [4, 15])  # of either stage
 def test_killed_a_run_goes_on_with_its_centers(own_folder, tmp_path, train, command, epoch):
     overrides = (
         *FINE_TUNED,

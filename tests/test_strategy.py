@@ -182,6 +182,7 @@ def both_equal_one(start, start_two, kind: str) -> None:
     assert left <= {"config.yaml", "hydra.yaml", "overrides.yaml", "one_worker.log"}
 
 
+@pytest.mark.slow
 def test_two_workers_train_a_classifier_as_one_does(start, start_two):
     both_equal_one(start, start_two, "classification")
 

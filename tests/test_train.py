@@ -128,7 +128,13 @@ def test_a_reduction_is_trained_on_stored_maps(train):
 
 
 @pytest.mark.parametrize(
-    "head", ["average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear"]
+    "head",
+    [
+        "average",
+        "mpn_cov",
+        "compact_bilinear",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("bilinear", "isqrt_cov")),
+    ],
 )
 def test_every_head_trains(train, head):
     outcome, _ = train(f"head={head}", "trainer.epochs=1")
@@ -268,7 +274,7 @@ def test_a_class_with_too_few_images_to_split(train, own_folder):
     fails(*train(), "'red'", "too few images (1 left)", "data.test_fraction")
 
 
-@pytest.mark.parametrize("store", ["true", "false"])
+@pytest.mark.parametrize("store", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_an_undecodable_image_is_named(train, own_folder, store):
     (own_folder / "red" / "3.png").write_bytes(b"no image")
     fails(*train(f"trainer.feature_store={store}"), "red/3.png", "data.skip_damaged=true")
@@ -371,7 +377,13 @@ def test_images_of_other_shapes_and_kinds_train(train, own_folder):
 # ---------------------------------------------------------------- copies of images
 
 
-@pytest.mark.parametrize("option", ["trainer.feature_store=true", "trainer.feature_store=false"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "trainer.feature_store=true",
+        pytest.param("trainer.feature_store=false", marks=pytest.mark.slow),
+    ],
+)
 def test_exact_copies_are_mentioned_also_when_the_features_were_stored(train, own_folder, option):
     for label in ("blue", "green"):
         shutil.copyfile(own_folder / "red" / "0.png", own_folder / label / "copy.png")

@@ -172,6 +172,7 @@ def change_a_digit(path) -> None:
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
 
 
+@pytest.mark.slow
 def test_a_store_without_sound_hashes_stays_valid_and_gets_them(prepare, alone, caplog, tmp_path):
     before = prepare("first", workers=alone)
     [path] = (tmp_path / "features").glob("*/content-*.txt")

@@ -192,6 +192,7 @@ def test_what_may_be_chosen_trains(embed, overrides):
 # ---------------------------------------------------------------- resumed
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_the_same(embed, monkeypatch):
     """In stage 1, and again in stage 2."""
     options = (

@@ -110,6 +110,7 @@ def test_runs_differ_in_a_key_that_is_null_in_one_of_them(make_config, tmp_path)
     assert [key["name"] for key in keys if key["differs"]] == ["head.root"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logged", [True, False])
 def test_a_resumed_run_and_a_repeated_run_are_one_row(train, train_once, logged):
     _, folder = train_once()

@@ -62,12 +62,13 @@ def never(samples: np.ndarray) -> np.ndarray:
 
 
 def shards_in_memory(number: float, size: int = SIZE) -> float:
-    """The budget for this number of shards of `size` dimensions."""
+    """The bytes of this number of shards of `size` dimensions."""
     return number * gram_store.SHARD_SAMPLES * size * 4
 
 
 def store_in(root: Path, shards: float = 100, count: int = COUNT, size: int = SIZE, **key):
-    return GramStore(root, KEY | key, count, size, "float32", shards_in_memory(shards, size))
+    budget = shards_in_memory(shards, size) + gram_store.DESCRIBED_BYTES
+    return GramStore(root, KEY | key, count, size, "float32", budget)
 
 
 def files(store: GramStore) -> list[Path]:

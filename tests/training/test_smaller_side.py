@@ -428,6 +428,7 @@ def test_runs_that_differ_after_the_descriptors_share_them(store_of):
     assert len(set(map(store_of, alike))) == 1
 
 
+@pytest.mark.slow
 def test_other_descriptors_have_other_inner_products(store_of):
     different = (
         "head=bilinear",
@@ -500,7 +501,6 @@ def test_interrupted_a_run_ends_with_the_same_metrics(
             train(*OVERRIDES, features)
     outcome, folder = train(*OVERRIDES, features)
     assert outcome.status == 0, outcome.errors
-    assert ("Epoch 1/" in outcome.output) is (kind is GramStore)
     assert (metrics(folder), curves(folder)) == (whole["metrics"], whole["curves"])
 
 
@@ -514,7 +514,6 @@ def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
     outcome, folder = train(*OVERRIDES)
     assert outcome.status == 0, outcome.errors
     assert "stage 1 on descriptors: the run began so" in outcome.output
-    assert "Epoch 3/" in outcome.output and "Epoch 1/" not in outcome.output
     assert not list((folder / "checkpoints").glob("head_coordinates*"))
 
 

@@ -138,6 +138,7 @@ class Interrupted(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_in_both_stages_ends_with_the_same_centers(train, monkeypatch):
     from training.callbacks import MetricsLog
 
@@ -161,6 +162,7 @@ def test_a_run_interrupted_in_both_stages_ends_with_the_same_centers(train, monk
         np.testing.assert_array_equal(centers_in(folder, name), centers_in(whole, name))
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_with_the_centers_of_the_chosen_epoch(train, monkeypatch):
     began = []
 

@@ -136,7 +136,7 @@ def test_the_best_validation_accuracy_decides_and_then_the_least_loss(
 # Runs
 
 
-@pytest.mark.parametrize("solver", ["svm", "logistic"])
+@pytest.mark.parametrize("solver", ["svm", pytest.param("logistic", marks=pytest.mark.slow)])
 def test_a_run_reports_metrics_and_its_saved_model_agrees(train, command, solver):
     outcome, folder = train(f"solver={solver}", "solver_c=1", "data.average_mirror=true")
     assert outcome.status == 0, outcome.errors
@@ -161,6 +161,7 @@ def test_the_path_is_printed_and_stored(train):
         assert f"C={strength:g}: validation accuracy" in outcome.output + outcome.errors
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_its_weights(train):
     outcome, folder = train("solver=svm", "trainer.fine_tune_epochs=1")
     assert outcome.status == 0, outcome.errors
@@ -171,9 +172,6 @@ def test_fine_tuning_starts_from_its_weights(train):
     "override",
     [
         "trainer.feature_store=false",
-        "head.reduction=8",
-        "head.embedding=8",
-        "loss=softmax_center head.embedding=8",
         "trainer.stage_1_gib=1e-9 head=compact_bilinear head.output_dim=2",  # fewer than samples
     ],
 )

@@ -204,6 +204,7 @@ def test_the_second_target_is_fine_tuned_as_if_it_were_the_only_one(learn_once):
     assert alone["backbone_digest"] == records["blue"]["backbone_digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -224,6 +225,7 @@ def test_other_ways_to_feed_and_to_score(learn, overrides):
 # ---------------------------------------------------------------- repeated, interrupted, finished
 
 
+@pytest.mark.slow
 def test_force_repeats_every_target_and_a_killed_run_goes_on_at_its_own(
     learn, learn_once, monkeypatch, tmp_path
 ):
