@@ -462,6 +462,7 @@ def curves(folder) -> list[str]:
 OVERRIDES = (
     "trainer.epochs=4",
     "trainer.checkpoint_seconds=0",
+    "trainer.epoch_lines=true",
     "trainer.stage_1_gib=0",  # a shard at a time
     "data.mirror=true",
 )
@@ -501,6 +502,7 @@ def test_interrupted_a_run_ends_with_the_same_metrics(
             train(*OVERRIDES, features)
     outcome, folder = train(*OVERRIDES, features)
     assert outcome.status == 0, outcome.errors
+    assert ("Epoch 1/" in outcome.output) is (kind is GramStore)
     assert (metrics(folder), curves(folder)) == (whole["metrics"], whole["curves"])
 
 
@@ -514,6 +516,7 @@ def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
     outcome, folder = train(*OVERRIDES)
     assert outcome.status == 0, outcome.errors
     assert "stage 1 on descriptors: the run began so" in outcome.output
+    assert "Epoch 3/" in outcome.output and "Epoch 1/" not in outcome.output
     assert not list((folder / "checkpoints").glob("head_coordinates*"))
 
 
@@ -523,8 +526,9 @@ def start(images, folder) -> subprocess.Popen:
         f"data.path={images}",
         "data.image_size=32",
         "backbone.tap=block1_conv2",
-        "trainer.epochs=150",
+        "trainer.epochs=400",
         "trainer.checkpoint_seconds=0.1",
+        "trainer.epoch_lines=true",
         "trainer.stage_1_gib=0",
         "data.mirror=true",
         f"trainer.feature_dir={folder / 'features'}",
@@ -562,7 +566,7 @@ def test_killed_at_ten_random_moments_a_run_ends_with_the_same_metrics(tmp_path,
     for _ in range(10):
         process = start(tmp_path / "images", tmp_path / "killed")
         wait_for_the_run(process)
-        time.sleep(seconds / 5 * moments.random())
+        time.sleep(0.3 * seconds * moments.random())
         if process.poll() is not None:
             break
         process.kill()
