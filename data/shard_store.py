@@ -44,6 +44,10 @@ RESUME = "start the run again: it resumes after the last complete shard"
 logger = logging.getLogger(__name__)
 
 
+class CannotStore(UserError):
+    """A store is not complete, and nothing can be written into its folder."""
+
+
 class ShardStore(abc.ABC):
     """A store; a subclass says what its shards contain.
 
@@ -101,7 +105,8 @@ class ShardStore(abc.ABC):
             The lock that says that this process uses the store; to be closed when it does not.
 
         Raises:
-            UserError: shards are missing, and the folder cannot be written or the disk is full.
+            UserError: shards are missing, and the folder cannot be written or the disk is full; a
+                `CannotStore`, if that is so before any is computed.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -112,7 +117,7 @@ class ShardStore(abc.ABC):
                     self.folder.mkdir(exist_ok=True)
             except OSError as error:
                 if self._missing(self.shards()):
-                    raise UserError(
+                    raise CannotStore(
                         f"trainer.feature_dir={self.folder.parent}: cannot be written, or has no "
                         f"file locks ({error.strerror}); set it to another folder, or set "
                         "trainer.feature_store=false"
@@ -201,7 +206,7 @@ class ShardStore(abc.ABC):
         root = self.folder.parent
         free = shutil.disk_usage(self.folder).free - SPARE_BYTES
         if needed > free:
-            raise UserError(
+            raise CannotStore(
                 f"the {self.content_name} need {gib(needed)} in {root}, {gib(max(free, 0))} are "
                 "free; set trainer.feature_dir to a larger disk, set trainer.feature_store=false, "
                 "or free some with: "

@@ -8,6 +8,7 @@ import numpy as np
 import run_folder
 from conf.schema import Solver
 from data.balanced_batches import balanced_batches
+from data.shard_store import CannotStore
 from evaluation.calibration import chance_range, fit_temperature, view_probabilities
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_views
@@ -44,11 +45,18 @@ class Classification(TwoStageExperiment):
         logger.info("%s, %s: %d dimensions", config.backbone.name, config.head.name, size)
 
     def read_features(self) -> None:
-        if self.why_not:
+        if self.why_not is None:
+            try:
+                self.smaller_side = SmallerSide(self.config, self.dataset, self.parts)
+            except CannotStore as error:
+                logger.warning("%s", error)
+                self.why_not = "inner products cannot be stored"
+        if self.smaller_side is None:
             logger.info("stage 1 on descriptors: %s", self.why_not)
+            if self.config.solver is not Solver.sgd:
+                check_memory(self.config, self.dataset, self.parts.descriptor)
             super().read_features()
             return
-        self.smaller_side = SmallerSide(self.config, self.dataset, self.parts)
         self.start, self.inputs = StageInput.coordinates, self.smaller_side.inputs
         logger.info("stage 1 on %d coordinates of each image", *self.inputs.shape)
         self.compare_images(self.dataset)

@@ -132,3 +132,17 @@ def test_a_data_set_that_cannot_be_prepared(command, tmp_path, folder):
     outcome = command("train.py", f"data.path={folder}", f"hydra.run.dir={tmp_path / 'run'}")
     assert outcome.status == 2
     assert f"drawn_birds: cannot be prepared in {folder}" in outcome.error
+
+
+def test_where_inner_products_cannot_be_stored_it_trains_on_descriptors(
+    train, own_folder, in_read_only, tmp_path
+):
+    train("optimizer=adamw")  # stores the features alone
+    features, again = tmp_path / "features", tmp_path / "again"
+    done = in_read_only(
+        features, "train.py", "data=image_folder", f"data.path={own_folder}", *SMALL,
+        f"trainer.feature_dir={features}", f"hydra.run.dir={again}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "stage 1 on descriptors: inner products cannot be stored" in done.stdout
+    assert (again / "metrics.json").exists()

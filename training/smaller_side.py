@@ -1,5 +1,6 @@
 """Stage 1 on the smaller side: see `training/coordinates.py` for why, and when it is the same."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from conf.schema import Config, Optimizer, Pooling, Solver, Task
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
+from data.shard_store import gib
 from models.classifier import build_linear
 from models.parts import Parts, dtype_policy
 from training.coordinates import Coordinates
@@ -41,6 +43,10 @@ def why_not(
     """
     samples = len(dataset.splits["train"]) * training_views(config)
     size = parts.descriptor.output.shape[-1]
+    stored = len(dataset.indices) * stored_views(config)
+    # Inner products and coordinates in float32, the factor and a copy of it in float64.
+    needed = 4 * stored * (stored + samples) + 16 * samples**2
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     checkpoints = folder / "checkpoints"
     began = [checkpoints / f"head{end}" for end in (".json", ".state.npz", ".weights.h5")]
     reasons = {
@@ -52,7 +58,8 @@ def why_not(
             config.optimizer.name is Optimizer.adamw and config.solver is Solver.sgd
         ),
         "several devices train": workers.replicas > 1 and config.solver is Solver.sgd,
-        "the run began so": any(path.exists() for path in began),
+        "the run began on descriptors": any(path.exists() for path in began),
+        f"coordinates of {stored} samples take {gib(needed)} of memory": needed > memory / 2,
         f"{samples} training samples, {size} dimensions": samples >= size,
     }
     assert config.task is Task.classification
@@ -92,21 +99,21 @@ class SmallerSide:
         kernel, bias = self.linear.get_layer("classifier").get_weights()
         averaged = averaged_samples(self.dataset.splits["train"])
         averaged = np.searchsorted(self.features.indices, averaged)
-        needed = np.union1d(coordinates.train, averaged)
+        train = coordinates.train
         # What each sample contributes to the kernel, and in the last column to the mean.
-        shares = np.zeros((len(needed), kernel.shape[1] + 1), np.float32)
-        shares[np.searchsorted(needed, coordinates.train), :-1] = coordinates.dual(kernel)
-        shares[np.searchsorted(needed, averaged), -1] = 1 / len(averaged)
+        shares = np.zeros((len(train), kernel.shape[1] + 1), np.float32)
+        shares[:, :-1] = coordinates.dual(kernel)
+        shares[np.searchsorted(train, averaged), -1] = 1 / len(averaged)
         size = linear.input.shape[-1]
         describe, batch = self._describer(), batch_samples(size)
         length = batch * max(1, min(MULTIPLIED // batch, MULTIPLIED_BYTES // (4 * size * batch)))
         buffer = np.empty((length, size), np.float32)
         total = np.zeros((size, shares.shape[1]), np.float32)
-        with progress(len(needed), "classifier of the descriptors", "sample") as bar:
-            for start in range(0, len(needed), length):
+        with progress(len(train), "classifier of the descriptors", "sample") as bar:
+            for start in range(0, len(train), length):
                 part = slice(start, start + length)
-                vectors = buffer[: len(needed[part])]
-                describe_in_batches(needed[part], describe, size, vectors)
+                vectors = buffer[: len(train[part])]
+                describe_in_batches(train[part], describe, size, vectors)
                 total += vectors.T @ shares[part]
                 bar.update(len(vectors))
         linear.get_layer("classifier").set_weights([total[:, :-1], bias])
@@ -122,6 +129,7 @@ class SmallerSide:
         head = config.head
         key = feature_key(config, self.dataset, self.parts.backbone) | {
             "views": stored_views(config),
+            "descriptor_version": 1,  # increase it when a descriptor's values change
             "descriptor": [
                 head.pooling.value, head.centered, head.root and head.root.value, head.iterations,
                 head.epsilon, head.signed_root, head.l2, head.output_dim, head.method.value,

@@ -55,7 +55,7 @@ class Stage:
         second_stream: samples of the second input of `model`, if it has two.
         training_model: fitted instead of `model`, with the same weights, if the loss needs more
             outputs than those of `model`.
-        checkpoint: the begin of the names of the checkpoints' files. Default: `name`.
+        checkpoint: the beginning of the names of the checkpoints' files. Default: `name`.
         small: the samples are a matrix in memory, and one device trains. Most of the time would be
             Python's, so TensorFlow takes the steps of a whole epoch in one call, and validates in
             another one.

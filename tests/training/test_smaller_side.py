@@ -45,7 +45,8 @@ def parts(size: int = 100, trained: tuple = ()) -> SimpleNamespace:
 
 
 def dataset(samples: int) -> SimpleNamespace:
-    return SimpleNamespace(splits={"train": np.arange(samples)})
+    indices = np.arange(samples)
+    return SimpleNamespace(splits={"train": indices}, indices=indices)
 
 
 @pytest.fixture
@@ -116,11 +117,16 @@ def test_there_must_be_fewer_samples_than_dimensions(reason, overrides, samples,
     assert why == (None if smaller else "100 training samples, 100 dimensions")
 
 
+def test_inner_products_take_at_most_half_of_the_memory(reason, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1000}.get(name, 1))
+    assert "of memory" in reason()
+
+
 @pytest.mark.parametrize("name", ["head.json", "head.state.npz", "head.weights.h5"])
 def test_a_stage_that_began_on_descriptors_ends_on_them(reason, tmp_path, name):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / name).touch()
-    assert reason() == "the run began so"
+    assert reason() == "the run began on descriptors"
 
 
 @pytest.mark.parametrize("name", ["head_coordinates.json", "fine_tune.json", "precision.json"])
@@ -515,7 +521,7 @@ def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
             train(*OVERRIDES)
     outcome, folder = train(*OVERRIDES)
     assert outcome.status == 0, outcome.errors
-    assert "stage 1 on descriptors: the run began so" in outcome.output
+    assert "stage 1 on descriptors: the run began on descriptors" in outcome.output
     assert "Epoch 3/" in outcome.output and "Epoch 1/" not in outcome.output
     assert not list((folder / "checkpoints").glob("head_coordinates*"))
 
