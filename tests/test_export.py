@@ -24,7 +24,13 @@ def run(short_run):
     return short_run("head=improved_bilinear")
 
 
-@pytest.mark.parametrize("head", ["improved_bilinear", "isqrt_cov", "average"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "improved_bilinear",
+        *(pytest.param(head, marks=pytest.mark.slow) for head in ("isqrt_cov", "average")),
+    ],
+)
 def test_every_format_has_the_outputs_of_the_run_s_model(short_run, command, head):
     folder = short_run(f"head={head}")
     for kind in ("keras", "savedmodel", "tflite"):

@@ -135,6 +135,7 @@ def test_evaluate_takes_classes_that_the_run_has_never_heard_of(finished, tmp_pa
     assert (record["pictures"], record["recall_at_1"]) == (15, 1.0)
 
 
+@pytest.mark.slow
 def test_evaluate_works_in_a_process_of_its_own(finished):
     """A new process has imported none of the layers of the saved model."""
     done = subprocess.run(
@@ -151,6 +152,7 @@ def test_predict_says_that_there_are_no_classes_to_name(finished, command, image
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

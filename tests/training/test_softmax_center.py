@@ -120,6 +120,7 @@ def lines_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["true", "false"])
 def test_a_run_saves_a_plain_classifier_and_shows_both_terms(train, store):
     outcome, folder = train(*JOINT, f"trainer.feature_store={store}")
