@@ -1,4 +1,4 @@
-"""What benchmarks of classification share: the first stage of a run, and data without images."""
+"""Stage 1 of a classification, and a data set without images, for benchmarks."""
 
 import contextlib
 import io

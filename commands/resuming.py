@@ -14,7 +14,7 @@ import run_folder
 from commands.run_lock import run_lock
 from conf.overrides import parse
 from conf.paths import PATH_KEYS, same_place
-from conf.schema import Config, dotted
+from conf.schema import WITHOUT_EFFECT, Config, dotted
 from conf.validation import checked
 from errors import UserError
 
@@ -23,8 +23,6 @@ UNTRAINED = (
     "config.yaml", *run_folder.SPLITS, *run_folder.CONTENT, "checkpoints/precision.json"
 )  # fmt: skip
 TRAINED = ("metrics.json", "metrics.jsonl", "record.json", "*.h5", "*.keras")
-# Results do not depend on them.
-NOT_COMPARED = {"force", "trainer.feature_dir", "trainer.stage_1_gib", "trainer.epoch_lines"}
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +109,7 @@ def _changes(stored: DictConfig, config: Config) -> str:
         f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
         for key in {**old, **new}
         if old.get(key, "unset") != new.get(key, "unset")
-        and key not in NOT_COMPARED
+        and key not in WITHOUT_EFFECT
         and not _same_place(key, old.get(key), new.get(key))
     )
 

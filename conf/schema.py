@@ -187,6 +187,8 @@ class Config:
     one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
 
 
+# Keys on which no result depends.
+WITHOUT_EFFECT = {"force", "trainer.feature_dir", "trainer.stage_1_gib", "trainer.epoch_lines"}
 RENAMED = {"trainer.descriptor_gib": "trainer.stage_1_gib"}  # keys of earlier versions
 
 ConfigStore.instance().store(name="schema", node=Config)

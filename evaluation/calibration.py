@@ -18,7 +18,7 @@ DRAWS = 1000  # of labels, for `chance_range`
 
 
 class Reliability(NamedTuple):
-    """What is right and what was predicted, by bins of the confidence; each of shape (bins,).
+    """Accuracy and mean confidence by bins of the confidence, each of shape (bins,).
 
     The confidence is the probability of the most probable class. A bin includes its upper edge.
 

@@ -51,10 +51,10 @@ class Classification(TwoStageExperiment):
             except CannotStore as error:
                 logger.warning("%s", error)
                 self.why_not = "inner products cannot be stored"
+                if self.config.solver is not Solver.sgd:
+                    check_memory(self.config, self.dataset, self.parts.descriptor)
         if self.smaller_side is None:
             logger.info("stage 1 on descriptors: %s", self.why_not)
-            if self.config.solver is not Solver.sgd:
-                check_memory(self.config, self.dataset, self.parts.descriptor)
             super().read_features()
             return
         self.start, self.inputs = StageInput.coordinates, self.smaller_side.inputs

@@ -19,7 +19,7 @@ from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
-from training.smaller_side import CHECKPOINT, SmallerSide
+from training.smaller_side import SmallerSide
 from training.solvers import fit_solver
 from training.stage import Stage, fit_stage
 from training.two_streams import Stream
@@ -154,7 +154,6 @@ class TwoStageTrial(Trial):
             self.balance,
             self.second_stream(),
             self.training_model(),
-            CHECKPOINT if self.smaller_side is not None else name,
             self.smaller_side is not None,
         )
         record = fit_stage(stage, self.dataset, self.config, self.folder, self.workers)

@@ -11,13 +11,10 @@ from omegaconf import MISSING, OmegaConf
 
 import files
 from conf.paths import PATH_KEYS, located
-from conf.schema import RENAMED, Config, as_text, dotted
+from conf.schema import RENAMED, WITHOUT_EFFECT, Config, as_text, dotted
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer")
-NO_SETTING = {
-    "seed", "force", "trainer.feature_dir", "trainer.checkpoint_seconds", "trainer.stage_1_gib",
-    "trainer.epoch_lines", *RENAMED,
-}  # fmt: skip
+NO_SETTING = {"seed", "trainer.checkpoint_seconds", *WITHOUT_EFFECT, *RENAMED}
 
 
 @dataclasses.dataclass(frozen=True)

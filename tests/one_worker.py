@@ -30,7 +30,7 @@ def record(path: Path) -> None:
 
 
 def train_on_descriptors() -> None:
-    """As several devices do; one device alone would train on coordinates, an epoch at a time."""
+    """Trains stage 1 on descriptors, as several devices do, and not on coordinates."""
     from experiments import classification
 
     classification.why_not = lambda *_: "it is compared with several devices"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import files
@@ -63,29 +62,6 @@ class ValidationMetrics(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update({f"val_{name}": value for name, value in self.metrics(self.predictor).items()})
-
-
-class BatchValidation(keras.callbacks.Callback):
-    """Adds loss and metrics of a validation split that is one batch to each epoch's logs.
-
-    `fit` would build an iterator over the split in each epoch, which takes longer than an epoch of
-    a small problem.
-
-    Args:
-        samples: the samples, (n, ...).
-        labels: their labels, (n,).
-        classes: the length of one-hot labels; `None` for integer labels.
-    """
-
-    def __init__(self, samples: np.ndarray, labels: np.ndarray, classes: int | None):
-        super().__init__()
-        self.samples = tf.constant(samples)
-        self.labels = tf.constant(labels) if classes is None else tf.one_hot(labels, classes)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.reset_metrics()  # those of training are in `logs` already
-        metrics = self.model.test_on_batch(self.samples, self.labels, return_dict=True)
-        logs.update({f"val_{name}": float(value) for name, value in metrics.items()})
 
 
 class Profile(keras.callbacks.Callback):

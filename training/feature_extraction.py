@@ -1,7 +1,7 @@
 """Reads what is frozen in stage 1 from the feature store, instead of computing it every epoch."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -100,8 +100,7 @@ def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) 
     Args:
         descriptor: from feature maps to descriptors; it must have no trained weights.
     """
-    forward = tf.function(lambda batch: descriptor(batch, training=False), reduce_retracing=True)
-    shape = descriptor.output.shape[1:]
+    forward, shape = inference(descriptor), descriptor.output.shape[1:]
     vectors = np.empty((stored_views(config), len(features.indices), *shape), np.float32)
     size = config.trainer.batch_size
     with progress(len(features.indices), "pooling descriptors") as bar:
@@ -113,6 +112,11 @@ def descriptors(config: Config, features: ArrayInputs, descriptor: keras.Model) 
             bar.update(len(indices))
 
     return MemoryInputs(features.indices, vectors, features.views)
+
+
+def inference(model: keras.Model) -> Callable:
+    """Returns a compiled function from a batch to the outputs of a model that is not trained."""
+    return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
 
 def stored_views(config: Config) -> int:

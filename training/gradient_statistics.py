@@ -29,6 +29,7 @@ class GradientStatistics(keras.callbacks.Callback):
     def __init__(self, folder: Path, steps: int, every: int):
         super().__init__()
         self.folder, self.steps, self.every = folder, steps, every
+        self._watched = False
         self._before: list[np.ndarray] = []
 
     def on_train_begin(self, logs=None):
@@ -36,12 +37,14 @@ class GradientStatistics(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch + self.model.steps_per_execution == self.steps:
-            self._before = [variable.numpy() for variable in self.model.trainable_variables]
+            self._watched = True
+            if self.model.steps_per_execution == 1:
+                self._before = [variable.numpy() for variable in self.model.trainable_variables]
             self._optimizer.watching.assign(True)
 
     @np.errstate(over="ignore", invalid="ignore")  # norms are infinite if training diverges
     def on_epoch_end(self, epoch, logs=None):
-        if not self._before:  # the epoch ended before its last step
+        if not self._watched:  # the epoch ended before its last step
             return
         self._optimizer.watching.assign(False)
         if self.model.steps_per_execution > 1:
@@ -58,7 +61,7 @@ class GradientStatistics(keras.callbacks.Callback):
                 summaries.append(histogram_pb(f"weights/{variable.path}", _subsample(after)))
                 summaries.append(histogram_pb(f"updates/{variable.path}", _subsample(update)))
         self.file.write(summaries, epoch)
-        self._before = []
+        self._watched, self._before = False, []
 
     def on_train_end(self, logs=None):
         self.file.close()

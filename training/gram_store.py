@@ -130,9 +130,9 @@ class GramStore(ShardStore):
             for shard in before:
                 first = shard * SHARD_SAMPLES
                 behind = samples >= first
-                block = products[places[shard]][:, behind]
-                contents[shard][:, samples[behind] - first] = block
-                bar.update(block.size)
+                upper = products[places[shard]][:, behind]
+                contents[shard][:, samples[behind] - first] = upper
+                bar.update(upper.size)
         yield from contents.values()
 
     def _samples(self, shard: int) -> np.ndarray:

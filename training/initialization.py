@@ -77,11 +77,16 @@ def standardize(
     for batch in _descriptors(describe, inputs, indices, batch_size):
         vectors = batch.astype(np.float64)
         total, squares = total + vectors.sum(axis=0), squares + np.square(vectors).sum(axis=0)
-    mean = total / len(indices)
+    mean = np.asarray(total / len(indices))
     spread = np.sum(squares / len(indices) - mean**2)
+    set_statistics(linear, mean, max(spread / variance, 1e-12))
+
+
+def set_statistics(linear: keras.Model, mean: np.ndarray, variance: float) -> None:
+    """Sets the mean, (D,), and the variance that all dimensions share, of "standardize"."""
     layer = linear.get_layer("standardize")
     layer.adapt_mean.assign(mean)
-    layer.adapt_variance.assign(np.full_like(mean, max(spread / variance, 1e-12)))
+    layer.adapt_variance.assign(np.full_like(mean, variance))
     layer.finalize_state()
 
 

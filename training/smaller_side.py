@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from conf.schema import Config, Optimizer, Pooling, Solver, Task
 from data.datasets import Dataset
@@ -17,16 +16,16 @@ from training.coordinates import Coordinates
 from training.distributed.workers import Workers
 from training.feature_extraction import (
     feature_key,
+    inference,
     stored_features,
     stored_views,
     training_views,
 )
 from training.gram_store import GramStore, batch_samples, describe_in_batches
-from training.initialization import averaged_samples, mean_and_deviation
+from training.initialization import averaged_samples, mean_and_deviation, set_statistics
 
 MULTIPLIED = 256  # samples that are multiplied by their shares of the kernel at a time, if they
 MULTIPLIED_BYTES = 256 * 2**20  # have at most this size
-CHECKPOINT = "head_coordinates"  # file names; descriptors have "head"
 
 
 def why_not(
@@ -41,6 +40,7 @@ def why_not(
         folder: the run's folder; a stage that began on descriptors ends on them.
         workers: the devices that train.
     """
+    assert config.task is Task.classification
     samples = len(dataset.splits["train"]) * training_views(config)
     size = parts.descriptor.output.shape[-1]
     stored = len(dataset.indices) * stored_views(config)
@@ -62,7 +62,6 @@ def why_not(
         f"coordinates of {stored} samples take {gib(needed)} of memory": needed > memory / 2,
         f"{samples} training samples, {size} dimensions": samples >= size,
     }
-    assert config.task is Task.classification
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
@@ -100,7 +99,7 @@ class SmallerSide:
         averaged = averaged_samples(self.dataset.splits["train"])
         averaged = np.searchsorted(self.features.indices, averaged)
         train = coordinates.train
-        # What each sample contributes to the kernel, and in the last column to the mean.
+        # The share of each sample in the kernel. The last column is its share in the mean.
         shares = np.zeros((len(train), kernel.shape[1] + 1), np.float32)
         shares[:, :-1] = coordinates.dual(kernel)
         shares[np.searchsorted(train, averaged), -1] = 1 / len(averaged)
@@ -119,10 +118,7 @@ class SmallerSide:
         linear.get_layer("classifier").set_weights([total[:, :-1], bias])
         if self.config.head.standardize:
             _, deviation = mean_and_deviation(self.linear)
-            layer = linear.get_layer("standardize")
-            layer.adapt_mean.assign(total[:, -1])
-            layer.adapt_variance.assign(np.full(size, deviation[0] ** 2))
-            layer.finalize_state()
+            set_statistics(linear, total[:, -1], deviation[0] ** 2)
 
     def _store(self) -> GramStore:
         config, descriptor = self.config, self.parts.descriptor
@@ -150,8 +146,7 @@ class SmallerSide:
 
         The samples are all images, then all mirrored images.
         """
-        features, descriptor = self.features, self.parts.descriptor
-        forward = tf.function(lambda maps: descriptor(maps, training=False), reduce_retracing=True)
+        features, forward = self.features, inference(self.parts.descriptor)
 
         def describe(samples: np.ndarray) -> np.ndarray:
             views, positions = np.divmod(samples, len(features.indices))

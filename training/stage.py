@@ -4,9 +4,12 @@ import contextlib
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from conf.schema import Config
 from data.balanced_batches import BalancedBatches
@@ -14,13 +17,7 @@ from data.datasets import Dataset
 from data.inputs import Inputs
 from data.pipeline import evaluation_batches, steps, training_batches, user_errors
 from errors import UserError
-from training.callbacks import (
-    BatchValidation,
-    MetricsLog,
-    Profile,
-    StopOnDivergence,
-    ValidationMetrics,
-)
+from training.callbacks import MetricsLog, Profile, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
 from training.distributed.keras_20585 import PatchedFit
@@ -55,10 +52,10 @@ class Stage:
         second_stream: samples of the second input of `model`, if it has two.
         training_model: fitted instead of `model`, with the same weights, if the loss needs more
             outputs than those of `model`.
-        checkpoint: the beginning of the names of the checkpoints' files. Default: `name`.
-        small: the samples are a matrix in memory, and one device trains. Most of the time would be
-            Python's, so TensorFlow takes the steps of a whole epoch in one call, and validates in
-            another one.
+        small: the samples are coordinates, a matrix in memory, and one device trains. Most of the
+            time would be Python's, so TensorFlow takes the steps of a whole epoch in one call, and
+            validates in another one. The checkpoints have names of their own, since their weights
+            do not fit descriptors.
     """
 
     name: str
@@ -73,7 +70,6 @@ class Stage:
     balance: BalancedBatches | None = None
     second_stream: Stream | None = None
     training_model: keras.Model | None = None
-    checkpoint: str | None = None
     small: bool = False
 
 
@@ -109,7 +105,7 @@ def fit_stage(
         )
     checkpoints = Checkpoints(
         folder / "checkpoints",
-        stage.checkpoint or stage.name,
+        f"{stage.name}_coordinates" if stage.small else stage.name,
         stage.first_epoch,
         config.trainer,
         stage.objective.monitor,
@@ -182,7 +178,8 @@ def _fit(
         # First in the list, here and below: the other callbacks read the metrics that it adds.
         callbacks = [ValidationMetrics(stage.objective.validate, stage.model)]
     elif len(val) and stage.small:
-        callbacks = [BatchValidation(stage.inputs.evaluation(val), dataset.labels[val], classes)]
+        metrics = _metrics_of_one_batch(stage.inputs.evaluation(val), dataset.labels[val], classes)
+        callbacks = [ValidationMetrics(metrics, model)]
     elif len(val):
         validation = workers.batches(
             lambda share: evaluation_batches(
@@ -240,6 +237,25 @@ def _fit(
             shuffle=False,  # the batches are shuffled already
             verbose=verbose,
         )
+
+
+def _metrics_of_one_batch(
+    samples: np.ndarray, labels: np.ndarray, classes: int | None
+) -> Callable[[keras.Model], dict[str, float]]:
+    """Returns a function that evaluates a compiled model on one batch, the whole split.
+
+    `fit` would build an iterator over the split in each epoch, which takes longer than an epoch of
+    a small problem.
+    """
+    inputs = tf.constant(samples)
+    truth = tf.constant(labels) if classes is None else tf.one_hot(labels, classes)
+
+    def metrics(model: keras.Model) -> dict[str, float]:
+        model.reset_metrics()  # those of training are logged already
+        values = model.test_on_batch(inputs, truth, return_dict=True)
+        return {name: float(value) for name, value in values.items()}
+
+    return metrics
 
 
 def _logs(

@@ -6,11 +6,7 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -18,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_processes import only_store, output, start_process, wait_until
 
 from data import feature_store, shard_store
 from data.feature_store import FeatureStore, stores
@@ -237,34 +234,11 @@ EXTRACTING_PROCESS = """
 """
 
 
-def start(code: str, *arguments) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        cwd=Path(feature_store.__file__).parents[1],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.PIPE,
-        text=True,
-    )
-
-
-def output(process: subprocess.Popen) -> str:
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return printed
-
-
-def wait_until(condition) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("the condition did not hold within a minute")
-
-
 def test_one_of_two_processes_computes_a_shard_and_the_other_waits(tmp_path):
     log = tmp_path / "log"
-    for process in [start(EXTRACTING_PROCESS, tmp_path / "features", log) for _ in range(2)]:
+    for process in [
+        start_process(EXTRACTING_PROCESS, tmp_path / "features", log) for _ in range(2)
+    ]:
         output(process)
     assert log.read_text().splitlines() == ["extracting"]
 
@@ -302,17 +276,11 @@ WORKER = """
 
 def worker(folder: Path, name: str, how: str = "works", workers: int = 1, *more: str):
     folder.mkdir(exist_ok=True)
-    return start(WORKER, folder / "features", folder / f"{name}.log", how, workers, *more)
+    return start_process(WORKER, folder / "features", folder / f"{name}.log", how, workers, *more)
 
 
 def computed(folder: Path, name: str) -> list[int]:
     return [int(line) for line in (folder / f"{name}.log").read_text().split()]
-
-
-def only_store(folder: Path) -> Path:
-    [(store, _, _, complete)] = stores(folder / "features")
-    assert complete
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +289,7 @@ def filled_by_one(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("one")
     output(worker(folder, "alone"))
     assert computed(folder, "alone") == list(range(41))
-    return contents(only_store(folder))
+    return contents(only_store(folder / "features"))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -332,7 +300,7 @@ def test_workers_share_one_extraction_and_compute_no_shard_twice(tmp_path, fille
     shares = [computed(tmp_path, name) for name in names]
     assert min(len(share) for share in shares) >= 4
     assert sorted(itertools.chain(*shares)) == list(range(41))
-    assert contents(only_store(tmp_path)) == filled_by_one
+    assert contents(only_store(tmp_path / "features")) == filled_by_one
 
 
 def test_a_worker_waits_for_the_claims_of_another_and_takes_over_when_it_is_killed(
@@ -347,7 +315,7 @@ def test_a_worker_waits_for_the_claims_of_another_and_takes_over_when_it_is_kill
     hanging.communicate()
     assert output(living) == "opened\n"
     assert sorted(computed(tmp_path, "living")) == list(range(41))
-    assert contents(only_store(tmp_path)) == filled_by_one
+    assert contents(only_store(tmp_path / "features")) == filled_by_one
 
 
 def test_two_readers_check_a_complete_store_at_the_same_time(tmp_path, monkeypatch):

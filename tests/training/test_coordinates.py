@@ -131,7 +131,7 @@ def test_short_samples_are_as_exact_as_long_ones(dtype):
     np.testing.assert_allclose(scaled / lengths[:, None], long, rtol=0, atol=TOLERANCE[dtype] * 10)
 
 
-# What cannot be factorised
+# Matrices without a Cholesky factor
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

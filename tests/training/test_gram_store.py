@@ -5,9 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import textwrap
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_processes import only_store, output, start_process, wait_until
 
 from data import feature_store, shard_store
 from data.shard_store import stores
@@ -361,19 +359,7 @@ def worker(folder: Path, name: str, how: str = "works", workers: int = 1) -> sub
     if not (folder / "vectors.npy").exists():
         np.save(folder / "vectors.npy", SHARED)
     arguments = (folder / "stored", folder / f"{name}.log", how, workers, folder / "vectors.npy")
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WORKER), *map(str, arguments)],
-        cwd=Path(feature_store.__file__).parents[1],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def output(process: subprocess.Popen) -> str:
-    printed, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return printed
+    return start_process(WORKER, *arguments)
 
 
 def described(folder: Path, name: str) -> list[int]:
@@ -382,19 +368,13 @@ def described(folder: Path, name: str) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
-def only_store(folder: Path) -> Path:
-    [(store, _, _, complete)] = stores(folder / "stored")
-    assert complete
-    return store
-
-
 @pytest.fixture(scope="module")
 def filled_by_one(tmp_path_factory) -> dict[str, bytes]:
     """The files of a store that one worker fills alone, a shard at a time."""
     folder = tmp_path_factory.mktemp("one")
     output(worker(folder, "alone"))
     assert len(described(folder, "alone")) == 10 * 11 / 2  # each shard, and all after it
-    return contents(only_store(folder))
+    return contents(only_store(folder / "stored"))
 
 
 def test_workers_share_the_shards_and_compute_none_twice(tmp_path, filled_by_one):
@@ -403,17 +383,14 @@ def test_workers_share_the_shards_and_compute_none_twice(tmp_path, filled_by_one
         output(process)
     shares = [described(tmp_path, name) for name in names]
     assert min(map(len, shares)) > 0 and sum(map(len, shares)) == 55
-    assert contents(only_store(tmp_path)) == filled_by_one
+    assert contents(only_store(tmp_path / "stored")) == filled_by_one
     for name in names:
         assert_holds_the_products(np.load(tmp_path / f"{name}.npy"), SHARED)
 
 
 def test_another_worker_takes_over_the_claims_of_a_killed_one(tmp_path, filled_by_one):
     hanging = worker(tmp_path, "hanging", "hangs")
-    for _ in range(1200):
-        if described(tmp_path, "hanging"):
-            break
-        time.sleep(0.05)
+    wait_until(lambda: described(tmp_path, "hanging"))
     living = worker(tmp_path, "living")
     assert living.stdout.readline().startswith("other processes are filling")
     assert len(described(tmp_path, "living")) == 45 and living.poll() is None  # all but the first
@@ -421,4 +398,4 @@ def test_another_worker_takes_over_the_claims_of_a_killed_one(tmp_path, filled_b
     hanging.communicate()
     assert output(living) == "opened\n"
     assert len(described(tmp_path, "living")) == 55
-    assert contents(only_store(tmp_path)) == filled_by_one
+    assert contents(only_store(tmp_path / "stored")) == filled_by_one

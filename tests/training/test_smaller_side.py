@@ -37,7 +37,7 @@ from training.smaller_side import why_not
 
 
 def parts(size: int = 100, trained: tuple = ()) -> SimpleNamespace:
-    """What is read of a model with descriptors of `size` dimensions."""
+    """Stands for a model with descriptors of `size` dimensions."""
     output = SimpleNamespace(shape=(None, size))
     return SimpleNamespace(
         descriptor=SimpleNamespace(output=output, trainable_weights=list(trained))
@@ -513,7 +513,7 @@ def test_interrupted_a_run_ends_with_the_same_metrics(
 
 
 def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
-    """As a run that an earlier version began."""
+    """An earlier version began the run."""
     with monkeypatch.context() as patch:
         patch.setattr(classification, "why_not", lambda *_: "there was no other way")
         patch.setattr(MetricsLog, "on_epoch_end", raise_at(3, MetricsLog.on_epoch_end))

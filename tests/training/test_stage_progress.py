@@ -1,4 +1,4 @@
-"""What the progress bar of a stage shows, on a terminal and in a log file."""
+"""The progress bar of a stage, on a terminal and in a log file."""
 
 import os
 import signal
