@@ -144,7 +144,7 @@ class TrainerConfig:
     batch_size: int = 32
     classes_per_batch: int | None = None  # balanced training batches; null: shuffled ones
     pictures_per_class: int = 4  # images of each class in a balanced batch
-    epochs: int = 50  # stage 1: train the head on the frozen backbone
+    epochs: int = 50  # stage 1: train the head on the frozen backbone; 0: only initialise it
     fine_tune_epochs: int = 0  # stage 2: train all weights, from images
     fine_tune_batch_size: int = 16
     early_stopping: int | None = None  # epochs without a better validation metric; null: no limit

@@ -6,22 +6,23 @@ import keras
 import numpy as np
 
 import run_folder
-from conf.schema import Solver
 from data.balanced_batches import balanced_batches
-from data.shard_store import CannotStore
 from evaluation.calibration import chance_range, fit_temperature, view_probabilities
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_views
 from experiments.two_stages import TwoStageExperiment
-from models.classifier import build_classifier, complete, divide_logits, with_embedding
-from models.parts import StageInput
+from models.classifier import (
+    build_classifier,
+    build_linear,
+    complete,
+    divide_logits,
+    with_embedding,
+)
 from models.saved_model import save_model
 from reporting.tensorboard import log_classification
 from run_folder import Results
 from training.objectives import Objective, classification_objective
-from training.smaller_side import SmallerSide, why_not
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
-from training.solvers import check_memory, given_strength
 
 logger = logging.getLogger(__name__)
 
@@ -34,32 +35,14 @@ class Classification(TwoStageExperiment):
         self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
         # On one device this is build_classifier(config, classes), and the scope below does nothing.
         self.parts = self.workers.build(build_classifier, config, classes)
-        self.why_not = why_not(config, dataset, self.parts, self.folder, self.workers)
-        if config.solver is not Solver.sgd:
-            given_strength(config, dataset)  # refuses what cannot be chosen, before the features
-            if self.why_not:
-                check_memory(config, dataset, self.parts.descriptor)
+        self.check_inputs()
         with self.workers.scope():
             self.center_loss = build_center_loss(config, classes)
         size = self.parts.descriptor.output.shape[-1]
         logger.info("%s, %s: %d dimensions", config.backbone.name, config.head.name, size)
 
-    def read_features(self) -> None:
-        if self.why_not is None:
-            try:
-                self.smaller_side = SmallerSide(self.config, self.dataset, self.parts)
-            except CannotStore as error:
-                logger.warning("%s", error)
-                self.why_not = "inner products cannot be stored"
-                if self.config.solver is not Solver.sgd:
-                    check_memory(self.config, self.dataset, self.parts.descriptor)
-        if self.smaller_side is None:
-            logger.info("stage 1 on descriptors: %s", self.why_not)
-            super().read_features()
-            return
-        self.start, self.inputs = StageInput.coordinates, self.smaller_side.inputs
-        logger.info("stage 1 on %d coordinates of each image", *self.inputs.shape)
-        self.compare_images(self.dataset)
+    def build_linear(self, shape: tuple[int, ...]) -> keras.Model:
+        return build_linear(self.config, shape, len(self.dataset.class_names))
 
     def objective(self) -> Objective:
         return classification_objective(self.config.loss, len(self.dataset.class_names))

@@ -12,7 +12,7 @@ from evaluation.prediction import descriptor_model, predict_indices
 from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
 from event_file import EventFile
 from experiments.two_stages import TwoStageExperiment
-from models.embedding import build_embedder
+from models.embedding import build_embedder, build_unit_embedding
 from models.parts import StageInput
 from models.saved_model import save_model
 from reporting import plots, projector
@@ -35,6 +35,7 @@ class MetricLearning(TwoStageExperiment):
         config, dataset = self.config, self.dataset
         self.balance = balanced_batches(config.trainer, dataset.splits["train"], dataset.labels)
         self.parts = self.workers.build(build_embedder, config)
+        self.check_inputs()
         logger.info(
             "%s, %s: %d dimensions, embedded in %d",
             config.backbone.name,
@@ -43,9 +44,16 @@ class MetricLearning(TwoStageExperiment):
             config.head.embedding,
         )
 
+    def build_linear(self, shape: tuple[int, ...]) -> keras.Model:
+        return build_unit_embedding(self.config.head, shape, self.config.seed)
+
     def initialize(self) -> None:
         """Scores the descriptors as they are, before the embedding is initialised from them."""
-        vectors = self._vectors(descriptor_model(self.describe, self.inputs), "test")
+        if self.smaller_side is None:
+            vectors = self._vectors(descriptor_model(self.describe, self.inputs), "test")
+        else:
+            indices, average_mirror = self.dataset.splits["test"], self.config.data.average_mirror
+            vectors = self.smaller_side.vectors(indices, average_mirror)
         self.untrained = self._metrics(unit(vectors), "test")
         super().initialize()
 

@@ -12,6 +12,7 @@ from conf.schema import Config, Solver
 from data.balanced_batches import BalancedBatches
 from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs, MemoryInputs
+from data.shard_store import CannotStore
 from experiments.experiment import Experiment, Trial
 from models.backbones import weights_digest
 from models.parts import Parts, StageInput
@@ -19,8 +20,8 @@ from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
-from training.smaller_side import SmallerSide
-from training.solvers import fit_solver
+from training.smaller_side import SmallerSide, why_not
+from training.solvers import check_memory, fit_solver, given_strength
 from training.stage import Stage, fit_stage
 from training.two_streams import Stream
 
@@ -86,7 +87,11 @@ class TwoStageTrial(Trial):
         self.batch_size = config.trainer.batch_size
         self.read_features()
         self.initialize()
-        if config.solver is Solver.sgd:
+        if config.trainer.epochs == 0:
+            chosen = {"chosen_epoch": 0, "chosen_by": "trainer.epochs=0"}
+            self.stages["head"] = {"epochs": 0, **chosen, "seconds": 0.0}
+            self.finish_stage("head")
+        elif config.solver is Solver.sgd:
             rate = config.optimizer.learning_rate
             self._fit("head", config.trainer.epochs, 0, rate)
         else:
@@ -164,12 +169,42 @@ class TwoStageTrial(Trial):
 class TwoStageExperiment(Experiment, TwoStageTrial):
     """An experiment with one model: it is its own and only trial."""
 
+    @abc.abstractmethod
+    def build_linear(self, shape: tuple[int, ...]) -> keras.Model:
+        """Returns a linear part like that of `parts` for samples of `shape`."""
+
     def trials(self) -> Iterator[Trial]:
         yield self
 
+    def check_inputs(self) -> None:
+        """Decides how stage 1 trains; refuses what cannot be trained, before the features.
+
+        `build_model` calls it.
+        """
+        config, parts = self.config, self.parts
+        self.why_not = why_not(config, self.dataset, parts, self.folder, self.workers)
+        if config.solver is not Solver.sgd:
+            given_strength(config, self.dataset)
+            if self.why_not:
+                check_memory(config, self.dataset, parts.descriptor)
+
     def read_features(self) -> None:
-        super().read_features()
-        self.compare_images(self.dataset)
+        config, dataset, parts = self.config, self.dataset, self.parts
+        if self.why_not is None:
+            try:
+                self.smaller_side = SmallerSide(config, dataset, parts, self.build_linear)
+            except CannotStore as error:
+                logger.warning("%s", error)
+                self.why_not = "inner products cannot be stored"
+                if config.solver is not Solver.sgd:
+                    check_memory(config, dataset, parts.descriptor)
+        if self.smaller_side is None:
+            logger.info("stage 1 on descriptors: %s", self.why_not)
+            super().read_features()
+        else:
+            self.start, self.inputs = StageInput.coordinates, self.smaller_side.inputs
+            logger.info("stage 1 on %d coordinates of each image", *self.inputs.shape)
+        self.compare_images(dataset)
 
     def validation_metrics(self) -> dict | None:
         """Returns the validation metrics of the final model."""

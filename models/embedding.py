@@ -31,17 +31,18 @@ def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> ke
     return keras.Model(vector, x, name="embedding")
 
 
+def build_unit_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
+    """Builds `build_embedding` and, with `config.embedding_l2`, a division by the L2 norm."""
+    embedding = build_embedding(config, shape, seed)
+    if not config.embedding_l2:
+        return embedding
+    unit = keras.layers.UnitNormalization(name="embedding_l2")(embedding.output)
+    return keras.Model(embedding.input, unit, name="embedding")
+
+
 def build_embedder(config: Config) -> Parts:
-    """Builds parts whose linear part returns embeddings, of unit norm with `head.embedding_l2`.
+    """Builds parts whose linear part returns embeddings, see `build_unit_embedding`.
 
     `head.embedding` must be set; see also `build_parts`.
     """
-
-    def build_linear(shape: tuple[int, ...]) -> keras.Model:
-        embedding = build_embedding(config.head, shape, config.seed)
-        if not config.head.embedding_l2:
-            return embedding
-        unit = keras.layers.UnitNormalization(name="embedding_l2")(embedding.output)
-        return keras.Model(embedding.input, unit, name="embedding")
-
-    return build_parts(config, build_linear)
+    return build_parts(config, lambda shape: build_unit_embedding(config.head, shape, config.seed))

@@ -95,6 +95,11 @@ def averaged_samples(indices: np.ndarray) -> np.ndarray:
     return indices[:: -(-len(indices) // MAX_SAMPLES)]
 
 
+def embedded_samples(indices: np.ndarray, units: int) -> np.ndarray:
+    """Returns at most twice as many of the samples as an embedding has units, evenly spaced."""
+    return indices[:: -(-len(indices) // (2 * units))]
+
+
 def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:
     """Returns the numbers that "standardize" subtracts and divides by, (D,); 0 and 1 if `linear`
     has no such layer."""
@@ -121,14 +126,13 @@ def initialize_embedding(
         linear: maps descriptors to embeddings; a layer "standardize" comes first, if there is one.
         describe: maps a batch of `inputs` to descriptors of shape (b, D).
         inputs: see `data/inputs.py`.
-        indices: training samples; at most twice as many as there are units, evenly spaced, are
-            read.
+        indices: training samples; `embedded_samples` of them are read.
     """
     if config.head.embedding_init is EmbeddingInit.random:
         return
     kernel = linear.get_layer("embedding").kernel
     units = kernel.shape[-1]
-    indices = indices[:: -(-len(indices) // (2 * units))]
+    indices = embedded_samples(indices, units)
     batches = list(_descriptors(describe, inputs, indices, config.trainer.batch_size))
     if config.data.mirror:
         batches += _descriptors(describe, inputs, indices, config.trainer.batch_size, mirrored=True)

@@ -1,16 +1,17 @@
 """Stage 1 on the smaller side: see `training/coordinates.py` for why, and when it is the same."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from conf.schema import Config, Optimizer, Pooling, Solver, Task
+from conf.schema import Config, EmbeddingInit, Loss, Optimizer, Pooling, Solver
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
 from data.shard_store import gib
-from models.classifier import build_linear
 from models.parts import Parts, dtype_policy
 from training.coordinates import Coordinates
 from training.distributed.workers import Workers
@@ -22,7 +23,12 @@ from training.feature_extraction import (
     training_views,
 )
 from training.gram_store import GramStore, batch_samples, describe_in_batches
-from training.initialization import averaged_samples, mean_and_deviation, set_statistics
+from training.initialization import (
+    averaged_samples,
+    embedded_samples,
+    mean_and_deviation,
+    set_statistics,
+)
 
 MULTIPLIED = 256  # samples that are multiplied by their shares of the kernel at a time, if they
 MULTIPLIED_BYTES = 256 * 2**20  # have at most this size
@@ -40,7 +46,6 @@ def why_not(
         folder: the run's folder; a stage that began on descriptors ends on them.
         workers: the devices that train.
     """
-    assert config.task is Task.classification
     samples = len(dataset.splits["train"]) * training_views(config)
     size = parts.descriptor.output.shape[-1]
     stored = len(dataset.indices) * stored_views(config)
@@ -49,20 +54,34 @@ def why_not(
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     checkpoints = folder / "checkpoints"
     began = [checkpoints / f"head{end}" for end in (".json", ".state.npz", ".weights.h5")]
+    descends = config.solver is Solver.sgd and config.trainer.epochs > 0
     reasons = {
         "trainer.feature_store=false": not config.trainer.feature_store,
         "head.reduction is trained": bool(parts.descriptor.trainable_weights),
-        "head.embedding does not start at zero": config.head.embedding is not None,
-        "head.dropout drops dimensions": config.head.dropout > 0 and config.solver is Solver.sgd,
+        "head.embedding starts at random": _random_embedding(config, dataset),
+        "loss=softmax_center trains the embedding": config.loss.name is Loss.softmax_center,
+        "head.dropout drops dimensions": config.head.dropout > 0 and descends,
         "optimizer=adamw depends on the axes": (
-            config.optimizer.name is Optimizer.adamw and config.solver is Solver.sgd
+            config.optimizer.name is Optimizer.adamw and descends
         ),
-        "several devices train": workers.replicas > 1 and config.solver is Solver.sgd,
+        "several devices train": workers.replicas > 1 and descends,
         "the run began on descriptors": any(path.exists() for path in began),
         f"coordinates of {stored} samples take {gib(needed)} of memory": needed > memory / 2,
         f"{samples} training samples, {size} dimensions": samples >= size,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _random_embedding(config: Config, dataset: Dataset) -> bool:
+    """Returns whether units of the embedding start outside the span of the training samples."""
+    units = config.head.embedding
+    if units is None:
+        return False
+    samples = embedded_samples(dataset.splits["train"], units)
+    return (
+        config.head.embedding_init is EmbeddingInit.random
+        or len(samples) * training_views(config) <= units
+    )
 
 
 class SmallerSide:
@@ -72,38 +91,64 @@ class SmallerSide:
         config: the configuration of the run.
         dataset: the data set.
         parts: the model; its descriptor has no trained weights.
+        build_linear: returns a linear part like that of `parts` for samples of another shape.
 
     Attributes:
         inputs: the coordinates of all images and stored views.
         linear: maps coordinates to logits, as `parts.linear` maps descriptors.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, parts: Parts):
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        parts: Parts,
+        build_linear: Callable[[tuple[int, ...]], keras.Model],
+    ):
         self.config, self.dataset, self.parts = config, dataset, parts
         self.features = stored_features(config, dataset, parts.backbone)
-        train = np.searchsorted(self.features.indices, dataset.splits["train"])
-        count = len(self.features.indices)
-        learned = [train + view * count for view in range(self.features.views)]
-        gram = self._store().open(self._describer())
-        self.coordinates = Coordinates(gram, np.concatenate(learned))
-        values = self.coordinates.values.reshape(stored_views(config), count, -1)
+        train = self._samples(dataset.splits["train"], self.features.views)
+        self.coordinates = Coordinates(self._inner_products(), train)
+        shape = stored_views(config), len(self.features.indices), len(train)
+        values = self.coordinates.values.reshape(shape)
         self.inputs = MemoryInputs(self.features.indices, values, self.features.views)
         with dtype_policy("float32"):
-            shape = values.shape[2:]
-            self.linear = build_linear(config, shape, len(dataset.class_names))
+            self.linear = build_linear(self.inputs.shape)
+
+    def vectors(self, indices: np.ndarray, average_mirror: bool) -> np.ndarray:
+        """Returns vectors, (m, k), with the same inner products as the descriptors of m images.
+
+        Args:
+            indices: the images, sorted.
+            average_mirror: the mean of each image's descriptor and of that of its mirror image.
+        """
+        views = 2 if average_mirror else 1
+        samples = self._samples(indices, views)
+        values = Coordinates(self._inner_products(), samples).values[samples]
+        return values.reshape(views, len(indices), -1).mean(axis=0)
 
     def write_back(self) -> None:
-        """Sets `parts.linear` to the classifier of the descriptors that `linear` is."""
-        linear, coordinates = self.parts.linear, self.coordinates
-        kernel, bias = self.linear.get_layer("classifier").get_weights()
-        averaged = averaged_samples(self.dataset.splits["train"])
-        averaged = np.searchsorted(self.features.indices, averaged)
-        train = coordinates.train
+        """Sets `parts.linear` to the linear part of the descriptors that `linear` is."""
+        linear = self.parts.linear
+        first, *others = [layer for layer in self.linear.layers if layer.trainable_weights]
+        kernel, *bias = first.get_weights()
+        kernel, mean = self._of_descriptors(kernel)
+        linear.get_layer(first.name).set_weights([kernel, *bias])
+        for layer in others:
+            linear.get_layer(layer.name).set_weights(layer.get_weights())
+        if self.config.head.standardize:
+            _, deviation = mean_and_deviation(self.linear)
+            set_statistics(linear, mean, deviation[0] ** 2)
+
+    def _of_descriptors(self, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the kernel of the descriptors, (D, units), that `kernel` is, and their mean."""
+        train = self.coordinates.train
+        averaged = self._samples(averaged_samples(self.dataset.splits["train"]))
         # The share of each sample in the kernel. The last column is its share in the mean.
         shares = np.zeros((len(train), kernel.shape[1] + 1), np.float32)
-        shares[:, :-1] = coordinates.dual(kernel)
+        shares[:, :-1] = self.coordinates.dual(kernel)
         shares[np.searchsorted(train, averaged), -1] = 1 / len(averaged)
-        size = linear.input.shape[-1]
+        size = self.parts.descriptor.output.shape[-1]
         describe, batch = self._describer(), batch_samples(size)
         length = batch * max(1, min(MULTIPLIED // batch, MULTIPLIED_BYTES // (4 * size * batch)))
         buffer = np.empty((length, size), np.float32)
@@ -115,12 +160,18 @@ class SmallerSide:
                 describe_in_batches(train[part], describe, size, vectors)
                 total += vectors.T @ shares[part]
                 bar.update(len(vectors))
-        linear.get_layer("classifier").set_weights([total[:, :-1], bias])
-        if self.config.head.standardize:
-            _, deviation = mean_and_deviation(self.linear)
-            set_statistics(linear, total[:, -1], deviation[0] ** 2)
+        return total[:, :-1], total[:, -1]
 
-    def _store(self) -> GramStore:
+    def _samples(self, indices: np.ndarray, views: int = 1) -> np.ndarray:
+        """Returns the numbers of the samples of images: all images, then all mirrored images."""
+        count, positions = (
+            len(self.features.indices),
+            np.searchsorted(self.features.indices, indices),
+        )
+        return np.concatenate([positions + view * count for view in range(views)])
+
+    def _inner_products(self) -> np.ndarray:
+        """Returns the inner products of all samples, (N, N)."""
         config, descriptor = self.config, self.parts.descriptor
         head = config.head
         key = feature_key(config, self.dataset, self.parts.backbone) | {
@@ -132,7 +183,7 @@ class SmallerSide:
                 config.seed if head.pooling is Pooling.compact else 0,
             ],
         }  # fmt: skip
-        return GramStore(
+        store = GramStore(
             Path(config.trainer.feature_dir),
             key,
             len(self.features.indices) * stored_views(config),
@@ -140,12 +191,10 @@ class SmallerSide:
             "float32",
             config.trainer.stage_1_gib * 2**30,
         )
+        return store.open(self._describer())
 
     def _describer(self):
-        """Returns a function from numbers of samples to their descriptors, (b, D).
-
-        The samples are all images, then all mirrored images.
-        """
+        """Returns a function from numbers of samples to their descriptors, (b, D)."""
         features, forward = self.features, inference(self.parts.descriptor)
 
         def describe(samples: np.ndarray) -> np.ndarray:

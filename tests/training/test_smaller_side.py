@@ -20,8 +20,12 @@ from whole_runs import one_worker
 
 from conf.schema import Config
 from data.inputs import ImageInputs, MemoryInputs
-from experiments import classification
+from evaluation.distances import distances_to_others
+from evaluation.prediction import descriptor_model, predict_indices
+from experiments import two_stages
 from experiments.classification import Classification
+from experiments.metric_learning import MetricLearning
+from experiments.two_stages import TwoStageExperiment
 from models.classifier import build_linear
 from models.parts import StageInput
 from training import gram_store
@@ -49,6 +53,9 @@ def dataset(samples: int) -> SimpleNamespace:
     return SimpleNamespace(splits={"train": indices}, indices=indices)
 
 
+WHITENED = ["head.embedding=8", "head.embedding_init=whitening"]
+
+
 @pytest.fixture
 def reason(make_config, tmp_path):
     """Why a configuration trains on descriptors; of 20 samples with 100 dimensions, by default."""
@@ -73,6 +80,13 @@ def reason(make_config, tmp_path):
         ["optimizer.weight_decay=1e-3", "optimizer.clip_norm=1", "loss.label_smoothing=0.1"],
         ["optimizer.accumulation_steps=2", "optimizer.schedule=plateau"],
         ["trainer.stage_1_gib=0"],
+        WHITENED,
+        ["head.embedding=20", "head.embedding_init=pca", "data.mirror=true"],
+        ["task=metric_learning", "loss=triplet_semi_hard", *WHITENED],
+        [
+            *["task=metric_learning", "loss=triplet_hard", *WHITENED],
+            *["optimizer=adamw", "trainer.epochs=0"],
+        ],
     ],
 )
 def test_most_configurations_train_on_the_smaller_side(reason, overrides):
@@ -84,7 +98,8 @@ def test_most_configurations_train_on_the_smaller_side(reason, overrides):
     [
         (["trainer.feature_store=false"], "trainer.feature_store=false"),
         (["head.embedding=8"], "head.embedding"),
-        (["loss=softmax_center", "head.embedding=8"], "head.embedding"),
+        (["head.embedding=20", "head.embedding_init=pca", "data.mirror=false"], "head.embedding"),
+        ([*WHITENED, "loss=softmax_center"], "loss=softmax_center"),
         (["head.dropout=0.5"], "head.dropout"),
         (["optimizer=adamw"], "optimizer=adamw"),
     ],
@@ -299,12 +314,14 @@ def configured(tmp_path, draw_images, make_config):
 def trained_run(configured, tmp_path, monkeypatch):
     """Trains stage 1. A name with "descriptors" forces the other way."""
 
-    def run(name: str, *overrides: str) -> Classification:
+    def run(
+        name: str, *overrides: str, kind: type[TwoStageExperiment] = Classification
+    ) -> TwoStageExperiment:
         (tmp_path / name).mkdir()
-        experiment = Classification(configured(*overrides), tmp_path / name, one_worker())
+        experiment = kind(configured(*overrides), tmp_path / name, one_worker())
         with monkeypatch.context() as patch:
             if name == "descriptors":
-                patch.setattr(classification, "why_not", lambda *_: "a test compares both ways")
+                patch.setattr(two_stages, "why_not", lambda *_: "a test compares both ways")
             experiment.open_data()
             experiment.build_model()
             experiment.train_head()
@@ -389,6 +406,84 @@ def test_the_saved_model_is_that_of_the_coordinates(trained_run, overrides):
     model = keras.models.load_model(run.folder / "model.keras")
     images = ImageInputs(run.dataset.images, run.config.data).evaluation(run.dataset.splits["test"])
     np.testing.assert_allclose(model.predict(images, verbose=0), run.probabilities, atol=1e-5)
+
+
+# With an embedding
+
+
+@pytest.mark.parametrize("init", ["pca", "whitening"])
+def test_a_classifier_behind_an_embedding_is_the_same_on_both_ways(trained_run, init):
+    overrides = ("head.embedding=6", f"head.embedding_init={init}", "optimizer.learning_rate=0.1")
+    coordinates, vectors = (trained_run(way, *overrides) for way in ("coordinates", "descriptors"))
+    assert coordinates.inputs.shape[0] < vectors.inputs.shape[0]
+    assert_same_predictions(outputs(coordinates), outputs(vectors))
+
+
+RETRIEVAL = (
+    "task=metric_learning",
+    "loss=triplet_semi_hard",
+    "head.embedding=5",
+    "head.embedding_init=whitening",
+    "trainer.classes_per_batch=3",
+    "optimizer.learning_rate=0.1",
+)
+
+
+@pytest.fixture
+def retrieval(trained_run, draw_images, tmp_path):
+    """Trains an embedding of three classes; those of the other three are the test split."""
+    for number in range(3, 6):
+        draw_images(tmp_path / "images" / str(number), 8, (120 + 4 * number, 120, 120))
+
+    def run(name: str, *overrides: str) -> TwoStageExperiment:
+        return trained_run(name, *RETRIEVAL, *overrides, kind=MetricLearning)
+
+    return run
+
+
+def distances(vectors: np.ndarray) -> np.ndarray:
+    return np.concatenate([block for _, block in distances_to_others(vectors)])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("trainer.epochs=3",),
+        ("optimizer=adamw", "trainer.epochs=0"),
+        ("trainer.epochs=0", "data.average_mirror=true", "head.embedding_l2=false"),
+    ],
+)
+def test_retrieval_is_the_same_on_both_ways(retrieval, overrides):
+    """The axes of the embedding may have other signs, so its distances are compared."""
+    coordinates, vectors = (retrieval(way, *overrides) for way in ("coordinates", "descriptors"))
+    assert coordinates.inputs.shape[0] < vectors.inputs.shape[0]
+    test = coordinates.dataset.splits["test"]
+    embedded = [
+        predict_indices(run.network(), run.inputs, test, 32, run.config.data.average_mirror)
+        for run in (coordinates, vectors)
+    ]
+    np.testing.assert_allclose(*map(distances, embedded), rtol=1e-3, atol=1e-3)
+    assert coordinates.untrained == pytest.approx(vectors.untrained, abs=1e-6)
+
+
+def test_untrained_vectors_have_the_inner_products_of_the_descriptors(retrieval):
+    run = retrieval("coordinates", "trainer.epochs=0", "data.average_mirror=true")
+    test = run.dataset.splits["test"]
+    features = stored_features(run.config, run.dataset, run.parts.backbone)
+    model = descriptor_model(run.parts.descriptor, features)
+    expected = predict_indices(model, features, test, 32, average_mirror=True)
+    vectors = run.smaller_side.vectors(test, average_mirror=True)
+    assert vectors.shape[1] < expected.shape[1]
+    np.testing.assert_allclose(vectors @ vectors.T, expected @ expected.T, rtol=0, atol=1e-5)
+
+
+def test_the_saved_embedding_is_that_of_the_coordinates(retrieval):
+    run = retrieval("coordinates", "trainer.epochs=2")
+    test = run.dataset.splits["test"]
+    expected = predict_indices(run.network(), run.inputs, test, 32)
+    features = stored_features(run.config, run.dataset, run.parts.backbone)
+    saved = run.parts.network(StageInput.features)
+    np.testing.assert_allclose(predict_indices(saved, features, test, 32), expected, atol=1e-4)
 
 
 # The inner products of a run
@@ -515,7 +610,7 @@ def test_interrupted_a_run_ends_with_the_same_metrics(
 def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
     """An earlier version began the run."""
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "why_not", lambda *_: "there was no other way")
+        patch.setattr(two_stages, "why_not", lambda *_: "there was no other way")
         patch.setattr(MetricsLog, "on_epoch_end", raise_at(3, MetricsLog.on_epoch_end))
         with pytest.raises(Interrupted):
             train(*OVERRIDES)
