@@ -54,7 +54,7 @@ def test_every_checked_key_exists():
         ("optimizer.step_epochs=0", "at least 1"),
         ("optimizer.factor=0", "above 0 and at most 1"),
         ("optimizer.fine_tune_learning_rate=0", "above 0"),
-        ("trainer.epochs=0", "at least 1"),
+        ("trainer.epochs=-1", "at least 0"),
         ("trainer.early_stopping=0", "at least 1"),
         ("one_class.templates=1", "at least 2"),
     ],
