@@ -99,7 +99,7 @@ def memory(options, folder: Path) -> dict[str, str]:
     config = configuration(folder / "features", *OVERRIDES, *overrides)
     with (
         mock.patch("experiments.experiment.open_dataset", lambda *_: dataset),
-        mock.patch("experiments.classification.why_not", lambda *_: "the store is measured"),
+        mock.patch("experiments.two_stages.why_not", lambda *_: "the store is measured"),
         mock.patch("training.feature_extraction.stored_features", random_features),
     ):
         experiment = train_stage_1(config, folder / "run")

@@ -143,7 +143,7 @@ def measure(
     reason = None if way == COORDINATES else "it is measured"
     replaced = {
         "experiments.experiment.open_dataset": dataset,
-        "experiments.classification.why_not": reason,
+        "experiments.two_stages.why_not": reason,
         "training.feature_extraction.stored_features": features,
         "training.smaller_side.stored_features": features,
     }

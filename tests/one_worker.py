@@ -31,9 +31,9 @@ def record(path: Path) -> None:
 
 def train_on_descriptors() -> None:
     """Trains stage 1 on descriptors, as several devices do, and not on coordinates."""
-    from experiments import classification
+    from experiments import two_stages
 
-    classification.why_not = lambda *_: "it is compared with several devices"
+    two_stages.why_not = lambda *_: "it is compared with several devices"
 
 
 def divide_processor(devices: int) -> None:
