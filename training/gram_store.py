@@ -17,8 +17,8 @@ from training.gram_matrix import column_blocks
 
 SHARD_SAMPLES = 64  # a multiple of every number of samples that are described at a time
 PASSING = 4  # shards that pass by at a time, if memory allows: wide products are faster
-DESCRIBED_BYTES = 64 * 2**20  # of descriptors that are computed at a time
-COLUMNS = 2**15  # dimensions whose products are summed in the descriptors' own dtype
+DESCRIBED_BYTES = 16 * 2**20  # of descriptors computed at a time; allocating larger arrays is slow
+COLUMNS = 2**13  # dimensions whose products are summed in the descriptors' own dtype
 
 Describe = Callable[[np.ndarray], np.ndarray]
 
