@@ -66,6 +66,7 @@ def test_tflite_needs_only_built_in_operations_and_accepts_any_batch_size(run, c
     np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_tensor_sketch_is_rejected_by_formats_without_fourier_transforms(short_run, command):
     folder = short_run("head=compact_bilinear", "head.output_dim=64")
     assert command("export.py", folder, "--format", "savedmodel").status == 0

@@ -134,6 +134,7 @@ def test_a_data_set_that_cannot_be_prepared(command, tmp_path, folder):
     assert f"drawn_birds: cannot be prepared in {folder}" in outcome.error
 
 
+@pytest.mark.slow
 def test_where_inner_products_cannot_be_stored_it_trains_on_descriptors(
     train, own_folder, in_read_only, tmp_path
 ):

@@ -62,7 +62,11 @@ def whole(train, remembered) -> dict:
 
 @pytest.mark.parametrize(
     "stage, epoch",
-    [("head", 3), pytest.param("head", 5, marks=pytest.mark.slow), ("fine_tune", 7)],
+    [
+        pytest.param("head", 3, marks=pytest.mark.slow),
+        pytest.param("head", 5, marks=pytest.mark.slow),
+        ("fine_tune", 7),
+    ],
 )
 def test_an_interrupted_stage_goes_on(train, whole, monkeypatch, stage, epoch):
     from training.callbacks import MetricsLog
@@ -85,6 +89,7 @@ def test_an_interrupted_stage_goes_on(train, whole, monkeypatch, stage, epoch):
     assert curves(folder) == whole["curves"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_being_written_is_not_read(train, whole, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "unfinished-head.state.npz").write_bytes(b"half")
@@ -132,6 +137,7 @@ def test_an_interrupted_sweep_skips_what_is_finished(train):
     assert outcome.output.count("3/3 epochs in") == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_cleanly_and_the_run_goes_on_later(train, whole, monkeypatch):
     savez, written = np.savez, []
 

@@ -45,6 +45,7 @@ def test_a_run_finishes_and_its_files_hold_every_name(strange_folder, train, com
     assert predicted.status == 0 and len(predicted.output.splitlines()) == 31
 
 
+@pytest.mark.slow
 def test_a_sweep_and_its_table_finish(strange_folder, train):
     outcome, folder = train("-m", "seed=0,1")
     assert outcome.status == 0, outcome.errors
@@ -55,7 +56,10 @@ def test_a_sweep_and_its_table_finish(strange_folder, train):
     }
 
 
-@pytest.mark.parametrize("name", ["$", "a $x$ {", "new\udce9\nline"])
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(each, marks=pytest.mark.slow) for each in ("$", "a $x$ {")), "new\udce9\nline"],
+)
 def test_a_one_class_run_on_a_strange_name_finishes(own_folder, train, draw_images, tmp_path, name):
     (own_folder / "red").rename(own_folder / name)
     draw_images(tmp_path / "reference" / "grey", 10, (90, 90, 90))

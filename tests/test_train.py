@@ -82,6 +82,7 @@ def test_a_stage_ends_with_one_line_in_a_log(train_once):
     assert "\r" not in outcome.output + outcome.errors
 
 
+@pytest.mark.slow
 def test_a_profile_is_recorded_on_request(train, train_once):
     assert not list(train_once()[1].rglob("*.xplane.pb"))
     _, folder = train(
@@ -121,6 +122,7 @@ def test_the_papers_protocol_has_no_validation_and_says_so(train):
     assert "last epoch (no validation split)" in outcome.output
 
 
+@pytest.mark.slow
 def test_a_reduction_is_trained_on_stored_maps(train):
     outcome, folder = train("head=isqrt_cov", "head.reduction=4")
     assert outcome.status == 0, outcome.errors
@@ -132,8 +134,10 @@ def test_a_reduction_is_trained_on_stored_maps(train):
     [
         "average",
         "mpn_cov",
-        "compact_bilinear",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("bilinear", "isqrt_cov")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("bilinear", "isqrt_cov", "compact_bilinear")
+        ),
     ],
 )
 def test_every_head_trains(train, head):
@@ -141,6 +145,7 @@ def test_every_head_trains(train, head):
     assert outcome.status == 0, outcome.errors
 
 
+@pytest.mark.slow
 def test_debug_overfit_learns_its_few_images(train):
     _, folder = train("debug=overfit", "trainer.epochs=40")
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
@@ -304,6 +309,7 @@ def test_batches_and_epochs_must_be_positive(train):
     fails(*train("trainer.epochs=0"), "trainer.epochs=0")
 
 
+@pytest.mark.slow
 def test_an_unexpected_failure_loses_one_job_of_a_sweep_and_not_its_table(train, monkeypatch):
     from experiments import classification
 
@@ -364,6 +370,7 @@ def test_a_mistake_exits_with_2_and_one_line_and_no_traceback(tmp_path, monkeypa
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: data.path=")
 
 
+@pytest.mark.slow
 def test_images_of_other_shapes_and_kinds_train(train, own_folder):
     Image.new("RGB", (90, 20), (200, 60, 40)).save(own_folder / "red" / "wide.jpg")
     Image.new("P", (20, 90)).save(own_folder / "red" / "tall.bmp")
@@ -377,6 +384,7 @@ def test_images_of_other_shapes_and_kinds_train(train, own_folder):
 # ---------------------------------------------------------------- copies of images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [
@@ -399,6 +407,7 @@ def test_exact_copies_are_mentioned_also_when_the_features_were_stored(train, ow
 # ---------------------------------------------------------------- a list of images
 
 
+@pytest.mark.slow
 def test_a_list_gives_the_results_of_its_folder_digit_for_digit(
     train, command, own_folder, tmp_path
 ):

@@ -94,6 +94,7 @@ def test_an_error_needs_no_standard_error():
     assert redirected("2>&-", "summarize.py", "no folder").returncode == 2
 
 
+@pytest.mark.slow
 def test_unbuffered_output_is_treated_alike():
     assert without_reader("-u", *COMMANDS["help"]).stderr == ""
     assert redirected("> /dev/full", "-u", *COMMANDS["help"]).stderr == FULL

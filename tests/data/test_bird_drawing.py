@@ -59,6 +59,7 @@ def test_an_image_has_the_size_asked_for(size):
     assert pixels(0, seed=0, size=size).shape == (size, size, 3)
 
 
+@pytest.mark.slow
 def test_the_mean_colour_hardly_identifies_the_species():
     """The nearest mean colour is hardly better than chance, one in nine."""
     labels = np.arange(360) % 9

@@ -44,10 +44,15 @@ CODES = {
     "signs far from 0": np.sign(RNG.normal(size=(90, 12))) + 1000,
     "duplicates": RNG.normal(size=(30, 12)).astype(np.float32)[RNG.integers(0, 30, 90)],
 }
-TYPES = (np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.uint8, np.int8, bool)
+TYPES = (np.float32, np.float16, np.int8, bool)
+RARE = (np.float64, ml_dtypes.bfloat16, np.int64, np.uint8)
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: np.dtype(dtype).name)
+@pytest.mark.parametrize(
+    "dtype",
+    [*TYPES, *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in RARE)],
+    ids=lambda dtype: np.dtype(dtype).name,
+)
 @pytest.mark.parametrize("kind", CODES)
 def test_equal_distances_of_codes_are_ties(kind, dtype):
     codes = CODES[kind].astype(dtype)

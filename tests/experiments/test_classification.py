@@ -52,8 +52,11 @@ def assert_saved_model_agrees(folder: Path, record: dict) -> None:
         assert evaluated == (split, pytest.approx(record[split], rel=1e-4))
 
 
+AVERAGE_SVM = pytest.param(("head=average", "solver=svm"), marks=pytest.mark.slow)
+
+
 # Stage 1 of the bilinear head, with more dimensions than samples, is trained on coordinates.
-@pytest.mark.parametrize("overrides", [("head=bilinear",), ("head=average", "solver=svm")])
+@pytest.mark.parametrize("overrides", [("head=bilinear",), AVERAGE_SVM])
 def test_the_logits_of_the_saved_model_are_divided_by_the_temperature(run, overrides):
     calibrated, folder = run("calibrated", *overrides)
     plain, plain_folder = run("plain", *overrides, "trainer.calibrate=false")
@@ -75,6 +78,7 @@ def test_the_logits_of_the_saved_model_are_divided_by_the_temperature(run, overr
     assert_saved_model_agrees(folder, calibrated)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_fine_tuned_is_calibrated_for_the_mean_over_mirror_images(run):
     record, folder = run("run", "trainer.fine_tune_epochs=1", "data.average_mirror=true")
     before, after = (record["calibration"]["val"][time]["loss"] for time in ("before", "after"))

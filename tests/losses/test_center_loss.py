@@ -225,6 +225,7 @@ assert np.abs(one.centers).max() > 0.01
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="the strategy is TensorFlow's")
 def test_two_replicas_move_the_centers_like_one():
     """Runs in another process, because devices are split before TensorFlow starts."""

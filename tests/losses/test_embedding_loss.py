@@ -54,7 +54,9 @@ def check_empty(loss, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("degenerate", ["skip", "original"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "metric", [METRICS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in METRICS[1:])]
+)
 @pytest.mark.parametrize("kind", TRIPLETS)
 def test_a_triplet_loss_of_an_empty_batch_is_zero(kind, metric, degenerate, mode):
     check_empty(TRIPLETS[kind](distance_metric=metric, degenerate=degenerate), mode)
@@ -136,6 +138,7 @@ for loss in (TripletSemiHardLoss(), TripletHardLoss(degenerate="original"), Comp
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="the strategy is TensorFlow's")
 @pytest.mark.parametrize("replicas", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_fit_with_any_remainder_on_several_replicas(replicas):

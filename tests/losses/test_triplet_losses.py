@@ -302,7 +302,12 @@ def test_half_precision_is_computed_in_float32(kind, dtype):
 
 
 @pytest.mark.parametrize(
-    "metric, labels", [*[(metric, LABELS) for metric in METRICS], ("L2", np.arange(70) % 2)]
+    "metric, labels",
+    [
+        ("L2", LABELS),
+        *(pytest.param(metric, LABELS, marks=pytest.mark.slow) for metric in METRICS[1:]),
+        pytest.param("L2", np.arange(70) % 2, marks=pytest.mark.slow),
+    ],
 )
 def test_xla_gives_the_same(metric, labels):
     x, losses = vectors(len(labels), 6), [LOSSES[kind](distance_metric=metric) for kind in LOSSES]

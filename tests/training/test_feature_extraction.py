@@ -84,6 +84,7 @@ def test_runs_that_differ_after_the_backbone_share_a_store(configured, tmp_path)
         assert len(store_names(tmp_path)) == 1, override
 
 
+@pytest.mark.slow
 def test_runs_whose_features_differ_have_stores_of_their_own(configured, tmp_path):
     overrides = (
         "backbone.seed=0",
@@ -123,6 +124,7 @@ def test_an_unfinished_store_with_both_views_does_not_replace_the_plain_one(conf
     assert len(store_names(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_crops_of_boxes_have_a_store_of_their_own(make_config, image_folder_path, tmp_path):
     paths = sorted(image_folder_path.rglob("*.png"))
     for bottom in (16, 18):
@@ -178,6 +180,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_store_of_one(image_folder_path, make_config, tmp_path, monkeypatch):
     def overrides(folder: str) -> list[str]:
         return [

@@ -394,7 +394,14 @@ def test_without_mirrored_training_images_both_ways_read_the_plain_ones(trained_
     assert_same_predictions(outputs(coordinates), outputs(vectors))
 
 
-@pytest.mark.parametrize("overrides", [(), ("head.standardize=false",), ("data.mirror=false",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        pytest.param(("head.standardize=false",), marks=pytest.mark.slow),
+        pytest.param(("data.mirror=false",), marks=pytest.mark.slow),
+    ],
+)
 def test_the_saved_model_is_that_of_the_coordinates(trained_run, overrides):
     run = trained_run("coordinates", "solver=svm", *overrides)
     expected = outputs(run)[0]
@@ -411,7 +418,7 @@ def test_the_saved_model_is_that_of_the_coordinates(trained_run, overrides):
 # With an embedding
 
 
-@pytest.mark.parametrize("init", ["pca", "whitening"])
+@pytest.mark.parametrize("init", [pytest.param("pca", marks=pytest.mark.slow), "whitening"])
 def test_a_classifier_behind_an_embedding_is_the_same_on_both_ways(trained_run, init):
     overrides = ("head.embedding=6", f"head.embedding_init={init}", "optimizer.learning_rate=0.1")
     coordinates, vectors = (trained_run(way, *overrides) for way in ("coordinates", "descriptors"))
@@ -449,7 +456,7 @@ def distances(vectors: np.ndarray) -> np.ndarray:
     "overrides",
     [
         ("trainer.epochs=3",),
-        ("optimizer=adamw", "trainer.epochs=0"),
+        pytest.param(("optimizer=adamw", "trainer.epochs=0"), marks=pytest.mark.slow),
         ("trainer.epochs=0", "data.average_mirror=true", "head.embedding_l2=false"),
     ],
 )
@@ -516,6 +523,7 @@ def store_of(configured, tmp_path, monkeypatch):
     return name
 
 
+@pytest.mark.slow
 def test_runs_that_differ_after_the_descriptors_share_them(store_of):
     alike = (
         "",
@@ -587,11 +595,10 @@ def whole(train, uninterrupted, monkeypatch) -> dict:
 @pytest.mark.parametrize(
     ("kind", "method", "call"),
     [
-        (GramStore, "compute", 2),
-        (MetricsLog, "on_epoch_end", 2),
-        (Coordinates, "dual", 1),  # training has ended
+        pytest.param(GramStore, "compute", 2, id="inner products", marks=pytest.mark.slow),
+        pytest.param(MetricsLog, "on_epoch_end", 2, id="training"),
+        pytest.param(Coordinates, "dual", 1, id="return", marks=pytest.mark.slow),
     ],
-    ids=["inner products", "training", "return"],
 )
 def test_interrupted_a_run_ends_with_the_same_metrics(
     train, whole, monkeypatch, tmp_path, kind, method, call
@@ -607,6 +614,7 @@ def test_interrupted_a_run_ends_with_the_same_metrics(
     assert (metrics(folder), curves(folder)) == (whole["metrics"], whole["curves"])
 
 
+@pytest.mark.slow
 def test_what_began_on_descriptors_ends_on_them(train, monkeypatch):
     """An earlier version began the run."""
     with monkeypatch.context() as patch:

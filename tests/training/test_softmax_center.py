@@ -74,6 +74,7 @@ def test_evaluation_leaves_the_centers_alone():
     np.testing.assert_array_equal(model.center_loss.centers.numpy(), before)
 
 
+@pytest.mark.slow
 def test_its_weight_pulls_embeddings_together():
     ends = [training_model(weight=weight, epochs=8)[1]["center_loss"][-1] for weight in (0.0, 1.0)]
     assert ends[1] < 0.7 * ends[0]
@@ -86,6 +87,7 @@ def test_batches_of_one_sample_train_on(rule):
     assert np.isfinite(model.center_loss.centers.numpy()).all()
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch():
     whole, parts = training_model()[0], training_model(steps=2, batch_size=4)[0]
     np.testing.assert_allclose(

@@ -82,6 +82,7 @@ def test_from_zero_the_head_without_a_fault_is_what_task_classification_trains(
     assert evaluated == pytest.approx(plain["test"], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_goes_on_at_the_head_where_it_was(
     finished, run_in, tmp_path, monkeypatch
 ):

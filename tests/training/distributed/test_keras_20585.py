@@ -42,6 +42,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_fit_fails_and_the_patched_one_does_not():
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = [
