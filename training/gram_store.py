@@ -114,7 +114,6 @@ class GramStore(ShardStore):
             own = self._samples(shard)
             places[shard] = slice(start, start + len(own))
             start += len(own)
-            describe_in_batches(own, self._describe, self.dimensions, kept[places[shard]])
             contents[shard] = np.empty((len(own), self.count - own[0]), self.dtype)
         passing = np.empty((self._passing * SHARD_SAMPLES, self.dimensions), self.dtype)
         others = [shard for shard in range(shards[0], len(self.shards())) if shard not in places]
@@ -124,7 +123,7 @@ class GramStore(ShardStore):
                 block = kept[places[group[0]].start : places[group[-1]].stop]
             else:
                 block = passing[: len(samples)]
-                describe_in_batches(samples, self._describe, self.dimensions, block)
+            describe_in_batches(samples, self._describe, self.dimensions, block)
             before = [shard for shard in shards if shard <= group[-1]]
             products = inner_products(kept[: places[before[-1]].stop], block)
             for shard in before:
