@@ -153,7 +153,7 @@ class SmallerSide:
         length = batch * max(1, min(MULTIPLIED // batch, MULTIPLIED_BYTES // (4 * size * batch)))
         buffer = np.empty((length, size), np.float32)
         total = np.zeros((size, shares.shape[1]), np.float32)
-        with progress(len(train), "classifier of the descriptors", "sample") as bar:
+        with progress(len(train), "back to the descriptors", "sample") as bar:
             for start in range(0, len(train), length):
                 part = slice(start, start + length)
                 vectors = buffer[: len(train[part])]
