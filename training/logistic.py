@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from data.progress import progress
 
@@ -37,7 +38,10 @@ def logistic_path(
         for strength in strengths:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ConvergenceWarning)
-                model.set_params(C=strength * halves).fit(samples, labels)
+                # The threads of the loss (OpenMP) and those of the products (BLAS) would take turns
+                # on the same cores, and wait for each other most of the time.
+                with threadpool_limits(1, user_api="openmp"):
+                    model.set_params(C=strength * halves).fit(samples, labels)
             if any(issubclass(each.category, ConvergenceWarning) for each in caught):
                 logger.warning("C=%g: not converged after %d iterations", strength, ITERATIONS)
             kernel, biases = model.coef_.T, model.intercept_
