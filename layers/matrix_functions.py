@@ -57,10 +57,12 @@ from .matrices import diagonal, transpose, with_diagonal
 # A mode is an eigenvector of K or A.
 MAX_FLOAT64_MODES = 128  # up to this number, K or A is computed in float64, which is cheap
 MAX_FLOAT32_MODES = {"positions": 256, "channels": 768}  # a float32 decomposition is exact enough
+MAX_SPREAD = 5e3  # up to this spread of the modes, a K in float32 is exact enough
 MIN_SPLIT_LENGTH = 256  # sums of at least this length are split, because their rounding matters
 CONSTANT_UNITS = 8  # rounding units between the largest and smallest value of a constant channel
-# Smaller eigenvalues, relative to tr, are rounding errors.
-ROUNDING, ROUNDING_OF_FLOAT64_MODES = 1e-12, 1e-13
+# Smaller eigenvalues, relative to tr, are rounding errors of P, by the type that it is computed in.
+ROUNDING = {"float32": 1e-12, "float64": 1e-16}
+ROUNDING_OF_EIGENVALUES = 1e-13  # of a matrix that is decomposed in float64
 
 
 def normalized_positions(features, centered=False):
@@ -133,7 +135,7 @@ def _on_side(side, positions, channels, y, *args):
 
 def _positions_forward(x, epsilon, form):
     """Return the root by (1), and the tensors that the gradient needs."""
-    u, p, eigenvalues, scale, safe_scale = _modes(x, "positions")
+    u, p, eigenvalues, scale, safe_scale = _modes(x, epsilon, "positions")
     s, scale = epsilon**0.5, scale[:, 0] * _inverse_root_of_positions(x)
     w = _inner_weights(eigenvalues, epsilon)
     return form.product(p, p, w * scale, s * scale), u, p, eigenvalues, safe_scale
@@ -141,14 +143,8 @@ def _positions_forward(x, epsilon, form):
 
 def _inner_weights(eigenvalues, epsilon):
     """Return 1 / (a + s) of (1) and (2), and 0 for rounding errors, which it would magnify."""
-    w = 1.0 / (ops.sqrt(eigenvalues + epsilon) + epsilon**0.5)
-    return ops.where(_known(eigenvalues), w, 0.0)
-
-
-def _known(eigenvalues):
-    """Return whether eigenvalues (B, N) are more than rounding errors, which grow with N."""
-    in_float64 = ops.shape(eigenvalues)[1] <= MAX_FLOAT64_MODES
-    return ops.greater(eigenvalues, ops.where(in_float64, ROUNDING_OF_FLOAT64_MODES, ROUNDING))
+    w = _reciprocal(ops.sqrt(eigenvalues + epsilon) + epsilon**0.5)
+    return ops.where(eigenvalues > 0, w, 0.0)
 
 
 def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
@@ -177,7 +173,7 @@ def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
 
 def _channels_forward(x, epsilon, form):
     """Return R = V diag(a) V', and the tensors that the gradient needs; P is (B, C, N)."""
-    v, p, eigenvalues, scale, safe_scale = _modes(x, "channels")
+    v, p, eigenvalues, scale, safe_scale = _modes(x, epsilon, "channels")
     modes, scale = transpose(v), scale[:, 0] * _inverse_root_of_positions(x)
     root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
     return root, v, p, eigenvalues, safe_scale
@@ -193,7 +189,7 @@ def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
     h = form.gradient_product(transpose(v), g)[0] @ v
     h = h * (form.weight * _inverse_root_of_positions(x))
     # Modes that are rounding errors are left out: their part of (4) is large for a small epsilon.
-    known = ops.expand_dims(ops.cast(_known(eigenvalues), a.dtype), 2)
+    known = ops.expand_dims(ops.cast(eigenvalues > 0, a.dtype), 2)
     inner = (h * _reciprocal(_outer_sum(a)) * known) @ transpose(v)
     through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
     return transpose(p) @ inner + _scalars(through_trace) / safe_scale * x
@@ -247,7 +243,10 @@ def _root_derivative(b, g):
 
     def forward(b, g):
         eigenvalues, v, scale, _ = _eigh(b, b.dtype)
-        a = ops.sqrt(ops.where(_known(eigenvalues), eigenvalues, 0.0)) * scale[:, 0]
+        a = (
+            ops.sqrt(ops.where(eigenvalues > ROUNDING_OF_EIGENVALUES, eigenvalues, 0.0))
+            * scale[:, 0]
+        )
         h = 0.5 * (transpose(v) @ (g + transpose(g)) @ v)
         null = ops.cast(a == 0, a.dtype)
         blocks = h * _reciprocal(_outer_sum(a)), h * null[:, :, None] * null[:, None]
@@ -294,32 +293,68 @@ def newton_schulz_iteration(a, iterations):
     return y, z
 
 
-def _modes(x, side):
+def _modes(x, epsilon, side):
     """Return the eigenvectors U of K = XX', and P = U'X / sqrt(tr).
 
     On the channels' side, X' takes the place of X. tr is the trace of this K, N times that of A.
 
-    A float32 K has an error of 1e-7 of the largest eigenvalue, which 1 / (a + s) magnifies in small
-    modes. Up to `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float
-    type. The error of a larger K spreads over many modes: it is computed in float32 and, up to
-    `MAX_FLOAT32_MODES`, decomposed in float32, which takes half the time, but only on TensorFlow:
-    JAX and PyTorch are up to ten times less accurate. Eigenvectors from float32 are normalised
-    again, but not orthogonalised, which would take another product. Eigenvalues are computed from
-    P, so that they fit P even if they are rounding errors.
+    A float32 K has an error of 1e-7 of its norm, which 1 / (a + s) magnifies in small modes. Up to
+    `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float type. A larger K
+    is computed in float32 and, up to `MAX_FLOAT32_MODES`, decomposed in float32, which takes half
+    the time. If the modes of an image have a spread above `MAX_SPREAD`, the batch is decomposed
+    again in float64: one position or the means of the channels outweigh the rest.
+
+    JAX and PyTorch are up to ten times less accurate in float32, so they use the widest type. So
+    does the channels' side of an image with fewer positions, which promises the accuracy of the
+    positions' side.
 
     Returns:
         U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N), sqrt(tr) (B, 1, 1), and sqrt(tr)
         with 1 in place of 0 as a divisor (B, 1, 1).
     """
     size = x.shape[1 if side == "positions" else 2] or 0  # unknown sizes count as small
-    k = _gram(_widest(x) if size <= MAX_FLOAT64_MODES else x, side)
-    if keras.backend.backend() != "tensorflow" or size > MAX_FLOAT32_MODES[side]:
-        k = _widest(k)
+    rank_deficient = side == "channels" and x.shape[1] is not None and x.shape[1] < x.shape[2]
+
+    def in_widest_type():
+        wide = _widest(x)
+        modes = _modes_of(_gram(wide, side), wide, side)
+        return tuple(ops.cast(tensor, x.dtype) for tensor in modes)
+
+    in_float32 = keras.backend.backend() == "tensorflow" and _is_float32(x)
+    if size <= MAX_FLOAT64_MODES or rank_deficient or not in_float32:
+        return in_widest_type()
+    k = _gram(x, side)
+    modes = _modes_of(_widest(k) if size > MAX_FLOAT32_MODES[side] else k, x, side)
+    return ops.cond(ops.all(_spread(modes, epsilon) <= MAX_SPREAD), lambda: modes, in_widest_type)
+
+
+def _modes_of(k, x, side):
+    """Return the result of `_modes` from a given K.
+
+    Eigenvectors from float32 are normalised again, but not orthogonalised, which would take another
+    product. Eigenvalues are computed from P, so that they fit P. Those that are rounding errors are
+    set to 0.
+    """
     _, u, scale, safe_scale = _eigh(k, x.dtype)
     if _is_float32(k):
         u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
     p = transpose(u / safe_scale) @ (x if side == "positions" else transpose(x))
-    return u, p, ops.sum(p * p, axis=2), scale, safe_scale
+    eigenvalues = ops.sum(p * p, axis=2)
+    rounding = ROUNDING[keras.backend.standardize_dtype(x.dtype)]
+    return u, p, ops.where(eigenvalues > rounding, eigenvalues, 0.0), scale, safe_scale
+
+
+def _spread(modes, epsilon):
+    """Return |K| / tr times the root mean square of 1 / (l + epsilon), (B,).
+
+    1e-7 times it is the relative error of l + epsilon for a K in float32. An image whose K
+    overflows has an infinite spread.
+    """
+    _, _, eigenvalues, scale, _ = modes
+    inverse = ops.where(eigenvalues > 0, _reciprocal(eigenvalues + epsilon), 0.0)
+    norm = ops.sqrt(ops.sum(eigenvalues**2, axis=1))
+    spread = norm * ops.sqrt(ops.mean(inverse**2, axis=1))
+    return ops.where(ops.isfinite(scale[:, 0, 0]), spread, np.inf)
 
 
 def _inverse_root_of_positions(x):
