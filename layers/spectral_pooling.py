@@ -43,14 +43,15 @@ class SpectralPooling(keras.layers.Layer):
 
     Args:
         function: `"root"`, `"power"`, `"log"`, `"inverse"` or `"max_exp"`. Defaults to `"root"`.
-        exponent: theta of `"power"`, a float above 0 and up to 1, or eta of `"max_exp"`, an integer
-            from 1 to 1000. Both need it, and the other functions take `None`. Defaults to `None`.
+        exponent: theta of `"power"`, a float above 0 and up to 1, with the bounds above from 0.01,
+            or eta of `"max_exp"`, an integer from 1 to 1000. Both need it, and the other functions
+            take `None`. Defaults to `None`.
         centered: Boolean, whether to subtract the mean over positions first. Defaults to `False`.
         augmented: Boolean, whether to append a constant channel of 1 to X, which gives the Gaussian
             embedding [[A, m], [m', 1]] with the mean m (Wang et al. 2017, G2DeNet). It needs
             `centered=False`. Defaults to `False`.
-        epsilon: Float, the ridge relative to the trace: from 1e-6 to 1, or 0 for the root. Not used
-            by `"max_exp"`. Defaults to `1e-5`.
+        epsilon: Float above 0, the ridge relative to the trace, with the bounds above from 1e-6 to
+            1. The root also takes 0. Not used by `"max_exp"`. Defaults to `1e-5`.
         side: `"auto"`, `"channels"` (C x C) or `"positions"` (N x N), the matrix that the function
             is computed from. The result is the same. `"auto"` takes the smaller one; it decides at
             run time if the number of positions is unknown. Defaults to `"auto"`.
