@@ -17,8 +17,9 @@ Solver = enum.StrEnum("Solver", ["sgd", "svm", "logistic"])
 Crop = enum.StrEnum("Crop", ["center", "random", "random_resized"])
 Region = enum.StrEnum("Region", ["image", "box"])
 BoxFormat = enum.StrEnum("BoxFormat", ["xyxy", "xywh"])
-Pooling = enum.StrEnum("Pooling", ["average", "second_order", "compact"])
+Pooling = enum.StrEnum("Pooling", ["average", "second_order", "spectral", "compact"])
 Root = enum.StrEnum("Root", ["exact", "newton_schulz"])
+Function = enum.StrEnum("Function", ["root", "power", "log", "inverse", "max_exp"])
 CompactMethod = enum.StrEnum("CompactMethod", ["tensor_sketch", "random_maclaurin"])
 EmbeddingInit = enum.StrEnum("EmbeddingInit", ["random", "pca", "whitening"])
 Loss = enum.StrEnum(
@@ -92,7 +93,11 @@ class HeadConfig:
     centered: bool = False  # subtract the mean over positions: covariance, not second moment
     root: Root | None = None  # matrix root of the pooled matrix; null: none
     iterations: int = 5  # Newton-Schulz iterations
-    epsilon: float = 1e-5  # exact root: added to the diagonal, relative to the trace
+    function: Function | None = None  # spectral pooling: function of the pooled matrix
+    exponent: float = 0.25  # function=power: the power, at most 1 (theta in the paper)
+    eta: int = 20  # function=max_exp: the power (eta in the paper)
+    augmented: bool = False  # spectral pooling: append the mean, which gives the Gaussian embedding
+    epsilon: float = 1e-5  # exact root, function: added to the diagonal, relative to the trace
     signed_root: bool = False  # sign(x) sqrt(|x|)
     l2: bool = True  # divide each descriptor by its L2 norm
     output_dim: int = 8192  # dimension of compact pooling

@@ -5,6 +5,7 @@ from .compact_bilinear_pooling import CompactBilinearPooling
 from .matrix_square_root import MatrixSquareRoot
 from .second_order_pooling import SecondOrderPooling
 from .signed_square_root import SignedSquareRoot
+from .spectral_pooling import SpectralPooling
 from .triangular_vectorization import TriangularVectorization
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MatrixSquareRoot",
     "SecondOrderPooling",
     "SignedSquareRoot",
+    "SpectralPooling",
     "TriangularVectorization",
 ]

@@ -7,30 +7,33 @@ and has the same non-zero eigenvalues as A. tr = tr A = tr K is the scale of the
 All functions work on batches: Y is (B, N, C), and A and the results are (B, C, C). "The positions'
 side" computes from K, "the channels' side" from A.
 
-The exact root
---------------
-R = (A + e I)^(1/2) with e = epsilon * tr. With K = U diag(l) U', a = sqrt(l + e), s = sqrt(e) and
-P = U'Y, whose rows are orthogonal and satisfy PP' = diag(l),
+A function of the moment
+------------------------
+For a function f of the eigenvalues and g(l) = (f(l) - f(0)) / l, let K / tr = U diag(l) U' and
+P = U'Y / sqrt(tr), whose rows are orthogonal and satisfy PP' = diag(l). Then
 
-    R = s I + P' diag(1 / (a + s)) P                                                     (1)
+    f(A / tr) = f(0) I + P' diag(g) P                                                    (1)
 
-because the right-hand side has the eigenvalues s + l / (a + s) = a on the row space of P, and s on
-its complement. With the symmetrised upstream gradient G, M = PG and D = MP', the gradient needs no
-difference of eigenvalues:
+because the right-hand side has the eigenvalues f(0) + l g(l) = f(l) on the row space of P, and f(0)
+on its complement. With the symmetrised upstream gradient G, M = PG and D = MP', the gradient at a
+fixed trace needs no division by a difference of eigenvalues:
 
-    dL/dP = 2 [diag(1 / (a + s)) M - (D o F) P],  dL/dY = U dL/dP,                       (2)
-    F_ij = 1 / ((a_i + s)(a_j + s)(a_i + a_j)).
+    dL/dP = 2 [diag(g) M + (D o g1) P],                                                  (2)
 
-(2) is the gradient at a fixed e. Because e = epsilon * tr(Y'Y), there is a second, small term:
+where g1 contains the divided differences of g, in the closed forms of `spectral_functions`. The
+result is R = tr^q f(A / tr), where q is the degree of f, and log(tr) I is added for the logarithm.
+The trace adds a multiple of Y to the gradient:
 
-    dL/de = (1/2) [tr(G) / s - sum_i D_ii / (s a_i (a_i + s))],
-    dL/dY += 2 epsilon (dL/de) Y.                                                        (3)
+    dL/dY = tr^(q - 1/2) [U dL/dP + 2 k Y / sqrt(tr)],                                   (3)
+    k = q <G, f(A / tr)> - sum_i f'(l_i) D_ii, plus tr(G) for the logarithm.
 
-On the channels' side A = V diag(l) V' and R = V diag(a) V'. With H = V'GV, the gradient is the
-solution of a Lyapunov equation, again without differences of eigenvalues (Lin and Maji 2017):
+On the channels' side A / tr = V diag(l) V' and f(A / tr) = V diag(f) V'. With H = V'GV and the
+divided differences f1 of f (Daleckii and Krein), the gradient at a fixed trace is
 
-    dL/dA = V [H_ij / (a_i + a_j)] V' + epsilon * sum_i (H_ii / (2 a_i)) I,              (4)
-    dL/dY = 2 Y dL/dA.
+    dL/dA = V (H o f1) V' / tr,    dL/dY = 2 Y dL/dA.                                    (4)
+
+For the root, f1_ij = 1 / (a_i + a_j) with a = sqrt(l + e), and (4) solves a Lyapunov equation
+(Lin and Maji 2017).
 
 The Newton-Schulz root
 ----------------------
@@ -53,14 +56,16 @@ from keras import ops
 
 from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
+from .spectral_functions import Power, Root, reciprocal
 
 # A mode is an eigenvector of K or A.
 MAX_FLOAT64_MODES = 128  # up to this number, K or A is computed in float64, which is cheap
 MAX_FLOAT32_MODES = {"positions": 256, "channels": 768}  # a float32 decomposition is exact enough
+MAX_SPREAD = 5e3  # up to this spread of the modes, a K in float32 is exact enough
 MIN_SPLIT_LENGTH = 256  # sums of at least this length are split, because their rounding matters
 CONSTANT_UNITS = 8  # rounding units between the largest and smallest value of a constant channel
-# Smaller eigenvalues, relative to tr, are rounding errors.
-ROUNDING, ROUNDING_OF_FLOAT64_MODES = 1e-12, 1e-13
+ROUNDING = 1e-12  # smaller eigenvalues, relative to tr, are rounding errors of a P in float32
+ROUNDING_OF_EIGENVALUES = 1e-13  # of a matrix that is decomposed in float64
 
 
 def normalized_positions(features, centered=False):
@@ -85,38 +90,45 @@ def center(features):
     return features - average - noise
 
 
-def exact_root(x, epsilon, side, form):
-    """Return (Y'Y + epsilon tr I)^(1/2). (B, N, C) -> (B, C, C), or (B, D) if folded.
+def spectral_function(x, function, side, form):
+    """Return R of (1) to (3). (B, N, C) -> (B, C, C), or (B, D) if folded.
 
     Args:
         x: X rather than Y. Both have the same U, P and eigenvalues for unit trace, and multiplying
             these by 1 / sqrt(N) saves a pass over X.
-        epsilon: Float, the ridge relative to the trace.
+        function: An instance of one of the classes of `spectral_functions`.
         side: `"auto"`, `"channels"` or `"positions"`.
         form: A `FullMatrix` or a `FoldedTriangle`.
     """
 
     def forward(x):
-        return _on_side(side, _positions_forward, _channels_forward, x, epsilon, form)
+        return _on_side(side, _positions_forward, _channels_forward, x, function, form)
 
     def backward(g, inputs, outputs):
         (x,), (_, *kept) = inputs, outputs
         backwards = _positions_backward, _channels_backward
-        return (_on_side(side, *backwards, x, epsilon, form, g, *kept),)
+        return (_on_side(side, *backwards, x, function, form, g, *kept),)
 
     def differentiable(g, x):
+        if not isinstance(function, Root):
+            raise NotImplementedError("Only the root has second derivatives.")
         y, identity = normalized_positions(_widest(x)), ops.eye(x.shape[2], dtype=widest_float())
         total, _ = form.gradient_product(identity[None], _widest(g))  # G + G' over the weight
-        inner = _root_gradient(transpose(y) @ y, epsilon, form.weight * total)
+        inner = _root_gradient(transpose(y) @ y, function.epsilon, form.weight * total)
         return (ops.cast(_inverse_root_of_positions(y) * (y @ inner), x.dtype),)
 
-    return custom_gradient(forward, backward, differentiable)(x)
+    pool = custom_gradient(forward, backward, differentiable)
+    few_channels = x.shape[1] is not None and x.shape[1] >= x.shape[2]
+    if side == "positions" and few_channels and not function.in_float32:
+        # f(0) cancels in all modes: for the inverse, it is 1 / epsilon times as large as they are.
+        return _in_type_of(x, pool(_widest(x)))
+    return pool(x)
 
 
 def newton_schulz_root(y, iterations, side, form):
     """Return the Newton-Schulz root of Y'Y. (B, N, C) -> (B, C, C), or (B, D) if folded.
 
-    `side` and `form` are those of `exact_root`.
+    `side` and `form` are those of `spectral_function`.
     """
     return _on_side(side, _positions_iteration, _channels_iteration, y, iterations, form)
 
@@ -131,72 +143,104 @@ def _on_side(side, positions, channels, y, *args):
     return positions(y, *args) if side == "positions" else channels(y, *args)
 
 
-def _positions_forward(x, epsilon, form):
-    """Return the root by (1), and the tensors that the gradient needs."""
-    u, p, eigenvalues, scale, safe_scale = _modes(x, "positions")
-    s, scale = epsilon**0.5, scale[:, 0] * _inverse_root_of_positions(x)
-    w = _inner_weights(eigenvalues, epsilon)
-    return form.product(p, p, w * scale, s * scale), u, p, eigenvalues, safe_scale
+def _positions_forward(x, function, form):
+    """Return R by (1), and the tensors that the gradient needs."""
+    u, p, eigenvalues, scale, safe_scale = _modes(x, function, "positions")
+    factor, shift = _scaling(x, function, scale, safe_scale)
+    weights = _in_type_of(x, _known(eigenvalues, function.slope(_for(function, eigenvalues))))
+    value = form.product(p, p, weights * factor, function.at_zero * factor + shift)
+    return value, u, p, eigenvalues, safe_scale
 
 
-def _inner_weights(eigenvalues, epsilon):
-    """Return 1 / (a + s) of (1) and (2), and 0 for rounding errors, which it would magnify."""
-    w = 1.0 / (ops.sqrt(eigenvalues + epsilon) + epsilon**0.5)
-    return ops.where(_known(eigenvalues), w, 0.0)
+def _positions_backward(x, function, form, g, u, p, eigenvalues, safe_scale):
+    """Return (3) for an upstream gradient `g` that need not be symmetric.
 
-
-def _known(eigenvalues):
-    """Return whether eigenvalues (B, N) are more than rounding errors, which grow with N."""
-    in_float64 = ops.shape(eigenvalues)[1] <= MAX_FLOAT64_MODES
-    return ops.greater(eigenvalues, ops.where(in_float64, ROUNDING_OF_FLOAT64_MODES, ROUNDING))
-
-
-def _positions_backward(x, epsilon, form, g, u, p, eigenvalues, _):
-    """Return the sum of (2) and (3) for an upstream gradient `g` that need not be symmetric.
-
-    The factor 2 of (2) and (3) is in G + G'. The last argument is unused: `ops.cond` needs the same
-    number of tensors from both sides.
+    The factor 2 of (2) and (3) is in G + G'.
     """
-    a, s = ops.sqrt(eigenvalues + epsilon), epsilon**0.5
     p = ops.reshape(p, ops.shape(x))  # restores the static shape that `ops.cond` loses
-    w = _inner_weights(eigenvalues, epsilon)
     m, trace = form.gradient_product(p, g)  # (B, N, C)
-    d = m @ transpose(p)  # (B, N, N)
-    # (3) times epsilon, which keeps it finite for epsilon = 0.
-    along_modes = ops.sum(diagonal(d) * w * _reciprocal(a), axis=1)
-    through_trace = 0.5 * s * (trace - along_modes)
-    # In (3), Y = U P sqrt(tr). All factors of P are collected in one N x N matrix. diag(w) is moved
-    # to the left end, where it scales U instead of the larger M.
-    w = ops.expand_dims(w, 1)
-    inner = d / _outer_sum(ops.where(a == 0, 1.0, a)) * w
-    ridge = ops.expand_dims(_scalars(through_trace)[:, 0] * (a + s), 2)
-    inner = inner - ridge * ops.eye(ops.shape(inner)[1], dtype=x.dtype)
-    weights = form.weight * _inverse_root_of_positions(x) * w
-    return (u * weights) @ (m - inner @ p)
+    wide = _for(function, eigenvalues)
+    d, trace = ops.cast(m @ transpose(p), wide.dtype), ops.cast(trace, wide.dtype)  # d: (B, N, N)
+    weights = _known(eigenvalues, function.slope(wide))
+    differences = function.slope_difference(wide)
+    slopes = weights + _known(eigenvalues, wide * diagonal(differences))  # f'
+    total = function.at_zero * trace + ops.sum(diagonal(d) * weights, axis=1)
+    k = function.degree * total - ops.sum(diagonal(d) * slopes, axis=1)
+    if isinstance(function, Power) and not function.degree:
+        k = k + trace
+    known = _known(eigenvalues, ops.ones_like(wide))
+    inner = d * differences * known[:, :, None] * known[:, None]
+    inner = inner + k[:, None, None] * ops.eye(ops.shape(inner)[1], dtype=inner.dtype)
+    scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
+    weights, inner = (_in_type_of(x, each) for each in (weights, inner))
+    return (u * scale) @ (m * weights[:, :, None] + inner @ p)
 
 
-def _channels_forward(x, epsilon, form):
-    """Return R = V diag(a) V', and the tensors that the gradient needs; P is (B, C, N)."""
-    v, p, eigenvalues, scale, safe_scale = _modes(x, "channels")
-    modes, scale = transpose(v), scale[:, 0] * _inverse_root_of_positions(x)
-    root = form.product(modes, modes, ops.sqrt(eigenvalues + epsilon) * scale)
-    return root, v, p, eigenvalues, safe_scale
+def _channels_forward(x, function, form):
+    """Return R = V diag(f) V', and the tensors that the gradient needs; P is (B, C, N)."""
+    v, p, eigenvalues, scale, safe_scale = _modes(x, function, "channels")
+    factor, shift = _scaling(x, function, scale, safe_scale)
+    wide = _for(function, eigenvalues)
+    values = _in_type_of(x, function.at_zero + wide * function.slope(wide))
+    modes = transpose(v)
+    return form.product(modes, modes, values * factor + shift), v, p, eigenvalues, safe_scale
 
 
-def _channels_backward(x, epsilon, form, g, v, p, eigenvalues, safe_scale):
-    """Return (4) for an upstream gradient `g` that need not be symmetric.
+def _channels_backward(x, function, form, g, v, p, eigenvalues, safe_scale):
+    """Return (3) and (4) for an upstream gradient `g` that need not be symmetric.
 
     The factor 2 of (4) is in G + G'.
     """
-    a = ops.sqrt(eigenvalues + epsilon)
     v = ops.reshape(v, (-1, x.shape[2], x.shape[2]))  # restores the shape that `ops.cond` loses
-    h = form.gradient_product(transpose(v), g)[0] @ v
-    h = h * (form.weight * _inverse_root_of_positions(x))
+    product, trace = form.gradient_product(transpose(v), g)
+    wide = _for(function, eigenvalues)
+    h, trace = ops.cast(product @ v, wide.dtype), ops.cast(trace, wide.dtype)
+    differences = function.difference(wide)
+    values = function.at_zero + wide * function.slope(wide)
+    along = function.degree * values - diagonal(differences) * wide
+    k = ops.sum(diagonal(h) * along, axis=1)
+    if isinstance(function, Power) and not function.degree:
+        k = k + trace
     # Modes that are rounding errors are left out: their part of (4) is large for a small epsilon.
-    known = ops.expand_dims(ops.cast(_known(eigenvalues), a.dtype), 2)
-    inner = (h * _reciprocal(_outer_sum(a)) * known) @ transpose(v)
-    through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
-    return transpose(p) @ inner + _scalars(through_trace) / safe_scale * x
+    known = _known(eigenvalues, ops.ones_like(wide))
+    inner = _in_type_of(x, h * differences * known[:, :, None])
+    scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
+    k = _in_type_of(x, _scalars(k))
+    return scale * (transpose(p) @ (inner @ transpose(v)) + k / safe_scale * x)
+
+
+def _scaling(x, function, scale, safe_scale):
+    """Return the factor of f and what is added to it, (B, 1) each: (3). 0 for a zero map."""
+    root = scale[:, 0] * _inverse_root_of_positions(x)  # of tr
+    safe_root = safe_scale[:, 0] * _inverse_root_of_positions(x)
+    known = scale[:, 0] / safe_scale[:, 0]  # 1, or 0 for a zero map, or NaN
+    if function.degree == 0.5:
+        return root, 0.0
+    if isinstance(function, Power) and not function.degree:
+        return known, 2.0 * known * ops.log(safe_root)
+    return known * safe_root ** (2.0 * function.degree), 0.0
+
+
+def _gradient_scaling(x, function, safe_scale):
+    """Return tr^(q - 1/2), (B, 1, 1)."""
+    if function.degree == 0.5:
+        return 1.0
+    root = safe_scale * _inverse_root_of_positions(x)
+    return root ** (2.0 * function.degree - 1.0)
+
+
+def _for(function, eigenvalues):
+    """Return eigenvalues in the type that the function is computed in."""
+    return eigenvalues if function.in_float32 else _widest(eigenvalues)
+
+
+def _known(eigenvalues, values):
+    """Return values, and 0 for the eigenvalues that are rounding errors."""
+    return ops.where(eigenvalues > 0, values, 0.0)
+
+
+def _in_type_of(x, tensor):
+    return ops.cast(tensor, x.dtype)
 
 
 def matrix_root(a, epsilon):
@@ -212,8 +256,8 @@ def matrix_root(a, epsilon):
     def backward(g, inputs, outputs):
         _, v, a, safe_scale = outputs
         h = 0.5 * (transpose(v) @ ((g + transpose(g)) @ v))
-        inner = (h * _reciprocal(_outer_sum(a))) @ transpose(v)
-        through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * _reciprocal(a), axis=1)
+        inner = (h * reciprocal(_outer_sum(a))) @ transpose(v)
+        through_trace = 0.5 * epsilon * ops.sum(diagonal(h) * reciprocal(a), axis=1)
         product = v @ inner
         ridge = diagonal(product) + through_trace[:, None]
         return (with_diagonal(product, ridge) / safe_scale,)
@@ -247,12 +291,15 @@ def _root_derivative(b, g):
 
     def forward(b, g):
         eigenvalues, v, scale, _ = _eigh(b, b.dtype)
-        a = ops.sqrt(ops.where(_known(eigenvalues), eigenvalues, 0.0)) * scale[:, 0]
+        a = (
+            ops.sqrt(ops.where(eigenvalues > ROUNDING_OF_EIGENVALUES, eigenvalues, 0.0))
+            * scale[:, 0]
+        )
         h = 0.5 * (transpose(v) @ (g + transpose(g)) @ v)
         null = ops.cast(a == 0, a.dtype)
-        blocks = h * _reciprocal(_outer_sum(a)), h * null[:, :, None] * null[:, None]
+        blocks = h * reciprocal(_outer_sum(a)), h * null[:, :, None] * null[:, None]
         solution, null_block = (v @ block @ transpose(v) for block in blocks)
-        return solution, null_block, (v * _reciprocal(a)[:, None]) @ transpose(v)
+        return solution, null_block, (v * reciprocal(a)[:, None]) @ transpose(v)
 
     def differentiable(upstream, b, g):
         solution, adjoint = _root_derivative(b, g), _root_derivative(b, upstream)
@@ -294,32 +341,71 @@ def newton_schulz_iteration(a, iterations):
     return y, z
 
 
-def _modes(x, side):
+def _modes(x, function, side):
     """Return the eigenvectors U of K = XX', and P = U'X / sqrt(tr).
 
     On the channels' side, X' takes the place of X. tr is the trace of this K, N times that of A.
 
-    A float32 K has an error of 1e-7 of the largest eigenvalue, which 1 / (a + s) magnifies in small
-    modes. Up to `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float
-    type. The error of a larger K spreads over many modes: it is computed in float32 and, up to
-    `MAX_FLOAT32_MODES`, decomposed in float32, which takes half the time, but only on TensorFlow:
-    JAX and PyTorch are up to ten times less accurate. Eigenvectors from float32 are normalised
-    again, but not orthogonalised, which would take another product. Eigenvalues are computed from
-    P, so that they fit P even if they are rounding errors.
+    A float32 K has an error of 1e-7 of its norm, which 1 / (a + s) magnifies in small modes. Up to
+    `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float type. A larger K
+    is computed in float32 and, up to `MAX_FLOAT32_MODES`, decomposed in float32, which takes half
+    the time. If the modes of an image have a spread above `MAX_SPREAD`, the batch is decomposed
+    again in float64: one position or the means of the channels outweigh the rest.
+
+    JAX and PyTorch are up to ten times less accurate in float32, so they use the widest type. So
+    does the channels' side of an image with fewer positions, which promises the accuracy of the
+    positions' side.
 
     Returns:
         U (B, N, N), P (B, N, C), the eigenvalues of K / tr (B, N), sqrt(tr) (B, 1, 1), and sqrt(tr)
         with 1 in place of 0 as a divisor (B, 1, 1).
     """
     size = x.shape[1 if side == "positions" else 2] or 0  # unknown sizes count as small
-    k = _gram(_widest(x) if size <= MAX_FLOAT64_MODES else x, side)
-    if keras.backend.backend() != "tensorflow" or size > MAX_FLOAT32_MODES[side]:
-        k = _widest(k)
+    rank_deficient = side == "channels" and x.shape[1] is not None and x.shape[1] < x.shape[2]
+
+    def in_widest_type():
+        wide = _widest(x)
+        modes = _modes_of(_gram(wide, side), wide, function, side)
+        return tuple(ops.cast(tensor, x.dtype) for tensor in modes)
+
+    tensorflow = keras.backend.backend() == "tensorflow"
+    in_float32 = function.in_float32 and tensorflow and _is_float32(x)
+    if size <= MAX_FLOAT64_MODES or rank_deficient or not in_float32:
+        return in_widest_type()
+    k = _gram(x, side)
+    modes = _modes_of(_widest(k) if size > MAX_FLOAT32_MODES[side] else k, x, function, side)
+    return ops.cond(
+        ops.all(_spread(modes, function.epsilon) <= MAX_SPREAD), lambda: modes, in_widest_type
+    )
+
+
+def _modes_of(k, x, function, side):
+    """Return the result of `_modes` from a given K.
+
+    Eigenvectors from float32 are normalised again, but not orthogonalised, which would take another
+    product. Eigenvalues are computed from P, so that they fit P. Those that are rounding errors are
+    set to 0.
+    """
     _, u, scale, safe_scale = _eigh(k, x.dtype)
     if _is_float32(k):
         u = u * (1.5 - 0.5 * ops.sum(u * u, axis=1, keepdims=True))
     p = transpose(u / safe_scale) @ (x if side == "positions" else transpose(x))
-    return u, p, ops.sum(p * p, axis=2), scale, safe_scale
+    eigenvalues = ops.sum(p * p, axis=2)
+    rounding = ROUNDING if _is_float32(x) else function.rounding
+    return u, p, ops.where(eigenvalues > rounding, eigenvalues, 0.0), scale, safe_scale
+
+
+def _spread(modes, epsilon):
+    """Return |K| / tr times the root mean square of 1 / (l + epsilon), (B,).
+
+    1e-7 times it is the relative error of l + epsilon for a K in float32. An image whose K
+    overflows has an infinite spread.
+    """
+    _, _, eigenvalues, scale, _ = modes
+    inverse = ops.where(eigenvalues > 0, reciprocal(eigenvalues + epsilon), 0.0)
+    norm = ops.sqrt(ops.sum(eigenvalues**2, axis=1))
+    spread = norm * ops.sqrt(ops.mean(inverse**2, axis=1))
+    return ops.where(ops.isfinite(scale[:, 0, 0]), spread, np.inf)
 
 
 def _inverse_root_of_positions(x):
@@ -361,11 +447,6 @@ def _eigh(matrix, dtype):
     scale = ops.sqrt(trace)
     results = eigenvalues, vectors, scale, ops.where(trace == 0, 1.0, scale)
     return tuple(ops.cast(result, dtype) for result in results)
-
-
-def _reciprocal(x):
-    """Return 1 / x, and 0 for x = 0, so that an eigenvalue of 0 contributes nothing."""
-    return ops.where(x == 0, 0.0, 1.0 / x)
 
 
 def _safe_trace(matrix):

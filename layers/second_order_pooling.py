@@ -7,6 +7,7 @@ from .arguments import attributes, boolean, choice, finite, integer, positive
 from .folded_triangle import FoldedTriangle
 from .full_matrix import FullMatrix
 from .precision import in_full_precision
+from .spectral_functions import Root
 
 ROOTS = (None, "exact", "newton_schulz")
 SIDES = ("auto", "channels", "positions")
@@ -107,7 +108,7 @@ class SecondOrderPooling(keras.layers.Layer):
         if self.root == "exact":
             compilation.warn_if_decomposing_under_xla(self)
             x = matrix_functions.center(features) if self.centered else features
-            return matrix_functions.exact_root(x, self.epsilon, self.side, form)
+            return matrix_functions.spectral_function(x, Root(self.epsilon), self.side, form)
         y = matrix_functions.normalized_positions(features, self.centered)
         if self.root is None:
             return form.product(y, y)

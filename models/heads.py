@@ -2,12 +2,17 @@
 
 import keras
 
-from conf.schema import HeadConfig, Pooling
-from layers import CompactBilinearPooling, SecondOrderPooling, SignedSquareRoot
+from conf.schema import Function, HeadConfig, Pooling
+from layers import (
+    CompactBilinearPooling,
+    SecondOrderPooling,
+    SignedSquareRoot,
+    SpectralPooling,
+)
 
 
 def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
-    """Builds reduction, pooling, matrix root, signed square root and L2 norm, as configured.
+    """Builds reduction, pooling, matrix function, signed square root and L2 norm, as configured.
 
     Second-order pooling computes one triangle of its symmetric matrix. The triangle is weighted so
     that inner products of descriptors equal those of the whole matrices.
@@ -51,13 +56,26 @@ def _pool(config: HeadConfig, maps, seed: int):
         return CompactBilinearPooling(
             config.output_dim, method=config.method.value, seed=seed, name="compact"
         )(maps)
+    # Inner products need a weight of sqrt(2), which is 2 before the signed square root.
+    off_diagonal = 2.0 if config.signed_root else 2.0**0.5
+    if config.function:
+        exponents = {Function.power: config.exponent, Function.max_exp: config.eta}
+        return SpectralPooling(
+            config.function.value,
+            exponent=exponents.get(config.function),
+            centered=config.centered,
+            augmented=config.augmented,
+            epsilon=config.epsilon,
+            triangular=True,
+            off_diagonal=off_diagonal,
+            name="spectral",
+        )(maps)
     return SecondOrderPooling(
         centered=config.centered,
         root=config.root.value if config.root else None,
         iterations=config.iterations,
         epsilon=config.epsilon,
         triangular=True,
-        # Inner products need a weight of sqrt(2), which is 2 before the signed square root.
-        off_diagonal=2.0 if config.signed_root else 2.0**0.5,
+        off_diagonal=off_diagonal,
         name="second_order",
     )(maps)

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 
 from errors import UserError
-from layers import CompactBilinearPooling, SecondOrderPooling, feature_maps, matrix_functions
+from layers import (
+    CompactBilinearPooling,
+    SecondOrderPooling,
+    SpectralPooling,
+    feature_maps,
+    matrix_functions,
+)
 from layers.folded_triangle import order
 from layers.full_matrix import FullMatrix
 from layers.matrices import transpose
@@ -21,7 +27,8 @@ def portable(model: keras.Model) -> keras.Model:
     reaches float32 precision. The trained weights are shared with `model`.
 
     Raises:
-        UserError: `model` has a Tensor Sketch, which needs Fourier transforms.
+        UserError: `model` has a Tensor Sketch, which needs Fourier transforms, or a
+            `SpectralPooling`.
     """
 
     def replace(layer):
@@ -29,6 +36,12 @@ def portable(model: keras.Model) -> keras.Model:
             raise UserError(
                 "head.method=tensor_sketch: only the formats keras and savedmodel have its Fourier "
                 "transforms; head.method=random_maclaurin can be exported to every format"
+            )
+        if isinstance(layer, SpectralPooling):
+            raise UserError(
+                "head.pooling=spectral: only the formats keras and savedmodel have its "
+                "eigendecomposition; head.pooling=second_order head.root=exact can be exported to "
+                "every format"
             )
         if isinstance(layer, SecondOrderPooling):
             return PortablePooling(layer)

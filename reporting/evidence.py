@@ -1,9 +1,10 @@
 """Which positions of an image contribute to the decision for a class.
 
-Without L2 normalisation every head is homogeneous: its descriptor u of a feature map X satisfies
-u(tX) = t^d u(X). The degree d is 1 for average pooling and 2 for bilinear pooling. A matrix root
-halves it, and a signed root halves it again. The layers after the descriptor are affine. By Euler's
-theorem the score s = <w, u> / |u|, with |u| held fixed, is a sum over the positions n:
+Without L2 normalisation every head is homogeneous, except for those of spectral pooling: its
+descriptor u of a feature map X satisfies u(tX) = t^d u(X). The degree d is 1 for average pooling
+and 2 for bilinear pooling. A matrix root halves it, and a signed root halves it again. The layers
+after the descriptor are affine. By Euler's theorem the score s = <w, u> / |u|, with |u| held fixed,
+is a sum over the positions n:
 
     s = sum_n <ds/dx_n, x_n> / d
 

@@ -84,8 +84,9 @@ def log_classification(
     photographs = {
         "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),
         "test/confused pairs": lambda: class_plots.draw_confused_pairs(*predicted),
-        "test/evidence": evidence,
     }
+    if config.head.pooling is not Pooling.spectral:  # most functions are not homogeneous
+        photographs["test/evidence"] = evidence
     if config.head.pooling is Pooling.second_order:
         charts["test/spectrum"] = spectrum
     with EventFile(folder / "tensorboard") as events:

@@ -10,6 +10,7 @@ from layers import (
     MatrixSquareRoot,
     SecondOrderPooling,
     SignedSquareRoot,
+    SpectralPooling,
     TriangularVectorization,
 )
 
@@ -51,6 +52,8 @@ EACH_CLASS = {
     "second moment": (SecondOrderPooling, {"triangular": True}, WIDE),
     "pooled exact root": (SecondOrderPooling, {"root": "exact", "centered": True}, WIDE),
     "pooled iterated root": (SecondOrderPooling, {"root": "newton_schulz"}, TALL),
+    "pooled logarithm": (SpectralPooling, {"function": "log", "augmented": True}, WIDE),
+    "pooled power": (SpectralPooling, {"function": "power", "exponent": 0.3}, TALL),
     **OTHERS,
 }
 

@@ -129,15 +129,24 @@ def test_a_reduction_is_trained_on_stored_maps(train):
     assert metrics(folder)["descriptor_size"] == 4 * 5 // 2
 
 
+SLOW_HEADS = (
+    "bilinear",
+    "isqrt_cov",
+    "log_euclidean",
+    "power",
+    "precision",
+    "max_exp",
+    "gaussian",
+    "compact_bilinear",
+)
+
+
 @pytest.mark.parametrize(
     "head",
     [
         "average",
         "mpn_cov",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("bilinear", "isqrt_cov", "compact_bilinear")
-        ),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_HEADS),
     ],
 )
 def test_every_head_trains(train, head):

@@ -174,13 +174,16 @@ class SmallerSide:
         """Returns the inner products of all samples, (N, N)."""
         config, descriptor = self.config, self.parts.descriptor
         head = config.head
+        spectral: list = []  # nothing for the other poolings, so that their keys stay the same
+        if head.function:
+            spectral = [head.function.value, head.exponent, head.eta, head.augmented]
         key = feature_key(config, self.dataset, self.parts.backbone) | {
             "views": stored_views(config),
             "descriptor_version": 1,  # increase it when a descriptor's values change
             "descriptor": [
                 head.pooling.value, head.centered, head.root and head.root.value, head.iterations,
                 head.epsilon, head.signed_root, head.l2, head.output_dim, head.method.value,
-                config.seed if head.pooling is Pooling.compact else 0,
+                config.seed if head.pooling is Pooling.compact else 0, *spectral,
             ],
         }  # fmt: skip
         store = GramStore(

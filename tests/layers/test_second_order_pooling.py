@@ -167,6 +167,54 @@ def test_contract_at_the_sizes_of_vgg16(shape):
         assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])))
 
 
+def one_outlying_position(rng, positions, channels):
+    x = relu_features(rng, positions, channels)
+    x[:, positions // 2] *= 1000
+    return x
+
+
+def large_channel_means(rng, positions, channels):
+    return rng.normal(size=(2, positions, channels)) + 30 * rng.normal(size=(2, 1, channels))
+
+
+def lognormal_channel_scales(rng, positions, channels):
+    return rng.normal(size=(2, positions, channels)) * np.exp(3 * rng.normal(size=channels))
+
+
+HARD = (one_outlying_position, large_channel_means, lognormal_channel_scales)
+
+
+@pytest.mark.skipif(not HAS_FLOAT64, reason="float32 is not accurate enough")
+@pytest.mark.parametrize(
+    "shape, side",
+    [
+        ((140, 160), "auto"),
+        ((160, 140), "auto"),
+        ((160, 140), "positions"),
+        ((7, 320), "channels"),
+        ((120, 125), "auto"),
+        pytest.param((196, 512), "auto", marks=pytest.mark.slow),
+        pytest.param((300, 320), "auto", marks=pytest.mark.slow),
+        pytest.param((784, 512), "auto", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("spectrum", HARD)
+def test_contract_if_a_few_modes_outweigh_the_rest(spectrum, shape, side):
+    rng = np.random.default_rng(20)
+    x = spectrum(rng, *shape)
+    assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])), side=side)
+
+
+@pytest.mark.skipif(not HAS_FLOAT64, reason="float32 is not accurate enough")
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+@pytest.mark.parametrize("shape", [(140, 160), (160, 140), (12, 40)])
+def test_contract_at_scales_whose_squares_overflow(scale, shape):
+    rng = np.random.default_rng(21)
+    for spectrum in (relu_features, one_outlying_position):
+        x = spectrum(rng, *shape) * scale
+        assert_meets_the_contract(x, rng.normal(size=(2, shape[1], shape[1])))
+
+
 @pytest.mark.parametrize("shape", [(4, 9), (150, 160)])
 def test_without_a_ridge_rounding_errors_are_left_out(shape):
     x = SPECTRA["constant"](np.random.default_rng(5), *shape).astype("float32")

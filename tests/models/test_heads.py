@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from conf.schema import HeadConfig
 from models.heads import build_descriptor
 
-HEADS = ("average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear")
+HEADS = (
+    "average", "bilinear", "improved_bilinear", "mpn_cov", "isqrt_cov", "compact_bilinear",
+    "log_euclidean", "power", "precision", "max_exp", "gaussian",
+)  # fmt: skip
+COVARIANCES = {"mpn_cov", "isqrt_cov", "log_euclidean", "power", "precision"}
 SEED = 7
 FEW_POSITIONS, MANY_POSITIONS = (2, 2, 6), (3, 4, 6)
 EPSILON = 1e-5  # the default of conf/schema.py, relative to the trace
@@ -29,9 +33,24 @@ def moment(x: np.ndarray, centred: bool = False) -> np.ndarray:
     return x.T @ x / len(x)
 
 
+def spectral(a: np.ndarray, function, epsilon: float = EPSILON) -> np.ndarray:
+    values, vectors = np.linalg.eigh(a + epsilon * np.trace(a) * np.eye(len(a)))
+    return vectors @ np.diag(function(values)) @ vectors.T
+
+
 def exact_root(a: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(a + EPSILON * np.trace(a) * np.eye(len(a)))
-    return vectors @ np.diag(np.sqrt(values)) @ vectors.T
+    return spectral(a, np.sqrt)
+
+
+def max_exp(a: np.ndarray, eta: int) -> np.ndarray:
+    identity = np.eye(len(a))
+    return identity - np.linalg.matrix_power(identity - a / np.trace(a), eta)
+
+
+def gaussian(x: np.ndarray) -> np.ndarray:
+    """Wang et al. 2017, with a channel of zeros, because one triangle has an even size."""
+    root = exact_root(moment(np.column_stack([x, np.ones(len(x))])))
+    return np.pad(root, (0, len(root) % 2))
 
 
 def newton_schulz_root(a: np.ndarray, iterations: int) -> np.ndarray:
@@ -76,6 +95,11 @@ REFERENCES = {
     "improved_bilinear": lambda x: triangle(signed_root(exact_root(moment(x)))),
     "mpn_cov": lambda x: triangle(exact_root(moment(x, centred=True))),
     "isqrt_cov": lambda x: triangle(newton_schulz_root(moment(x, centred=True), 5)),
+    "log_euclidean": lambda x: triangle(spectral(moment(x, centred=True), np.log)),
+    "power": lambda x: triangle(spectral(moment(x, centred=True), lambda v: v**0.25)),
+    "precision": lambda x: triangle(spectral(moment(x, centred=True), np.reciprocal, 1e-3)),
+    "max_exp": lambda x: triangle(max_exp(moment(x), 20)),
+    "gaussian": lambda x: triangle(gaussian(x)),
     "compact_bilinear": lambda x: signed_root(tensor_sketch(moment(x), 8192)),
 }
 
@@ -137,7 +161,7 @@ def test_the_named_heads_have_no_trainable_weights(head, head_config):
 )
 def test_descriptors_have_unit_norm(head_config, head, height, width, channels):
     features = np.random.default_rng(0).uniform(1, 2, (2, height, width, channels))
-    if height * width == 1 and head in ("mpn_cov", "isqrt_cov"):
+    if height * width == 1 and head in COVARIANCES:
         return  # the covariance of one position is zero
     actual = describe(head_config(head), features.astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-4)

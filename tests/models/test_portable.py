@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.schema import CompactMethod, HeadConfig, Pooling
+from conf.schema import CompactMethod, Function, HeadConfig, Pooling
 from errors import UserError
 from layers import SecondOrderPooling
 from models.heads import build_descriptor
@@ -78,3 +78,10 @@ def test_random_maclaurin_is_portable_and_tensor_sketch_is_rejected(method):
     else:
         with pytest.raises(UserError, match=r"head\.method=tensor_sketch.*random_maclaurin"):
             portable(model)
+
+
+def test_spectral_pooling_is_rejected():
+    head = HeadConfig(name="log", pooling=Pooling.spectral, function=Function.log)
+    model = complete(build_descriptor(head, (8, 8, 6), 0))
+    with pytest.raises(UserError, match=r"head\.pooling=spectral: only the formats keras and"):
+        portable(model)
