@@ -167,7 +167,13 @@ class TwoStageTrial(Trial):
 
 
 class TwoStageExperiment(Experiment, TwoStageTrial):
-    """An experiment with one model: it is its own and only trial."""
+    """An experiment with one model: it is its own and only trial.
+
+    Attributes:
+        why_not: why stage 1 trains on descriptors; `None` if it trains on coordinates.
+    """
+
+    why_not: str | None = None
 
     @abc.abstractmethod
     def build_linear(self, shape: tuple[int, ...]) -> keras.Model:
@@ -182,11 +188,16 @@ class TwoStageExperiment(Experiment, TwoStageTrial):
         `build_model` calls it.
         """
         config, parts = self.config, self.parts
-        self.why_not = why_not(config, self.dataset, parts, self.folder, self.workers)
         if config.solver is not Solver.sgd:
             given_strength(config, self.dataset)
-            if self.why_not:
-                check_memory(config, self.dataset, parts.descriptor)
+        reason = why_not(config, self.dataset, parts, self.folder, self.workers)
+        if reason is not None:
+            self._train_on_descriptors(reason)
+
+    def _train_on_descriptors(self, reason: str) -> None:
+        self.why_not = reason
+        if self.config.solver is not Solver.sgd:
+            check_memory(self.config, self.dataset, self.parts.descriptor)
 
     def read_features(self) -> None:
         config, dataset, parts = self.config, self.dataset, self.parts
@@ -195,9 +206,7 @@ class TwoStageExperiment(Experiment, TwoStageTrial):
                 self.smaller_side = SmallerSide(config, dataset, parts, self.build_linear)
             except CannotStore as error:
                 logger.warning("%s", error)
-                self.why_not = "inner products cannot be stored"
-                if config.solver is not Solver.sgd:
-                    check_memory(config, dataset, parts.descriptor)
+                self._train_on_descriptors("inner products cannot be stored")
         if self.smaller_side is None:
             logger.info("stage 1 on descriptors: %s", self.why_not)
             super().read_features()

@@ -56,8 +56,9 @@ from keras import ops
 
 from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
-from .spectral_functions import Power, Root, reciprocal
+from .spectral_functions import Root, reciprocal
 
+SIDES = ("auto", "channels", "positions")
 # A mode is an eigenvector of K or A.
 MAX_FLOAT64_MODES = 128  # up to this number, K or A is computed in float64, which is cheap
 MAX_FLOAT32_MODES = {"positions": 256, "channels": 768}  # a float32 decomposition is exact enough
@@ -166,7 +167,7 @@ def _positions_backward(x, function, form, g, u, p, eigenvalues, safe_scale):
     slopes = weights + _known(eigenvalues, wide * diagonal(differences))  # f'
     total = function.at_zero * trace + ops.sum(diagonal(d) * weights, axis=1)
     k = function.degree * total - ops.sum(diagonal(d) * slopes, axis=1)
-    if isinstance(function, Power) and not function.degree:
+    if function.adds_log_trace:
         k = k + trace
     known = _known(eigenvalues, ops.ones_like(wide))
     inner = d * differences * known[:, :, None] * known[:, None]
@@ -199,7 +200,7 @@ def _channels_backward(x, function, form, g, v, p, eigenvalues, safe_scale):
     values = function.at_zero + wide * function.slope(wide)
     along = function.degree * values - diagonal(differences) * wide
     k = ops.sum(diagonal(h) * along, axis=1)
-    if isinstance(function, Power) and not function.degree:
+    if function.adds_log_trace:
         k = k + trace
     # Modes that are rounding errors are left out: their part of (4) is large for a small epsilon.
     known = _known(eigenvalues, ops.ones_like(wide))
@@ -216,7 +217,7 @@ def _scaling(x, function, scale, safe_scale):
     known = scale[:, 0] / safe_scale[:, 0]  # 1, or 0 for a zero map, or NaN
     if function.degree == 0.5:
         return root, 0.0
-    if isinstance(function, Power) and not function.degree:
+    if function.adds_log_trace:
         return known, 2.0 * known * ops.log(safe_root)
     return known * safe_root ** (2.0 * function.degree), 0.0
 
@@ -291,10 +292,8 @@ def _root_derivative(b, g):
 
     def forward(b, g):
         eigenvalues, v, scale, _ = _eigh(b, b.dtype)
-        a = (
-            ops.sqrt(ops.where(eigenvalues > ROUNDING_OF_EIGENVALUES, eigenvalues, 0.0))
-            * scale[:, 0]
-        )
+        known = ops.where(eigenvalues > ROUNDING_OF_EIGENVALUES, eigenvalues, 0.0)
+        a = ops.sqrt(known) * scale[:, 0]
         h = 0.5 * (transpose(v) @ (g + transpose(g)) @ v)
         null = ops.cast(a == 0, a.dtype)
         blocks = h * reciprocal(_outer_sum(a)), h * null[:, :, None] * null[:, None]
@@ -374,9 +373,8 @@ def _modes(x, function, side):
         return in_widest_type()
     k = _gram(x, side)
     modes = _modes_of(_widest(k) if size > MAX_FLOAT32_MODES[side] else k, x, function, side)
-    return ops.cond(
-        ops.all(_spread(modes, function.epsilon) <= MAX_SPREAD), lambda: modes, in_widest_type
-    )
+    ordinary = ops.all(_spread(modes, function.epsilon) <= MAX_SPREAD)
+    return ops.cond(ordinary, lambda: modes, in_widest_type)
 
 
 def _modes_of(k, x, function, side):

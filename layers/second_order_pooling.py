@@ -10,7 +10,6 @@ from .precision import in_full_precision
 from .spectral_functions import Root
 
 ROOTS = (None, "exact", "newton_schulz")
-SIDES = ("auto", "channels", "positions")
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -88,7 +87,7 @@ class SecondOrderPooling(keras.layers.Layer):
         self.root = choice(root, ROOTS, "root")
         self.iterations = integer(iterations, "iterations", "an integer of at least 1", 1)
         self.epsilon = finite(epsilon, "epsilon", "a finite number of at least 0", 0)
-        self.side = choice(side, SIDES, "side")
+        self.side = choice(side, matrix_functions.SIDES, "side")
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.triangular = boolean(triangular, "triangular")
         self.off_diagonal = positive(off_diagonal, "off_diagonal")

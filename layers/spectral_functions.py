@@ -32,9 +32,8 @@ class Root:
 
     degree = 0.5
     in_float32 = True  # float32 is enough for ordinary maps
-    rounding = (
-        1e-16  # without a ridge, the modes of smaller eigenvalues are not accurate in float64
-    )
+    rounding = 1e-16  # smaller eigenvalues have no accurate modes in float64, without a ridge
+    adds_log_trace = False
 
     def __init__(self, epsilon):
         self.epsilon = epsilon
@@ -61,6 +60,7 @@ class Inverse:
     degree = -1.0
     in_float32 = False
     rounding = 0.0
+    adds_log_trace = False
 
     def __init__(self, epsilon):
         self.epsilon = epsilon
@@ -96,6 +96,7 @@ class Power:
 
     def __init__(self, theta, epsilon):
         self.degree, self.epsilon = theta, epsilon
+        self.adds_log_trace = theta == 0
         self.at_zero = epsilon**theta if theta else math.log(epsilon)
 
     def slope(self, eigenvalues):
@@ -140,6 +141,7 @@ class MaxExp:
     at_zero = 0.0
     in_float32 = False
     rounding = 0.0
+    adds_log_trace = False
 
     def __init__(self, eta):
         self.eta = eta

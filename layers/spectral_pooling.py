@@ -10,7 +10,6 @@ from .precision import in_full_precision
 from .spectral_functions import Inverse, MaxExp, Power, Root
 
 FUNCTIONS = ("root", "power", "log", "inverse", "max_exp")
-SIDES = ("auto", "channels", "positions")
 MAX_ETA = 1000
 
 
@@ -112,7 +111,7 @@ class SpectralPooling(keras.layers.Layer):
             f"`epsilon` must be above 0 with function={function!r}",
             epsilon,
         )
-        self.side = choice(side, SIDES, "side")
+        self.side = choice(side, matrix_functions.SIDES, "side")
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.triangular = boolean(triangular, "triangular")
         self.off_diagonal = positive(off_diagonal, "off_diagonal")

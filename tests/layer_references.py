@@ -9,6 +9,19 @@ import numpy as np
 HAS_FLOAT64 = keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64") == "1"
 
 
+def relu_features(rng, positions, channels, batch=2):
+    means = 0.3 * rng.normal(size=(batch, 1, channels))
+    return np.maximum(rng.normal(size=(batch, positions, channels)) + means, 0)
+
+
+def with_singular_values(rng, positions, channels, values, batch=2):
+    """Return maps of random singular vectors, whose rank is the number of values."""
+    rank = len(values)
+    left = np.linalg.qr(rng.normal(size=(batch, positions, rank)))[0]
+    right = np.linalg.qr(rng.normal(size=(batch, channels, rank)))[0]
+    return left * values @ np.swapaxes(right, 1, 2)
+
+
 def second_moment(x, centered=False):
     """Return the second moment of features x (B, N, C), in float64."""
     x = np.asarray(x, "float64")

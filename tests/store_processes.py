@@ -25,7 +25,7 @@ def start_process(code: str, *arguments) -> subprocess.Popen:
 
 
 def output(process: subprocess.Popen) -> str:
-    """What a process printed, when it has ended without an error."""
+    """Waits until a process ends without an error; returns what it printed."""
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return printed

@@ -92,12 +92,17 @@ def set_statistics(linear: keras.Model, mean: np.ndarray, variance: float) -> No
 
 def averaged_samples(indices: np.ndarray) -> np.ndarray:
     """Returns at most `MAX_SAMPLES` of the samples, evenly spaced."""
-    return indices[:: -(-len(indices) // MAX_SAMPLES)]
+    return evenly_spaced(indices, MAX_SAMPLES)
 
 
 def embedded_samples(indices: np.ndarray, units: int) -> np.ndarray:
     """Returns at most twice as many of the samples as an embedding has units, evenly spaced."""
-    return indices[:: -(-len(indices) // (2 * units))]
+    return evenly_spaced(indices, 2 * units)
+
+
+def evenly_spaced(indices: np.ndarray, most: int) -> np.ndarray:
+    """Returns at most `most` of the samples."""
+    return indices[:: -(-len(indices) // most)]
 
 
 def mean_and_deviation(linear: keras.Model) -> tuple[np.ndarray, np.ndarray]:

@@ -164,10 +164,8 @@ class SmallerSide:
 
     def _samples(self, indices: np.ndarray, views: int = 1) -> np.ndarray:
         """Returns the numbers of the samples of images: all images, then all mirrored images."""
-        count, positions = (
-            len(self.features.indices),
-            np.searchsorted(self.features.indices, indices),
-        )
+        positions = np.searchsorted(self.features.indices, indices)
+        count = len(self.features.indices)
         return np.concatenate([positions + view * count for view in range(views)])
 
     def _inner_products(self) -> np.ndarray:

@@ -10,9 +10,11 @@ from layer_references import (
     compiled,
     newton_schulz,
     relative_error,
+    relu_features,
     root,
     second_moment,
     value_and_gradient,
+    with_singular_values,
 )
 
 from layers import SecondOrderPooling, SignedSquareRoot
@@ -24,20 +26,13 @@ EPSILON = SecondOrderPooling().epsilon
 SLACK = 1 if HAS_FLOAT64 else 12
 
 
-def relu_features(rng, positions, channels, batch=2):
-    means = 0.3 * rng.normal(size=(batch, 1, channels))
-    return np.maximum(rng.normal(size=(batch, positions, channels)) + means, 0)
-
-
 def low_rank(rng, positions, channels, rank, batch=2):
     return rng.normal(size=(batch, positions, rank)) @ rng.normal(size=(batch, rank, channels))
 
 
-def with_singular_values(rng, positions, channels, values, batch=2):
-    rank = min(positions, channels)
-    left = np.linalg.qr(rng.normal(size=(batch, positions, rank)))[0]
-    right = np.linalg.qr(rng.normal(size=(batch, channels, rank)))[0]
-    return left * values(rank) @ np.swapaxes(right, 1, 2)
+def of_spectrum(values):
+    """Return a function that makes maps with the singular values `values(rank)`, of full rank."""
+    return lambda rng, n, c: with_singular_values(rng, n, c, values(min(n, c)))
 
 
 def duplicated_channels(rng, positions, channels):
@@ -51,19 +46,11 @@ SPECTRA = {
     "full rank": relu_features,
     "deficient rank": lambda rng, n, c: low_rank(rng, n, c, max(1, min(n, c) // 3)),
     "rank one": lambda rng, n, c: low_rank(rng, n, c, 1),
-    "all eigenvalues equal": lambda rng, n, c: with_singular_values(rng, n, c, np.ones),
-    "two eigenvalues": lambda rng, n, c: with_singular_values(
-        rng, n, c, lambda rank: np.where(np.arange(rank) % 2, 1, 0.1)
-    ),
-    "decaying to 1e-4": lambda rng, n, c: with_singular_values(
-        rng, n, c, lambda rank: np.geomspace(1, 1e-4, rank)
-    ),
-    "decaying to 1e-8": lambda rng, n, c: with_singular_values(
-        rng, n, c, lambda rank: np.geomspace(1, 1e-8, rank)
-    ),
-    "power law": lambda rng, n, c: with_singular_values(
-        rng, n, c, lambda rank: 1 / np.arange(1, rank + 1)
-    ),
+    "all eigenvalues equal": of_spectrum(np.ones),
+    "two eigenvalues": of_spectrum(lambda rank: np.where(np.arange(rank) % 2, 1, 0.1)),
+    "decaying to 1e-4": of_spectrum(lambda rank: np.geomspace(1, 1e-4, rank)),
+    "decaying to 1e-8": of_spectrum(lambda rank: np.geomspace(1, 1e-8, rank)),
+    "power law": of_spectrum(lambda rank: 1 / np.arange(1, rank + 1)),
     "duplicated channels": duplicated_channels,
     "constant": lambda rng, n, c: np.ones((2, n, 1)) * relu_features(rng, 1, c),
 }
@@ -243,7 +230,7 @@ def test_contract_holds_for_any_map(positions, channels, rank, decay, exponent, 
     values = np.zeros(min(positions, channels))
     kept = min(rank, len(values))
     values[:kept] = np.geomspace(1, 10.0**-decay, kept)
-    x = with_singular_values(rng, positions, channels, lambda _: values) * 10.0**exponent
+    x = with_singular_values(rng, positions, channels, values) * 10.0**exponent
     centered = centered and positions > 1
     if centered:
         # The error of the centered map in float32 is relative to the map, not to the centered map.

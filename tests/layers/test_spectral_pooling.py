@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_references import HAS_FLOAT64, compiled, relative_error, value_and_gradient
+from layer_references import (
+    HAS_FLOAT64,
+    compiled,
+    relative_error,
+    relu_features,
+    second_derivative,
+    value_and_gradient,
+    with_singular_values,
+)
 
 from layers import SecondOrderPooling, SpectralPooling
 
@@ -69,18 +77,6 @@ def _reference(y, g, function, exponent, epsilon):
     else:
         inner = inner + epsilon * along.sum() * identity
     return vt.T * f(argument) @ vt, 2 * y @ inner
-
-
-def relu_features(rng, positions, channels, batch=2):
-    means = 0.3 * rng.normal(size=(batch, 1, channels))
-    return np.maximum(rng.normal(size=(batch, positions, channels)) + means, 0)
-
-
-def with_singular_values(rng, positions, channels, values, batch=2):
-    rank = len(values)
-    left = np.linalg.qr(rng.normal(size=(batch, positions, rank)))[0]
-    right = np.linalg.qr(rng.normal(size=(batch, channels, rank)))[0]
-    return left * values @ np.swapaxes(right, 1, 2)
 
 
 def outlying_position(rng, positions, channels):
@@ -388,8 +384,6 @@ def test_compiled_it_gives_the_same(function, exponent):
 def test_second_derivatives_are_refused():
     if keras.backend.backend() == "torch":
         pytest.skip("PyTorch asks for them only with create_graph")
-    from layer_references import second_derivative
-
     x = np.random.default_rng(15).normal(size=(1, 3, 4))
     layer = SpectralPooling("log", dtype="float64")
     with pytest.raises(NotImplementedError, match="Only the root"):
