@@ -13,8 +13,9 @@ examples:
   python export.py RUN --format keras --output FILE.keras
       a Keras file
 
-ONNX and TensorFlow Lite have no eigendecomposition, so an exact matrix root becomes an iteration.
-They have no Fourier transform either, so Tensor Sketch needs the format keras or savedmodel.
+ONNX and TensorFlow Lite have no eigendecomposition, so matrix functions become matrix products, in
+float64 for ONNX and in float32 for TensorFlow Lite. The logarithm and other powers than 1/4 and 1/2
+need the format keras or savedmodel, and so does Tensor Sketch, which needs Fourier transforms.
 """
 
 import commands.python_version  # noqa: F401

@@ -112,7 +112,7 @@ def _write_onnx(model: keras.Model, path: Path) -> Predict:
     except ImportError as error:
         advice = "pip install -r requirements-export.txt"
         raise UserError(f"--format onnx needs {error.name}: {advice}") from error
-    copy = portable(model)
+    copy = portable(model, "float64")
     copy(np.zeros((1, *copy.input.shape[1:])))  # Keras only exports a model that has been called
     with _silence():
         copy.export(str(path), format="onnx", verbose=False)
@@ -132,7 +132,7 @@ def _write_tflite(model: keras.Model, path: Path) -> Predict:
 FORMATS = {
     "keras": Format("model-exported.keras", 1e-6, _write_keras),
     "savedmodel": Format("savedmodel", 1e-5, _write_savedmodel),
-    # The exact matrix root of these two is iterated; see `models/portable.py`.
+    # Matrix functions of these two are matrix products, in float64 and in float32.
     "onnx": Format("model.onnx", 1e-3, _write_onnx),
     "tflite": Format("model.tflite", 1e-3, _write_tflite),
 }

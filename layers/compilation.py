@@ -1,4 +1,4 @@
-"""A warning about slow eigendecompositions under TensorFlow's XLA."""
+"""Where a layer runs, and a warning about slow eigendecompositions under TensorFlow's XLA."""
 
 import warnings
 
@@ -18,11 +18,27 @@ def warn_if_decomposing_under_xla(layer):
     """Warn if `layer` is being traced into a `tf.function(jit_compile=True)`."""
     if keras.backend.backend() == "tensorflow" and _traced_for_xla():
         warnings.warn(
-            f"{layer.name}: an exact matrix root needs an eigendecomposition, for which "
-            "TensorFlow's XLA takes 10 to 35 times as long on a CPU. Compile without jit_compile, "
-            "or use the Newton-Schulz root.",
+            f"{layer.name}: an eigendecomposition takes 10 to 35 times as long under TensorFlow's "
+            "XLA on a CPU. Compile without jit_compile, or take SpectralPooling(method='auto') "
+            "with a function that needs none.",
             stacklevel=2,
         )
+
+
+def place(x):
+    """Return where operations on `x` run: `"cpu"`, `"accelerator"`, or TensorFlow's `"xla"`."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if _traced_for_xla():
+            return "xla"
+        return "accelerator" if tf.config.list_logical_devices("GPU") else "cpu"
+    if backend == "jax":
+        import jax
+
+        return "cpu" if jax.default_backend() == "cpu" else "accelerator"
+    return "accelerator" if backend == "torch" and x.device.type != "cpu" else "cpu"
 
 
 def _traced_for_xla():

@@ -56,6 +56,7 @@ from keras import ops
 
 from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
+from .matrix_products import by_products
 from .spectral_functions import Root, reciprocal
 
 SIDES = ("auto", "channels", "positions")
@@ -91,7 +92,7 @@ def center(features):
     return features - average - noise
 
 
-def spectral_function(x, function, side, form):
+def spectral_function(x, function, side, form, method="eigh"):
     """Return R of (1) to (3). (B, N, C) -> (B, C, C), or (B, D) if folded.
 
     Args:
@@ -100,15 +101,21 @@ def spectral_function(x, function, side, form):
         function: An instance of one of the classes of `spectral_functions`.
         side: `"auto"`, `"channels"` or `"positions"`.
         form: A `FullMatrix` or a `FoldedTriangle`.
+        method: `"eigh"`, `"products"` or `"products_float32"`; see `methods`.
     """
+    if method == "eigh":
+        forwards, backwards, rule = _EIGH_FORWARD, _EIGH_BACKWARD, function
+    else:
+        forwards, backwards = _PRODUCTS_FORWARD, _PRODUCTS_BACKWARD
+        narrow = method == "products_float32" and _is_float32(x)
+        rule = by_products(function, "float32" if narrow else widest_float())
 
     def forward(x):
-        return _on_side(side, _positions_forward, _channels_forward, x, function, form)
+        return _on_side(side, *forwards, x, rule, form)
 
     def backward(g, inputs, outputs):
         (x,), (_, *kept) = inputs, outputs
-        backwards = _positions_backward, _channels_backward
-        return (_on_side(side, *backwards, x, function, form, g, *kept),)
+        return (_on_side(side, *backwards, x, rule, form, g, *kept),)
 
     def differentiable(g, x):
         if not isinstance(function, Root):
@@ -208,6 +215,83 @@ def _channels_backward(x, function, form, g, v, p, eigenvalues, safe_scale):
     scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
     k = _in_type_of(x, _scalars(k))
     return scale * (transpose(p) @ (inner @ transpose(v)) + k / safe_scale * x)
+
+
+def _positions_products_forward(x, rule, form):
+    """Return R by (4) of `matrix_products`, and the tensors that the gradient needs."""
+    y, k, scale, safe_scale = _of_trace_one(x, "positions", rule.dtype)
+    slope, kept = rule.slope(k)
+    t, scale, safe_scale = (_in_type_of(x, each) for each in (slope @ y, scale, safe_scale))
+    kept = [_in_type_of(x, each) for each in kept] if rule.narrow else kept
+    factor, shift = _scaling(x, rule.function, scale, safe_scale)
+    value = form.product(x / safe_scale, t, factor, rule.function.at_zero * factor + shift)
+    return value, t, safe_scale, *kept
+
+
+def _positions_products_backward(x, rule, form, g, t, safe_scale, *kept):
+    """Return the gradient for an upstream gradient `g` that need not be symmetric."""
+    t, y = ops.reshape(t, ops.shape(x)), x / safe_scale
+    m, trace = form.gradient_product(t, g)
+    d = m @ transpose(t) if rule.from_t else form.gradient_product(y, g)[0] @ transpose(y)
+    d = d if rule.narrow else ops.cast(d, rule.dtype)
+    inner = _in_type_of(x, rule.slope_derivative(d, *kept))
+    total = rule.function.at_zero * trace + _dot(m, y)
+    return _with_gradient_of_trace(x, rule.function, form, safe_scale, m + inner @ y, total)
+
+
+def _channels_products_forward(x, rule, form):
+    """Return R, and the tensors that the gradient needs."""
+    _, a, scale, safe_scale = _of_trace_one(x, "channels", rule.dtype)
+    f, kept = rule.value(a)
+    f, scale, safe_scale = (_in_type_of(x, each) for each in (f, scale, safe_scale))
+    factor, _ = _scaling(x, rule.function, scale, safe_scale)
+    return form.fold(f * factor[:, :, None]), f, safe_scale, *kept
+
+
+def _channels_products_backward(x, rule, form, g, f, safe_scale, *kept):
+    """Return the gradient for an upstream gradient `g` that need not be symmetric."""
+    f = ops.reshape(f, (-1, x.shape[2], x.shape[2]))
+    h, _ = form.gradient_product(ops.eye(x.shape[2], dtype=x.dtype)[None], g)  # G + G'
+    derivative = rule.value_derivative(ops.cast(h, rule.dtype), *kept)
+    y = ops.cast(x, rule.dtype) / ops.cast(
+        safe_scale, rule.dtype
+    )  # unrounded: derivatives are large
+    gradient = _in_type_of(x, y @ derivative)
+    return _with_gradient_of_trace(x, rule.function, form, safe_scale, gradient, _dot(h, f))
+
+
+_EIGH_FORWARD = _positions_forward, _channels_forward
+_EIGH_BACKWARD = _positions_backward, _channels_backward
+_PRODUCTS_FORWARD = _positions_products_forward, _channels_products_forward
+_PRODUCTS_BACKWARD = _positions_products_backward, _channels_products_backward
+
+
+def _of_trace_one(x, side, dtype):
+    """Return Y and K = YY', or Y'Y on the channels' side, for trace 1, and the scales of `_modes`.
+
+    Y and K are computed in `dtype`.
+    """
+    wide = ops.cast(x, dtype)
+    k = _gram(wide, side)
+    safe_trace = _safe_trace(k)
+    scales = ops.sqrt(_trace(k)), ops.sqrt(safe_trace)
+    return wide / scales[1], k / safe_trace, *scales
+
+
+def _with_gradient_of_trace(x, function, form, safe_scale, gradient, total):
+    """Return dL/dX by (3), from dL/dY at a fixed trace and total = <G + G', f>, for trace 1.
+
+    The derivative of f along Y, sum_i f'(l_i) D_ii in (3), is the inner product of dL/dY and Y.
+    """
+    y = x / safe_scale
+    k = function.degree * total - _dot(gradient, y)
+    scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
+    return scale * (gradient + _scalars(k) * y)
+
+
+def _dot(one, other):
+    """(B, N, C), (B, N, C) -> (B,)."""
+    return ops.sum(one * other, axis=(1, 2))
 
 
 def _scaling(x, function, scale, safe_scale):
@@ -346,10 +430,11 @@ def _modes(x, function, side):
     On the channels' side, X' takes the place of X. tr is the trace of this K, N times that of A.
 
     A float32 K has an error of 1e-7 of its norm, which 1 / (a + s) magnifies in small modes. Up to
-    `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float type. A larger K
-    is computed in float32 and, up to `MAX_FLOAT32_MODES`, decomposed in float32, which takes half
-    the time. If the modes of an image have a spread above `MAX_SPREAD`, the batch is decomposed
-    again in float64: one position or the means of the channels outweigh the rest.
+    `MAX_FLOAT64_MODES`, K is therefore computed and decomposed in the widest float type, and P in
+    float32. A larger K is computed in float32 and, up to `MAX_FLOAT32_MODES`, decomposed in
+    float32, which takes half the time. If the modes of an image have a spread above `MAX_SPREAD`,
+    everything is computed again in float64: one position or the means of the channels outweigh the
+    rest, or the eigenvalues decay quickly.
 
     JAX and PyTorch are up to ten times less accurate in float32, so they use the widest type. So
     does the channels' side of an image with fewer positions, which promises the accuracy of the
@@ -369,9 +454,9 @@ def _modes(x, function, side):
 
     tensorflow = keras.backend.backend() == "tensorflow"
     in_float32 = function.in_float32 and tensorflow and _is_float32(x)
-    if size <= MAX_FLOAT64_MODES or rank_deficient or not in_float32:
+    if rank_deficient or not in_float32:
         return in_widest_type()
-    k = _gram(x, side)
+    k = _gram(_widest(x) if size <= MAX_FLOAT64_MODES else x, side)
     modes = _modes_of(_widest(k) if size > MAX_FLOAT32_MODES[side] else k, x, function, side)
     ordinary = ops.all(_spread(modes, function.epsilon) <= MAX_SPREAD)
     return ops.cond(ordinary, lambda: modes, in_widest_type)

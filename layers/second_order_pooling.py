@@ -2,7 +2,7 @@
 
 import keras
 
-from . import compilation, feature_maps, folded_triangle, matrix_functions
+from . import feature_maps, folded_triangle, matrix_functions, methods
 from .arguments import attributes, boolean, choice, finite, integer, positive
 from .folded_triangle import FoldedTriangle
 from .full_matrix import FullMatrix
@@ -92,7 +92,7 @@ class SecondOrderPooling(keras.layers.Layer):
         self.triangular = boolean(triangular, "triangular")
         self.off_diagonal = positive(off_diagonal, "off_diagonal")
         if root == "exact":
-            self.supports_jit = compilation.eigendecomposition_supports_jit()
+            self.supports_jit = methods.supports_jit("auto", Root(self.epsilon))
 
     def build(self, input_shape):
         feature_maps.check_feature_shape(input_shape, self)
@@ -105,9 +105,10 @@ class SecondOrderPooling(keras.layers.Layer):
     def _pool(self, features):
         form = FoldedTriangle(self.off_diagonal) if self.triangular else FullMatrix()
         if self.root == "exact":
-            compilation.warn_if_decomposing_under_xla(self)
             x = matrix_functions.center(features) if self.centered else features
-            return matrix_functions.spectral_function(x, Root(self.epsilon), self.side, form)
+            function = Root(self.epsilon)
+            method = methods.chosen("auto", function, x, self)
+            return matrix_functions.spectral_function(x, function, self.side, form, method)
         y = matrix_functions.normalized_positions(features, self.centered)
         if self.root is None:
             return form.product(y, y)

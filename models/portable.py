@@ -1,7 +1,5 @@
 """Models in operations that every inference runtime supports."""
 
-import math
-
 import keras
 import numpy as np
 
@@ -16,19 +14,26 @@ from layers import (
 from layers.folded_triangle import order
 from layers.full_matrix import FullMatrix
 from layers.matrices import transpose
+from layers.matrix_products import by_products
+from layers.spectral_functions import Root
 
-TINY = 1e-30
+TINY = 1e-30  # a map of a smaller trace is a zero map
+LEAST_EPSILON = 1e-7  # takes the place of 0, for which products do not converge
 
 
-def portable(model: keras.Model) -> keras.Model:
+def portable(model: keras.Model, dtype: str = "float32") -> keras.Model:
     """Rebuilds `model` without eigendecompositions, which ONNX and TensorFlow Lite lack.
 
-    An exact root becomes a Newton-Schulz iteration of `steps` steps on the C x C matrix, which
-    reaches float32 precision. The trained weights are shared with `model`.
+    Matrix functions are computed by matrix products alone, from the smaller one of the N x N and
+    the C x C matrix. The trained weights are shared with `model`.
+
+    Args:
+        model: The model to rebuild.
+        dtype: `"float64"` or `"float32"`, the type of those products.
 
     Raises:
         UserError: `model` has a Tensor Sketch, which needs Fourier transforms, or a
-            `SpectralPooling`.
+            `SpectralPooling` with a function that needs an eigendecomposition.
     """
 
     def replace(layer):
@@ -37,14 +42,8 @@ def portable(model: keras.Model) -> keras.Model:
                 "head.method=tensor_sketch: only the formats keras and savedmodel have its Fourier "
                 "transforms; head.method=random_maclaurin can be exported to every format"
             )
-        if isinstance(layer, SpectralPooling):
-            raise UserError(
-                "head.pooling=spectral: only the formats keras and savedmodel have its "
-                "eigendecomposition; head.pooling=second_order head.root=exact can be exported to "
-                "every format"
-            )
-        if isinstance(layer, SecondOrderPooling):
-            return PortablePooling(layer)
+        if isinstance(layer, (SecondOrderPooling, SpectralPooling)):
+            return PortablePooling(layer, dtype)
         if isinstance(layer, keras.layers.Normalization):
             return _rescaling(layer)
         return layer
@@ -60,17 +59,30 @@ def _rescaling(layer: keras.layers.Normalization) -> keras.layers.Rescaling:
 
 
 class PortablePooling(keras.layers.Layer):
-    """Computes the output of a `SecondOrderPooling` layer with matrix products and a gather.
+    """Computes the output of a pooling layer with matrix products and a gather.
 
     Args:
-        pooling: The layer to replace.
+        pooling: The `SecondOrderPooling` or `SpectralPooling` to replace.
+        dtype: `"float64"` or `"float32"`, the type of the products of N x N or C x C matrices.
 
     Input shape, output shape: those of `pooling`.
+
+    Raises:
+        UserError: the function of `pooling` needs an eigendecomposition.
     """
 
-    def __init__(self, pooling: SecondOrderPooling):
+    def __init__(self, pooling: SecondOrderPooling | SpectralPooling, dtype: str = "float32"):
         super().__init__(name=pooling.name, dtype=pooling.dtype_policy)
         self.pooling = pooling
+        self.products = None
+        if isinstance(pooling, SpectralPooling) or pooling.root == "exact":
+            self.products = by_products(_function(pooling), dtype)
+            if self.products is None:
+                raise UserError(
+                    f"head.function={pooling.function}: only the formats keras and savedmodel have "
+                    "its eigendecomposition; root, inverse, max_exp and head.exponent=0.25 or 0.5 "
+                    "can be exported to every format"
+                )
 
     def build(self, input_shape):
         self.pooling.build(input_shape)
@@ -78,24 +90,46 @@ class PortablePooling(keras.layers.Layer):
     def call(self, maps, mask=None):  # a cloned call has the arguments of the original one
         feature_maps.refuse_mask(mask, self)
         pooling = self.pooling
-        features = feature_maps.flatten_positions(maps, pooling.data_format)
-        y = matrix_functions.normalized_positions(features, pooling.centered)
-        squares = keras.ops.sum(keras.ops.square(y), axis=(1, 2), keepdims=True)
-        scale = keras.ops.sqrt(keras.ops.maximum(squares, TINY))
-        y = y / scale  # (B, N, C); y'y has trace 1
-        if pooling.root is None:
-            root = scale * FullMatrix().product(y, y)  # the moment itself
-        elif pooling.root == "newton_schulz":
-            root = _newton_schulz(y, pooling.iterations)
+        x = feature_maps.flatten_positions(maps, pooling.data_format)
+        x = matrix_functions.center(x) if pooling.centered else x
+        if getattr(pooling, "augmented", False):
+            x = keras.ops.concatenate([x, keras.ops.ones_like(x[:, :, :1])], axis=2)
+        y = matrix_functions.normalized_positions(x)
+        trace = keras.ops.sum(keras.ops.square(y), axis=(1, 2), keepdims=True)
+        known, trace = keras.ops.cast(trace > TINY, y.dtype), keras.ops.maximum(trace, TINY)
+        y = y * keras.ops.rsqrt(trace)  # (B, N, C); y'y has trace 1
+        if self.products is not None:
+            factor = known * trace**self.products.function.degree
+            matrix = factor * _by_products(y, self.products)
+        elif pooling.root is None:
+            matrix = trace * FullMatrix().product(y, y)  # the moment itself
         else:
-            ridge = pooling.epsilon * keras.ops.eye(y.shape[2], dtype=y.dtype)
-            matrix = FullMatrix().product(y, y) + ridge
-            root, _ = matrix_functions.newton_schulz_iteration(matrix, steps(pooling.epsilon))
-        root = scale * root
-        return _folded(root, pooling.off_diagonal) if pooling.triangular else root
+            matrix = keras.ops.sqrt(trace) * _newton_schulz(y, pooling.iterations)
+        return _folded(matrix, pooling.off_diagonal) if pooling.triangular else matrix
 
     def compute_output_shape(self, input_shape):
         return self.pooling.compute_output_shape(input_shape)
+
+
+def _function(pooling):
+    """Returns the function of eigenvalues that a layer computes."""
+    if isinstance(pooling, SpectralPooling):
+        function = pooling.of_eigenvalues()
+    else:
+        function = Root(pooling.epsilon)
+    return Root(LEAST_EPSILON) if isinstance(function, Root) and not function.epsilon else function
+
+
+def _by_products(y, products):
+    """Returns f of y'y, (B, C, C), for y (B, N, C) of trace 1: (4) of `layers.matrix_products`."""
+    wide = keras.ops.cast(y, products.dtype)
+    transposed = transpose(wide)
+    if y.shape[1] is None or y.shape[1] >= y.shape[2]:
+        return keras.ops.cast(products.value(transposed @ wide)[0], y.dtype)
+    slope, _ = products.slope(wide @ transposed)
+    identity = keras.ops.eye(y.shape[2], dtype=y.dtype)
+    product = transpose(y) @ keras.ops.cast(slope @ wide, y.dtype)
+    return products.function.at_zero * identity + product
 
 
 def _newton_schulz(y, iterations):
@@ -116,12 +150,3 @@ def _folded(matrix, weight):
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
     weights = keras.ops.cast(np.where(i == j, 1.0, weight), matrix.dtype)
     return weights * keras.ops.take(flat, i * channels + j, axis=1)
-
-
-def steps(epsilon: float) -> int:
-    """Number of Newton-Schulz steps for a matrix of trace 1 with eigenvalues of at least `epsilon`.
-
-    A step multiplies the square root x of a small eigenvalue by 1.5 until x is close to 1. In six
-    more steps the error falls quadratically below float32 precision.
-    """
-    return math.ceil(-0.5 * math.log(max(epsilon, 1e-7)) / math.log(1.5)) + 6

@@ -1,4 +1,4 @@
-"""Eigendecompositions under TensorFlow's XLA give a warning, which uses a private function."""
+"""Under TensorFlow's XLA, an eigendecomposition gives a warning. A private function detects XLA."""
 
 import importlib
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from layer_references import compiled
 
-from layers import MatrixSquareRoot, SecondOrderPooling
+from layers import MatrixSquareRoot, SecondOrderPooling, SpectralPooling
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="other backends decompose as fast under XLA"
@@ -22,25 +22,27 @@ PRIVATE_FUNCTION = "GraphOrParentsInXlaContext"
 @pytest.mark.parametrize(
     "layer, x",
     [
-        (SecondOrderPooling(root="exact"), X),
+        (SpectralPooling("log"), X),
+        (SpectralPooling(method="eigh"), X),
         (MatrixSquareRoot(), np.eye(3, dtype="float32")[None]),
     ],
-    ids=["SecondOrderPooling", "MatrixSquareRoot"],
+    ids=["log", "eigh", "MatrixSquareRoot"],
 )
-def test_an_exact_root_under_xla_gives_a_warning(layer, x):
+def test_an_eigendecomposition_under_xla_gives_a_warning(layer, x):
     with pytest.warns(UserWarning, match="XLA"):
         compiled(layer)(x)
 
 
-def test_other_roots_and_eager_calls_give_no_warning():
+def test_matrix_products_and_eager_calls_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compiled(SecondOrderPooling(root="newton_schulz"))(X)
-        SecondOrderPooling(root="exact")(X)
+        compiled(SecondOrderPooling(root="exact"))(X)
+        SpectralPooling("log")(X)
 
 
 def test_compile_with_xla_gives_a_warning():
-    model = keras.Sequential([keras.Input((4, 6)), SecondOrderPooling(root="exact")])
+    model = keras.Sequential([keras.Input((4, 6)), SpectralPooling("log")])
     with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
         model.compile("sgd", "mse", jit_compile=True)
 
@@ -65,7 +67,7 @@ def change_arguments(monkeypatch):
 
 @pytest.mark.parametrize("change", [hide_module, hide_function, change_arguments])
 def test_a_layer_works_without_the_private_function(monkeypatch, change):
-    layer = SecondOrderPooling(root="exact")
+    layer = SpectralPooling("log")
     expected = layer(X)
     change(monkeypatch)
     with warnings.catch_warnings():
