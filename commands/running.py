@@ -176,6 +176,8 @@ def import_tensorflow() -> str:
 def _devices() -> str:
     import tensorflow as tf
 
+    # The layers are exact to float32, TF32 is not. Only GPUs have it.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.get_logger().setLevel("ERROR")  # otherwise it warns that functions are traced again
     logging.getLogger("absl").setLevel("WARNING")  # TFDS logs every access to its folders
     gpus = [

@@ -57,6 +57,7 @@ from keras import ops
 from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
 from .matrix_products import by_products
+from .precision import exact_products
 from .spectral_functions import Root, reciprocal
 
 SIDES = ("auto", "channels", "positions")
@@ -113,10 +114,12 @@ def spectral_function(x, function, side, form, method="eigh"):
     def forward(x):
         return _on_side(side, *forwards, x, rule, form)
 
+    @exact_products
     def backward(g, inputs, outputs):
         (x,), (_, *kept) = inputs, outputs
         return (_on_side(side, *backwards, x, rule, form, g, *kept),)
 
+    @exact_products
     def differentiable(g, x):
         if not isinstance(function, Root):
             raise NotImplementedError("Only the root has second derivatives.")
@@ -338,6 +341,7 @@ def matrix_root(a, epsilon):
         q = v * ops.expand_dims(ops.sqrt(a * scale[:, 0]), 1)
         return q @ transpose(q), v, a, safe_scale
 
+    @exact_products
     def backward(g, inputs, outputs):
         _, v, a, safe_scale = outputs
         h = 0.5 * (transpose(v) @ ((g + transpose(g)) @ v))
@@ -347,6 +351,7 @@ def matrix_root(a, epsilon):
         ridge = diagonal(product) + through_trace[:, None]
         return (with_diagonal(product, ridge) / safe_scale,)
 
+    @exact_products
     def differentiable(g, matrix):
         wide = _widest(matrix)
         gradient = _root_gradient(0.5 * (wide + transpose(wide)), epsilon, _widest(g))
@@ -384,6 +389,7 @@ def _root_derivative(b, g):
         solution, null_block = (v @ block @ transpose(v) for block in blocks)
         return solution, null_block, (v * reciprocal(a)[:, None]) @ transpose(v)
 
+    @exact_products
     def differentiable(upstream, b, g):
         solution, adjoint = _root_derivative(b, g), _root_derivative(b, upstream)
         _, null_block, inverse = (ops.stop_gradient(output) for output in forward(b, g))
