@@ -109,8 +109,8 @@ def run_cell(positions: int, channels: int, batch: int, options) -> None:
         if options.methods and not any(part in name for part in options.methods):
             continue
         put, both = BACKENDS[keras.backend.backend()](function)
-        found = (keras.ops.convert_to_numpy(each) for each in both(put(x[:1]), put(upstream[:1])))
-        errors[name] = [relative_error(*pair) for pair in zip(found, expected, strict=True)]
+        results = (keras.ops.convert_to_numpy(each) for each in both(put(x[:1]), put(upstream[:1])))
+        errors[name] = [relative_error(*pair) for pair in zip(results, expected, strict=True)]
         calls[name] = functools.partial(both, put(x), put(upstream))
     times = median_seconds(calls, options.rounds)
     print(f"\nN {positions}, C {channels}, batch {batch}\n")
