@@ -124,9 +124,10 @@ class QuarterProducts:
         return first @ inverse_of_sum(z / self.scale**2, self.epsilon**0.5), (y, q)
 
     def slope_derivative(self, d, y, q):
-        """Return L for D = T (G + G') T'. With S = Q^2, it is the sum of
+        """Return L for D = T (G + G') T'.
 
-        the derivative of S along -(Q + q I) D, and that of Q along -D (S + s I), symmetrised.
+        With S = Q^2 and s = q^2, L is the derivative of S along -(Q + q I) D plus that of Q along
+        -D (S + s I), both made symmetric.
         """
         along_s = -_symmetric(self.scale * (q @ d)) - self.epsilon**0.25 * d
         along_q = -_symmetric(self.scale**2 * (d @ y)) - self.epsilon**0.5 * d
