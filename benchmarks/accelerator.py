@@ -28,6 +28,7 @@ from layer_references import relative_error, root
 
 from benchmarks.measuring import median_seconds
 from layers import SecondOrderPooling, SpectralPooling
+from layers.matrices import diagonal, transpose
 
 BASELINE = "C side, Newton-Schulz 5"
 SOLVER = "C side, eigh, automatic gradient"
@@ -37,10 +38,10 @@ EPSILON = SpectralPooling().epsilon
 def automatic(x):
     """The root from an eigendecomposition of the C x C matrix, differentiated automatically."""
     ops = keras.ops
-    a = ops.transpose(x, (0, 2, 1)) @ x / x.shape[1]
-    trace = ops.sum(ops.diagonal(a, axis1=1, axis2=2), axis=1)[:, None, None]
+    a = transpose(x) @ x / x.shape[1]
+    trace = ops.sum(diagonal(a), axis=1)[:, None, None]
     eigenvalues, v = ops.linalg.eigh(a + EPSILON * trace * ops.eye(x.shape[2], dtype=x.dtype))
-    return (v * ops.sqrt(ops.relu(eigenvalues))[:, None]) @ ops.transpose(v, (0, 2, 1))
+    return (v * ops.sqrt(ops.relu(eigenvalues))[:, None]) @ transpose(v)
 
 
 def methods():

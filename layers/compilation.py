@@ -1,4 +1,4 @@
-"""Where a layer runs, and a warning about slow eigendecompositions under TensorFlow's XLA."""
+"""The place where a layer runs, and a warning about eigendecompositions under TensorFlow's XLA."""
 
 import warnings
 

@@ -239,7 +239,7 @@ def _positions_products_backward(x, rule, form, g, t, safe_scale, *kept):
     d = d if rule.narrow else ops.cast(d, rule.dtype)
     inner = _in_type_of(x, rule.slope_derivative(d, *kept))
     total = rule.function.at_zero * trace + _dot(m, y)
-    return _with_gradient_of_trace(x, rule.function, form, safe_scale, m + inner @ y, total)
+    return _with_gradient_of_trace(x, y, rule.function, form, safe_scale, m + inner @ y, total)
 
 
 def _channels_products_forward(x, rule, form):
@@ -256,11 +256,10 @@ def _channels_products_backward(x, rule, form, g, f, safe_scale, *kept):
     f = ops.reshape(f, (-1, x.shape[2], x.shape[2]))
     h, _ = form.gradient_product(ops.eye(x.shape[2], dtype=x.dtype)[None], g)  # G + G'
     derivative = rule.value_derivative(ops.cast(h, rule.dtype), *kept)
-    y = ops.cast(x, rule.dtype) / ops.cast(
-        safe_scale, rule.dtype
-    )  # unrounded: derivatives are large
-    gradient = _in_type_of(x, y @ derivative)
-    return _with_gradient_of_trace(x, rule.function, form, safe_scale, gradient, _dot(h, f))
+    # This Y is not rounded to the type of X, because derivatives are large.
+    wide = ops.cast(x, rule.dtype) / ops.cast(safe_scale, rule.dtype)
+    gradient, y = _in_type_of(x, wide @ derivative), x / safe_scale
+    return _with_gradient_of_trace(x, y, rule.function, form, safe_scale, gradient, _dot(h, f))
 
 
 _EIGH_FORWARD = _positions_forward, _channels_forward
@@ -281,12 +280,11 @@ def _of_trace_one(x, side, dtype):
     return wide / scales[1], k / safe_trace, *scales
 
 
-def _with_gradient_of_trace(x, function, form, safe_scale, gradient, total):
+def _with_gradient_of_trace(x, y, function, form, safe_scale, gradient, total):
     """Return dL/dX by (3), from dL/dY at a fixed trace and total = <G + G', f>, for trace 1.
 
     The derivative of f along Y, sum_i f'(l_i) D_ii in (3), is the inner product of dL/dY and Y.
     """
-    y = x / safe_scale
     k = function.degree * total - _dot(gradient, y)
     scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
     return scale * (gradient + _scalars(k) * y)

@@ -5,6 +5,11 @@ import warnings
 
 import keras
 
+SWITCHES = {
+    "tensorflow": "tf.config.experimental.enable_tensor_float_32_execution(False)",
+    "torch": 'torch.set_float32_matmul_precision("highest")',
+}
+
 
 def in_full_precision(layer, function, *inputs):
     """Call `function` on inputs cast to the compute dtype of `layer`, and return its result in it.
@@ -23,12 +28,6 @@ def in_full_precision(layer, function, *inputs):
             stacklevel=2,
         )
     return keras.ops.cast(exact_products(function)(*inputs), dtype)
-
-
-SWITCHES = {
-    "tensorflow": "tf.config.experimental.enable_tensor_float_32_execution(False)",
-    "torch": 'torch.set_float32_matmul_precision("highest")',
-}
 
 
 def exact_products(function):

@@ -68,7 +68,7 @@ def test_no_random_map_breaks_the_bounds(seed):
         case = positions, channels, layer.get_config()
         if RANGE[0] < np.abs(expected).max() < RANGE[1]:
             assert relative_error(value, expected) <= (5e-6 if few else 3e-5), case
-        # Of one channel, or of eta = 1, MaxExp has a gradient of 0 but for rounding errors.
+        # The gradient of MaxExp is a rounding error if there is one channel or eta is 1.
         least = max(RANGE[0], 1e-6 * np.linalg.norm(expected) / np.linalg.norm(x))
         if least < np.linalg.norm(expected_gradient) < RANGE[1]:
             assert relative_error(gradient, expected_gradient) <= (1e-4 if few else 2e-4), case
