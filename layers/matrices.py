@@ -29,7 +29,7 @@ def diagonal(matrix):
 
 def with_diagonal(matrix, values):
     """Replace the diagonals of (B, C, C) by (B, C), without another pass over the matrix."""
-    size = matrix.shape[-1]
+    size = matrix.shape[-1] or ops.shape(matrix)[-1]
     if keras.backend.backend() == "jax":  # which transposes only a scatter to unique indices
         index = np.arange(size)
         return matrix.at[:, index, index].set(values, unique_indices=True)

@@ -102,14 +102,14 @@ def spectral_function(x, function, side, form, method="eigh"):
         function: An instance of one of the classes of `spectral_functions`.
         side: `"auto"`, `"channels"` or `"positions"`.
         form: A `FullMatrix` or a `FoldedTriangle`.
-        method: `"eigh"`, `"products"` or `"products_float32"`; see `methods`.
+        method: `"eigh"`, `"products"`, `"products_float32"` or `"lu"`; see `methods`.
     """
     if method == "eigh":
         forwards, backwards, rule = _EIGH_FORWARD, _EIGH_BACKWARD, function
     else:
         forwards, backwards = _PRODUCTS_FORWARD, _PRODUCTS_BACKWARD
         narrow = method == "products_float32" and _is_float32(x)
-        rule = by_products(function, "float32" if narrow else widest_float())
+        rule = by_products(function, "float32" if narrow else widest_float(), lu=method == "lu")
 
     def forward(x):
         return _on_side(side, *forwards, x, rule, form)
@@ -179,12 +179,13 @@ def _positions_backward(x, function, form, g, u, p, eigenvalues, safe_scale):
     k = function.degree * total - ops.sum(diagonal(d) * slopes, axis=1)
     if function.adds_log_trace:
         k = k + trace
-    known = _known(eigenvalues, ops.ones_like(wide))
-    inner = d * differences * known[:, :, None] * known[:, None]
-    inner = inner + k[:, None, None] * ops.eye(ops.shape(inner)[1], dtype=inner.dtype)
-    scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
+    # All factors of P are gathered in one N x N matrix. g is taken out to the left, where it scales
+    # U and not the longer M.
+    inner = d * differences * reciprocal(weights)[:, :, None]
+    inner = with_diagonal(inner, diagonal(inner) + k[:, None] * reciprocal(weights))
     weights, inner = (_in_type_of(x, each) for each in (weights, inner))
-    return (u * scale) @ (m * weights[:, :, None] + inner @ p)
+    scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
+    return (u * (scale * weights[:, None])) @ (m + inner @ p)
 
 
 def _channels_forward(x, function, form):
@@ -225,7 +226,7 @@ def _positions_products_forward(x, rule, form):
     y, k, scale, safe_scale = _of_trace_one(x, "positions", rule.dtype)
     slope, kept = rule.slope(k)
     t, scale, safe_scale = (_in_type_of(x, each) for each in (slope @ y, scale, safe_scale))
-    kept = [_in_type_of(x, each) for each in kept] if rule.narrow else kept
+    kept = [_in_type_of(x, each) for each in kept] if _is_narrow(x, rule) else kept
     factor, shift = _scaling(x, rule.function, scale, safe_scale)
     value = form.product(x / safe_scale, t, factor, rule.function.at_zero * factor + shift)
     return value, t, safe_scale, *kept
@@ -236,10 +237,18 @@ def _positions_products_backward(x, rule, form, g, t, safe_scale, *kept):
     t, y = ops.reshape(t, ops.shape(x)), x / safe_scale
     m, trace = form.gradient_product(t, g)
     d = m @ transpose(t) if rule.from_t else form.gradient_product(y, g)[0] @ transpose(y)
-    d = d if rule.narrow else ops.cast(d, rule.dtype)
+    d = d if _is_narrow(x, rule) else ops.cast(d, rule.dtype)
     inner = _in_type_of(x, rule.slope_derivative(d, *kept))
     total = rule.function.at_zero * trace + _dot(m, y)
     return _with_gradient_of_trace(x, y, rule.function, form, safe_scale, m + inner @ y, total)
+
+
+def _is_narrow(x, rule):
+    """Return whether the positions' side keeps its tensors in the type of X.
+
+    With an unknown N, both sides must keep the same types.
+    """
+    return rule.narrow and x.shape[1] is not None
 
 
 def _channels_products_forward(x, rule, form):
@@ -505,12 +514,16 @@ def _gram(x, side):
 
     A long float32 sum is split into four parts, which halves its rounding errors.
     """
-    left, right = (x, transpose(x)) if side == "positions" else (transpose(x), x)
-    length = left.shape[2] or 0
+    axis = 2 if side == "positions" else 1
+    length = x.shape[axis] or 0
     if length < MIN_SPLIT_LENGTH or not _is_float32(x):
-        return left @ right
-    edges = itertools.pairwise(length * part // 4 for part in range(5))
-    return sum(left[:, :, i:j] @ right[:, i:j] for i, j in edges)
+        parts = [x]
+    else:
+        edges = itertools.pairwise(length * part // 4 for part in range(5))
+        parts = [x[:, :, i:j] if side == "positions" else x[:, i:j] for i, j in edges]
+    if side == "positions":
+        return sum(part @ transpose(part) for part in parts)
+    return sum(transpose(part) @ part for part in parts)
 
 
 def _widest(matrix):

@@ -14,7 +14,8 @@ With x = l + e, g(l) = (f(l) - f(0)) / l is the slope from 0. The divided differ
     f1_ij = (f(l_i) - f(l_j)) / (l_i - l_j),    g1_ij = (g(l_i) - g(l_j)) / (l_i - l_j).
 
 Each class has closed forms of them that are accurate for equal and close eigenvalues. All methods
-take eigenvalues (B, N) of at least 0.
+take eigenvalues (B, N) of at least 0. An eigenvalue of 0 is a rounding error, which some g1
+magnify, so `slope_difference` is 0 there.
 """
 
 import math
@@ -46,11 +47,12 @@ class Root:
     def difference(self, eigenvalues):
         """Return f1 = 1 / (a_i + a_j), (B, N, N)."""
         a = ops.sqrt(eigenvalues + self.epsilon)
-        return reciprocal(_column(a) + _line(a))
+        total = _column(a) + _line(a)
+        return 1.0 / total if self.epsilon else reciprocal(total)
 
     def slope_difference(self, eigenvalues):
         """Return g1 = -1 / ((a_i + s) (a_j + s) (a_i + a_j)), (B, N, N)."""
-        g = self.slope(eigenvalues)
+        g = _known(eigenvalues, self.slope(eigenvalues))
         return -_column(g) * _line(g) * self.difference(eigenvalues)
 
 
@@ -77,7 +79,8 @@ class Inverse:
 
     def slope_difference(self, eigenvalues):
         """Return g1 = 1 / (e x_i x_j), (B, N, N)."""
-        return -self.difference(eigenvalues) / self.epsilon
+        inverse = _known(eigenvalues, 1.0 / (eigenvalues + self.epsilon))
+        return _column(inverse / self.epsilon) * _line(inverse)
 
 
 class Power:
@@ -120,14 +123,14 @@ class Power:
         return _column(m) * _line(m) * ops.where(equal, self.degree or 1.0, ratio)
 
     def slope_difference(self, eigenvalues):
-        """Return g1 = (f1_ij - g_i) / l_j, (B, N, N), and 0 for l_j = 0.
+        """Return g1 = (f1_ij - g_i) / l_j, (B, N, N).
 
         g1_ij is multiplied by l_j in the gradient, where the rounding errors of f1 and g count as
         little as those of g itself.
         """
-        return (self.difference(eigenvalues) - _column(self.slope(eigenvalues))) * _line(
-            reciprocal(eigenvalues)
-        )
+        known = _known(eigenvalues, ops.ones_like(eigenvalues))
+        difference = self.difference(eigenvalues) - _column(self.slope(eigenvalues))
+        return difference * _column(known) * _line(reciprocal(eigenvalues))
 
 
 class MaxExp:
@@ -156,7 +159,8 @@ class MaxExp:
 
     def slope_difference(self, eigenvalues):
         """Return g1, (B, N, N)."""
-        return -self._sums(eigenvalues)[2]
+        known = _known(eigenvalues, ops.ones_like(eigenvalues))
+        return -self._sums(eigenvalues)[2] * _column(known) * _line(known)
 
     def _sums(self, eigenvalues):
         """Return p = 1 + ... + y^(m - 1), and the divided differences of y^m and p, for m = eta.
@@ -176,6 +180,11 @@ class MaxExp:
                 of_power = of_power * column + _line(power)
                 power, total = power * y, 1.0 + y * total
         return total, of_power, of_total
+
+
+def _known(eigenvalues, values):
+    """Return values, and 0 where the eigenvalue is 0."""
+    return ops.where(eigenvalues > 0, values, 0.0)
 
 
 def _column(v):
