@@ -14,13 +14,17 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).parents[1]
+PAUSE = 0.3  # seconds, in which the idle threads of the other process go to sleep
 COMMON = """
+import os
 import sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, ".")
 import keras
 import numpy as np
@@ -49,13 +53,22 @@ images = tf.constant(x)
 answer(lambda: step(images))
 """
 EXPORTED = """
-from commands.export import FORMATS
+import onnxruntime
+from models.portable import portable
 pooling = SecondOrderPooling(root="exact", centered=True, triangular=True)
 maps = keras.Input((positions, channels))
 model = keras.Model(maps, pooling(maps))
-predict = FORMATS["onnx"].write(model, Path(sys.argv[4]))
+try:
+    copy = portable(model, "float64")
+except TypeError:  # before portable models had a choice
+    copy = portable(model)
+copy(x)
+copy.export(sys.argv[4], format="onnx", verbose=False)
+session = onnxruntime.InferenceSession(sys.argv[4], providers=["CPUExecutionProvider"])
+name = session.get_inputs()[0].name
+predict = lambda x: session.run(None, {name: x})[0]
 values, expected = predict(x), model.predict(x, verbose=0)
-print(np.abs(values - expected).max(), flush=True)
+print("difference", np.abs(values - expected).max(), flush=True)
 answer(lambda: predict(x))
 """
 
@@ -67,16 +80,16 @@ def start(folder, program, arguments):
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
     )
 
 
-def line(process):
-    text = process.stdout.readline()
-    if not text:
-        raise SystemExit("error: the process of a checkout ended; run its part to see why")
-    return text
+def last_word(process, start=""):
+    """The last word of the next line that begins with `start`; the converter prints others."""
+    for line in process.stdout:
+        if line.startswith(start):
+            return line.split()[-1]
+    raise SystemExit("error: the process of a checkout ended, see above")
 
 
 def compare(checkouts, positions, options):
@@ -87,14 +100,16 @@ def compare(checkouts, positions, options):
             path = Path(scratch) / f"{number}.onnx"
             arguments = [positions, options.channels, options.batch, path]
             processes.append(start(folder, program, arguments))
-            differences.append(float(line(processes[-1])) if options.onnx else np.nan)
-            line(processes[-1])  # "ready"
+            if options.onnx:
+                differences.append(float(last_word(processes[-1], "difference")))
+            last_word(processes[-1], "ready")
         times = np.empty((options.rounds, len(processes)))
         for turn in times:
             for number, process in enumerate(processes):
+                time.sleep(PAUSE)
                 process.stdin.write("\n")
                 process.stdin.flush()
-                turn[number] = float(line(process))
+                turn[number] = float(last_word(process))
         for process in processes:
             process.communicate()
     this, other = np.median(times, axis=0) / options.batch * 1e3

@@ -98,14 +98,17 @@ class PortablePooling(keras.layers.Layer):
         trace = keras.ops.sum(keras.ops.square(y), axis=(1, 2), keepdims=True)
         known, trace = keras.ops.cast(trace > TINY, y.dtype), keras.ops.maximum(trace, TINY)
         y = y * keras.ops.rsqrt(trace)  # (B, N, C); y'y has trace 1
+        shift = 0.0  # of the diagonal
         if self.products is not None:
             factor = known * trace**self.products.function.degree
-            matrix = factor * _by_products(y, self.products)
+            matrix, shift = _by_products(y, self.products, factor)
         elif pooling.root is None:
             matrix = trace * FullMatrix().product(y, y)  # the moment itself
         else:
             matrix = keras.ops.sqrt(trace) * _newton_schulz(y, pooling.iterations)
-        return _folded(matrix, pooling.off_diagonal) if pooling.triangular else matrix
+        if pooling.triangular:
+            return _folded(matrix, shift, pooling.off_diagonal)
+        return matrix + shift * keras.ops.eye(matrix.shape[2], dtype=matrix.dtype)
 
     def compute_output_shape(self, input_shape):
         return self.pooling.compute_output_shape(input_shape)
@@ -120,16 +123,19 @@ def _function(pooling):
     return Root(LEAST_EPSILON) if isinstance(function, Root) and not function.epsilon else function
 
 
-def _by_products(y, products):
-    """Returns f of y'y, (B, C, C), for y (B, N, C) of trace 1: (4) of `layers.matrix_products`."""
+def _by_products(y, products, factor):
+    """Returns a matrix (B, C, C), and what to add to its diagonal, (B, 1, 1) or 0.
+
+    Together they are f of y'y times `factor`, for y (B, N, C) of trace 1: (4) of
+    `layers.matrix_products`.
+    """
     wide = keras.ops.cast(y, products.dtype)
     transposed = transpose(wide)
     if y.shape[1] is None or y.shape[1] >= y.shape[2]:
-        return keras.ops.cast(products.value(transposed @ wide)[0], y.dtype)
+        return factor * keras.ops.cast(products.value(transposed @ wide)[0], y.dtype), 0.0
     slope, _ = products.slope(wide @ transposed)
-    identity = keras.ops.eye(y.shape[2], dtype=y.dtype)
-    product = transpose(y) @ keras.ops.cast(slope @ wide, y.dtype)
-    return products.function.at_zero * identity + product
+    product = transpose(y) @ (factor * keras.ops.cast(slope @ wide, y.dtype))
+    return product, factor * products.function.at_zero
 
 
 def _newton_schulz(y, iterations):
@@ -141,12 +147,17 @@ def _newton_schulz(y, iterations):
     return transposed @ z @ y
 
 
-def _folded(matrix, weight):
-    """Folds (B, C, C) to (B, D) like `FoldedTriangle(weight)`, which reads and writes diagonals."""
+def _folded(matrix, shift, weight):
+    """Folds (B, C, C) to (B, D) like `FoldedTriangle(weight)`, which reads and writes diagonals.
+
+    `shift` is added to the diagonal.
+    """
     odd = matrix.shape[2] % 2
-    matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]])
+    matrix = keras.ops.pad(matrix, [[0, 0], [0, odd], [0, odd]]) if odd else matrix
     channels = matrix.shape[2]
     i, j = order(channels)
     flat = keras.ops.reshape(matrix, (-1, channels * channels))
     weights = keras.ops.cast(np.where(i == j, 1.0, weight), matrix.dtype)
-    return weights * keras.ops.take(flat, i * channels + j, axis=1)
+    on_diagonal = keras.ops.cast((i == j) & (i < channels - odd), matrix.dtype)
+    shift = keras.ops.reshape(shift, (-1, 1))
+    return weights * keras.ops.take(flat, i * channels + j, axis=1) + shift * on_diagonal
