@@ -58,7 +58,7 @@ from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
 from .matrix_products import by_products
 from .precision import exact_products
-from .spectral_functions import Root, reciprocal
+from .spectral_functions import Root, known, reciprocal
 
 SIDES = ("auto", "channels", "positions")
 # A mode is an eigenvector of K or A.
@@ -158,7 +158,7 @@ def _positions_forward(x, function, form):
     """Return R by (1), and the tensors that the gradient needs."""
     u, p, eigenvalues, scale, safe_scale = _modes(x, function, "positions")
     factor, shift = _scaling(x, function, scale, safe_scale)
-    weights = _in_type_of(x, _known(eigenvalues, function.slope(_for(function, eigenvalues))))
+    weights = _in_type_of(x, known(eigenvalues, function.slope(_for(function, eigenvalues))))
     value = form.product(p, p, weights * factor, function.at_zero * factor + shift)
     return value, u, p, eigenvalues, safe_scale
 
@@ -172,9 +172,9 @@ def _positions_backward(x, function, form, g, u, p, eigenvalues, safe_scale):
     m, trace = form.gradient_product(p, g)  # (B, N, C)
     wide = _for(function, eigenvalues)
     d, trace = ops.cast(m @ transpose(p), wide.dtype), ops.cast(trace, wide.dtype)  # d: (B, N, N)
-    weights = _known(eigenvalues, function.slope(wide))
+    weights = known(eigenvalues, function.slope(wide))
     differences = function.slope_difference(wide)
-    slopes = weights + _known(eigenvalues, wide * diagonal(differences))  # f'
+    slopes = weights + known(eigenvalues, wide * diagonal(differences))  # f'
     total = function.at_zero * trace + ops.sum(diagonal(d) * weights, axis=1)
     k = function.degree * total - ops.sum(diagonal(d) * slopes, axis=1)
     if function.adds_log_trace:
@@ -214,8 +214,8 @@ def _channels_backward(x, function, form, g, v, p, eigenvalues, safe_scale):
     if function.adds_log_trace:
         k = k + trace
     # Modes that are rounding errors are left out: their part of (4) is large for a small epsilon.
-    known = _known(eigenvalues, ops.ones_like(wide))
-    inner = _in_type_of(x, h * differences * known[:, :, None])
+    mask = known(eigenvalues, ops.ones_like(wide))
+    inner = _in_type_of(x, h * differences * mask[:, :, None])
     scale = form.weight * _inverse_root_of_positions(x) * _gradient_scaling(x, function, safe_scale)
     k = _in_type_of(x, _scalars(k))
     return scale * (transpose(p) @ (inner @ transpose(v)) + k / safe_scale * x)
@@ -327,11 +327,6 @@ def _gradient_scaling(x, function, safe_scale):
 def _for(function, eigenvalues):
     """Return eigenvalues in the type that the function is computed in."""
     return eigenvalues if function.in_float32 else _widest(eigenvalues)
-
-
-def _known(eigenvalues, values):
-    """Return values, and 0 for the eigenvalues that are rounding errors."""
-    return ops.where(eigenvalues > 0, values, 0.0)
 
 
 def _in_type_of(x, tensor):

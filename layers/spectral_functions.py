@@ -28,6 +28,11 @@ def reciprocal(x):
     return ops.where(x == 0, 0.0, 1.0 / ops.where(x == 0, 1.0, x))
 
 
+def known(eigenvalues, values):
+    """Return values, and 0 where the eigenvalue is 0."""
+    return ops.where(eigenvalues > 0, values, 0.0)
+
+
 class Root:
     """f(l) = a = (l + e)^(1/2). With s = e^(1/2), g(l) = 1 / (a + s)."""
 
@@ -52,7 +57,7 @@ class Root:
 
     def slope_difference(self, eigenvalues):
         """Return g1 = -1 / ((a_i + s) (a_j + s) (a_i + a_j)), (B, N, N)."""
-        g = _known(eigenvalues, self.slope(eigenvalues))
+        g = known(eigenvalues, self.slope(eigenvalues))
         return -_column(g) * _line(g) * self.difference(eigenvalues)
 
 
@@ -79,7 +84,7 @@ class Inverse:
 
     def slope_difference(self, eigenvalues):
         """Return g1 = 1 / (e x_i x_j), (B, N, N)."""
-        inverse = _known(eigenvalues, 1.0 / (eigenvalues + self.epsilon))
+        inverse = known(eigenvalues, 1.0 / (eigenvalues + self.epsilon))
         return _column(inverse / self.epsilon) * _line(inverse)
 
 
@@ -128,9 +133,9 @@ class Power:
         g1_ij is multiplied by l_j in the gradient, where the rounding errors of f1 and g count as
         little as those of g itself.
         """
-        known = _known(eigenvalues, ops.ones_like(eigenvalues))
+        mask = known(eigenvalues, ops.ones_like(eigenvalues))
         difference = self.difference(eigenvalues) - _column(self.slope(eigenvalues))
-        return difference * _column(known) * _line(reciprocal(eigenvalues))
+        return difference * _column(mask) * _line(reciprocal(eigenvalues))
 
 
 class MaxExp:
@@ -159,8 +164,8 @@ class MaxExp:
 
     def slope_difference(self, eigenvalues):
         """Return g1, (B, N, N)."""
-        known = _known(eigenvalues, ops.ones_like(eigenvalues))
-        return -self._sums(eigenvalues)[2] * _column(known) * _line(known)
+        mask = known(eigenvalues, ops.ones_like(eigenvalues))
+        return -self._sums(eigenvalues)[2] * _column(mask) * _line(mask)
 
     def _sums(self, eigenvalues):
         """Return p = 1 + ... + y^(m - 1), and the divided differences of y^m and p, for m = eta.
@@ -180,11 +185,6 @@ class MaxExp:
                 of_power = of_power * column + _line(power)
                 power, total = power * y, 1.0 + y * total
         return total, of_power, of_total
-
-
-def _known(eigenvalues, values):
-    """Return values, and 0 where the eigenvalue is 0."""
-    return ops.where(eigenvalues > 0, values, 0.0)
 
 
 def _column(v):

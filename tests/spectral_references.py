@@ -101,3 +101,18 @@ def assert_meets_the_contract(layer, x):
     assert relative_error(value, expected[0]) <= slack * (5e-6 if few else 3e-5)
     if np.linalg.norm(expected[1]) > 1e-6 * np.linalg.norm(expected[0]) / np.linalg.norm(x):
         assert relative_error(gradient, expected[1]) <= slack * (1e-4 if few else 2e-4)
+
+
+def assert_equal_at_unknown_sizes(layer, x):
+    """Only TensorFlow traces unknown sizes."""
+    import tensorflow as tf
+
+    channels = x.shape[2]
+    upstream = np.random.default_rng(13).normal(size=(len(x), channels, channels)).astype("float32")
+    dynamic = tf.function(layer, input_signature=[tf.TensorSpec((None, None, channels))])
+    for result, expected in zip(
+        value_and_gradient(dynamic, x, upstream),
+        value_and_gradient(layer, x, upstream),
+        strict=True,
+    ):
+        assert relative_error(result, expected) < 1e-5
