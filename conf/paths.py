@@ -12,6 +12,7 @@ PATH_KEYS = {
     "data.root",
     "reference.path",
     "reference.root",
+    "backbone.preset",
     "backbone.weights",
     "trainer.feature_dir",
 }
@@ -33,6 +34,8 @@ def located(key: str, text: str) -> str:
     """The value of one of `PATH_KEYS` as a configuration stores it."""
     if key == "backbone.weights" and (text in WEIGHTS or not expanded(text).is_file()):
         return text if text in WEIGHTS else str(expanded(text))
+    if key == "backbone.preset" and not expanded(text).is_dir():  # a name or an address
+        return text if "://" in text else str(expanded(text))
     return absolute(text)
 
 

@@ -17,7 +17,18 @@ Solver = enum.StrEnum("Solver", ["sgd", "svm", "logistic"])
 Crop = enum.StrEnum("Crop", ["center", "random", "random_resized"])
 Region = enum.StrEnum("Region", ["image", "box"])
 BoxFormat = enum.StrEnum("BoxFormat", ["xyxy", "xywh"])
-Pooling = enum.StrEnum("Pooling", ["average", "second_order", "spectral", "compact"])
+Pooling = enum.StrEnum(
+    "Pooling",
+    [
+        "average",
+        "second_order",
+        "spectral",
+        "compact",
+        "class_token",
+        "attentive",
+        "moment_probing",
+    ],
+)
 Root = enum.StrEnum("Root", ["exact", "newton_schulz"])
 Function = enum.StrEnum("Function", ["root", "power", "log", "inverse", "max_exp"])
 CompactMethod = enum.StrEnum("CompactMethod", ["tensor_sketch", "random_maclaurin"])
@@ -80,9 +91,10 @@ class DataConfig:
 
 @dataclasses.dataclass
 class BackboneConfig:
-    name: str = MISSING  # a key of models/backbones.py
+    name: str = MISSING  # a key of models/backbones.py; with a preset, any name
+    preset: str | None = None  # KerasHub: a preset's name, kaggle:// or hf:// address, or folder
     weights: str = "imagenet"  # imagenet, random (He-normal), or a weights file
-    tap: str | None = None  # layer whose output is pooled; null: the last one
+    tap: str | None = None  # layer, block or level whose output is pooled; null: the last one
     seed: int = 0  # seed of random weights
 
 
@@ -102,6 +114,9 @@ class HeadConfig:
     l2: bool = True  # divide each descriptor by its L2 norm
     output_dim: int = 8192  # dimension of compact pooling
     method: CompactMethod = CompactMethod.tensor_sketch  # projection of compact pooling
+    queries: int = 32  # learned queries of attentive pooling
+    projection: int = 512  # moment_probing: channels of the trained projection of the tokens
+    groups: int = 4  # moment_probing: groups of these channels (heads in the paper)
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling; null: none
     standardize: bool = True  # subtract the mean of frozen descriptors, divide by one scale
     dropout: float = 0.0  # dropout rate before the embedding or the classifier
@@ -142,6 +157,7 @@ class OptimizerConfig:
     plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
     fine_tune_learning_rate: float = 1e-3  # stage 2
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
+    depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
 
 
 @dataclasses.dataclass

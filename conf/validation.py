@@ -47,7 +47,7 @@ def validate(config: Config) -> None:
     for choice, requirements in RULES["requires"].items():
         for requirement, reason in requirements.items() if _holds(choice, values) else ():
             if not _holds(requirement, values):
-                key, chosen = (re.split("[!=>]", each)[0] for each in (requirement, choice))
+                key, chosen = (re.split("[!=<>]", each)[0] for each in (requirement, choice))
                 raise UserError(
                     f"{key}={values[key]}: {chosen}={values[chosen]} requires {requirement} "
                     f"({reason})"
@@ -82,13 +82,17 @@ def unused_options(config: Config, overrides: Iterable[str]) -> list[str]:
 
 
 def _holds(condition: str, values: dict[str, str]) -> bool:
-    """Evaluates `key=a|b`, `key!=a` or `key>number`, joined by `or`."""
+    """Evaluates `key=a|b`, `key!=a`, `key>number` or `key<number`, joined by `or`."""
     for part in condition.split(" or "):
-        key, relation, wanted = re.split(r"(!=|=|>)", part)
+        key, relation, wanted = re.split(r"(!=|=|<|>)", part)
         value = values.get(key, "")  # `reference` is missing if it is not null
-        if relation == ">" and float(value) > float(wanted):
-            return True
-        if relation != ">" and (value in wanted.split("|")) == (relation == "="):
+        if relation == ">":
+            holds = float(value) > float(wanted)
+        elif relation == "<":
+            holds = float(value) < float(wanted)
+        else:
+            holds = (value in wanted.split("|")) == (relation == "=")
+        if holds:
             return True
     return False
 

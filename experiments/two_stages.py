@@ -14,7 +14,7 @@ from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs, MemoryInputs
 from data.shard_store import CannotStore
 from experiments.experiment import Experiment, Trial
-from models.backbones import weights_digest
+from models.backbones import depth_factors, weights_digest
 from models.parts import Parts, StageInput
 from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
@@ -115,8 +115,8 @@ class TwoStageTrial(Trial):
             self.batch_size = trainer.fine_tune_batch_size
             self.parts.unfreeze()
             self.read_images()
-            fast = self.fast_variables()
-            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, rate, fast)
+            factors = self.rate_factors()
+            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, rate, factors)
 
     def read_features(self) -> None:
         """Sets the inputs of stage 1; see `stage_1_inputs`."""
@@ -145,7 +145,21 @@ class TwoStageTrial(Trial):
         """Adds the validation metrics to the record of a stage."""
         self.stages[name]["val"] = self.score("val")
 
-    def _fit(self, name: str, epochs: int, first_epoch: int, learning_rate: float, fast=()) -> None:
+    def rate_factors(self) -> dict[str, float]:
+        """Returns the factors on the learning rates of stage 2, by the paths of the variables."""
+        optimizer = self.config.optimizer
+        factors = depth_factors(self.parts.backbone, optimizer.depth_factor)
+        fast = self.fast_variables()
+        return factors | {variable.path: optimizer.classifier_factor for variable in fast}
+
+    def _fit(
+        self,
+        name: str,
+        epochs: int,
+        first_epoch: int,
+        learning_rate: float,
+        factors: dict[str, float] | None = None,
+    ) -> None:
         stage = Stage(
             name,
             self.network(),
@@ -155,7 +169,7 @@ class TwoStageTrial(Trial):
             self.batch_size,
             learning_rate,
             self.objective(),
-            tuple(fast),
+            factors or {},
             self.balance,
             self.second_stream(),
             self.training_model(),

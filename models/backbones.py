@@ -1,7 +1,9 @@
-"""Frozen feature extractors: `keras.applications` models up to the layer that is pooled."""
+"""Frozen feature extractors: `keras.applications` models or KerasHub presets up to a tap."""
 
 import difflib
 import hashlib
+import json
+import re
 import warnings
 import zlib
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import keras
 from conf.schema import BackboneConfig
 from errors import UserError
 from models.model_layers import InferenceMode, Preprocessing
+from models.presets import load_preset, one_line
 
 
 class Architecture(NamedTuple):
@@ -50,26 +53,80 @@ def build_backbone(config: BackboneConfig, image_size: int) -> keras.Model:
 
     Returns:
         A functional model "backbone" from RGB in 0...255, (B, image_size, image_size, 3), to a
-        feature map, (B, H, W, C). Batch norm uses its stored statistics even during training.
+        feature map, (B, H, W, C). Backbones with a class token return tokens, (B, 1 + H * W, C),
+        the class token first, then the patches in row-major order. Batch norm uses its stored
+        statistics even during training, and dropout is off.
 
     Raises:
-        UserError: the name or tap is unknown, or the weights are missing or do not fit.
+        UserError: the name or tap is unknown, or the weights are missing or do not fit; see also
+            `load_preset`.
     """
+    if config.preset is not None:
+        preprocessing, encoder = load_preset(config.preset, config.tap, image_size)
+    else:
+        preprocessing, encoder = _application(config, image_size)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    backbone = keras.Model(images, encoder(preprocessing(images)), name="backbone")
+    backbone.trainable = False
+    return backbone
+
+
+def architecture_digest(backbone: keras.Model) -> str:
+    """Returns a hash of the configuration of a preset's backbone, its preprocessing included.
+
+    The names of layers are left out: Keras numbers them in each process.
+    """
+    config = _without_names([layer.get_config() for layer in backbone.layers])
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _without_names(config):
+    if isinstance(config, dict):
+        ignored = ("name", "shared_object_id")
+        return {key: _without_names(each) for key, each in config.items() if key not in ignored}
+    return [_without_names(each) for each in config] if isinstance(config, list) else config
+
+
+def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
+    """Returns learning rates that fall with depth: `factor` to the power of the blocks above.
+
+    A block is a block of a transformer, or the layers whose names begin with the same block, such
+    as `conv4_block3` of a ResNet; a layer outside of blocks is one of its own.
+
+    Returns:
+        The factor of each trainable variable, by its path.
+    """
+    blocks: dict[str, list[str]] = {}
+    for layer in backbone.layers[-1].model.layers:
+        block = re.match(r".*?block_?\d+[a-z]?", layer.name)
+        paths = [variable.path for variable in layer.trainable_variables]
+        if paths:
+            blocks.setdefault(block[0] if block else layer.name, []).extend(paths)
+    return {
+        path: factor**above
+        for above, paths in enumerate(reversed(blocks.values()))
+        for path in paths
+    }
+
+
+def _application(config: BackboneConfig, image_size: int) -> tuple[Preprocessing, InferenceMode]:
+    """Returns the preprocessing and the tapped model of a `keras.applications` backbone."""
     if config.name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise UserError(f"backbone.name={config.name}: unknown; known are {known}")
+        raise UserError(
+            f"backbone.name={config.name}: unknown; known are {known}; KerasHub's backbones need "
+            "backbone.preset"
+        )
     whole = _build_whole(config, (image_size, image_size, 3))
     tapped = keras.Model(whole.inputs, _find_tap(whole, config.tap).output, name=config.name)
     if config.weights == "random":
         _initialize_he_normal(tapped, config.seed)
     elif config.weights != "imagenet":
         _load_weights(tapped, whole, Path(config.weights))
-    images = keras.Input((image_size, image_size, 3), name="images")
-    pixels = Preprocessing(ARCHITECTURES[config.name].preprocessing, name="preprocessing")(images)
-    maps = InferenceMode(tapped, name=f"frozen_{config.name}")(pixels)
-    backbone = keras.Model(images, maps, name="backbone")
-    backbone.trainable = False
-    return backbone
+    mode = ARCHITECTURES[config.name].preprocessing
+    encoder = InferenceMode(tapped, name=f"frozen_{config.name}")
+    return Preprocessing(mode, name="preprocessing"), encoder
 
 
 def weights_digest(backbone: keras.Model) -> str:
@@ -86,12 +143,12 @@ def _build_whole(config: BackboneConfig, shape: tuple[int, int, int]) -> keras.M
     try:
         return build(include_top=False, weights=weights, input_shape=shape)
     except ValueError as error:  # the image is too small for the architecture
-        raise UserError(f"backbone.name={config.name}: {_one_line(error)}") from error
+        raise UserError(f"backbone.name={config.name}: {one_line(error)}") from error
     except Exception as error:  # the errors of a failed download have no common type
         if weights is None:
             raise
         raise UserError(
-            f"backbone.weights=imagenet: the weights could not be downloaded ({_one_line(error)}); "
+            f"backbone.weights=imagenet: the weights could not be downloaded ({one_line(error)}); "
             "give a file instead: backbone.weights=FILE.h5"
         ) from error
 
@@ -158,7 +215,7 @@ def _load_keras_3(model: keras.Model, whole: keras.Model, path: Path) -> None:
                 target.load_weights(path)
             return
         except (ValueError, KeyError, UserWarning) as error:
-            reasons.append(_one_line(error))
+            reasons.append(one_line(error))
     raise UserError(
         f"backbone.weights={path}: holds neither the whole {whole.name} without its top nor its "
         f"layers up to {model.layers[-1].name} ({reasons[0]})"
@@ -194,7 +251,3 @@ def _stored_names(whole: keras.Model, group: h5py.Group) -> dict[str, str]:
     own = [layer.name for layer in whole.layers if layer.weights]
     by_position = zip(own, names, strict=True) if len(names) == len(own) else ()
     return dict(by_position) | {name: name for name in names}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

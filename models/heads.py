@@ -3,8 +3,11 @@
 import keras
 
 from conf.schema import Function, HeadConfig, Pooling
+from errors import UserError
 from layers import (
+    AttentivePooling,
     CompactBilinearPooling,
+    CrossCovariancePooling,
     SecondOrderPooling,
     SignedSquareRoot,
     SpectralPooling,
@@ -19,24 +22,53 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> k
 
     Args:
         config: See `conf/schema.py`; the files of `conf/head/` are the named heads.
-        shape: Shape of the feature map, (H, W, C).
-        seed: Seed of the reduction's weights and of the projections of compact pooling.
+        shape: Shape of the feature map, (H, W, C), or of tokens, (1 + H * W, C), the class token
+            first; see `build_backbone`.
+        seed: Seed of the initial weights, and of the projections of compact pooling.
 
     Returns:
-        A functional model "descriptor" from (B, H, W, C) to (B, D). It has trainable weights only
-        with `config.reduction`.
+        A functional model "descriptor" from maps or tokens to (B, D). It has trainable weights only
+        with `config.reduction`, attentive pooling and moment probing.
 
     Raises:
-        UserError: a value of `config` is out of range, or two of them contradict each other.
+        UserError: a value of `config` is out of range, two of them contradict each other, or the
+            head needs a class token and `shape` has none.
     """
-    maps = keras.Input(shape, name="feature_map")
+    features = keras.Input(shape, name="feature_map")
+    maps, class_token = (features, None) if len(shape) == 3 else _separate(features)
+    if config.pooling is Pooling.class_token and class_token is None:
+        raise UserError(
+            "head.pooling=class_token: the backbone has no class token; use head=average_tokens"
+        )
     x = _reduce(config, maps, seed) if config.reduction else maps
-    x = _pool(config, x, seed)
+    x = class_token if config.pooling is Pooling.class_token else _pool(config, x, seed)
+    if config.pooling is Pooling.moment_probing:
+        x = _with_first_moment(maps, class_token, x)
     if config.signed_root:  # computes the L2 norm in the same pass
         x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
     elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
-    return keras.Model(maps, x, name="descriptor")
+    return keras.Model(features, x, name="descriptor")
+
+
+def _separate(tokens):
+    """Returns the patch tokens (B, 1 + H * W, C) as a map, (B, H, W, C), and the class token."""
+    count, channels = tokens.shape[1] - 1, tokens.shape[2]
+    side = round(count**0.5)
+    patches = keras.layers.Cropping1D((1, 0), name="patch_tokens")(tokens)
+    maps = keras.layers.Reshape((side, side, channels), name="patches")(patches)
+    first = keras.layers.Cropping1D((0, count), name="first_token")(tokens)
+    return maps, keras.layers.Reshape((channels,), name="class_token")(first)
+
+
+def _with_first_moment(maps, class_token, second):
+    """The input of one classifier that gives the mean of the logits of both moments: (8) of Gao et
+    al. 2023. Backbones without a class token have the mean of the patches instead."""
+    first = class_token
+    if first is None:
+        first = keras.layers.GlobalAveragePooling2D(name="average")(maps)
+    both = keras.layers.Concatenate(name="moments")([first, second])
+    return keras.layers.Rescaling(0.5, name="mean_of_logits")(both)
 
 
 def _reduce(config: HeadConfig, maps, seed: int):
@@ -55,6 +87,12 @@ def _pool(config: HeadConfig, maps, seed: int):
     if config.pooling is Pooling.compact:
         return CompactBilinearPooling(
             config.output_dim, method=config.method.value, seed=seed, name="compact"
+        )(maps)
+    if config.pooling is Pooling.attentive:
+        return AttentivePooling(config.queries, seed=seed, name="attentive")(maps)
+    if config.pooling is Pooling.moment_probing:
+        return CrossCovariancePooling(
+            config.projection, config.groups, seed=seed, name="cross_covariance"
         )(maps)
     # Inner products need a weight of sqrt(2), which is 2 before the signed square root.
     off_diagonal = 2.0 if config.signed_root else 2.0**0.5

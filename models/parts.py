@@ -10,6 +10,7 @@ import keras
 from conf.schema import Config
 from models.backbones import build_backbone
 from models.heads import build_descriptor
+from models.model_layers import PresetEncoder
 
 
 class StageInput(enum.Enum):
@@ -29,8 +30,10 @@ class Parts:
     """Three functional models. The head is the descriptor and the linear part.
 
     Attributes:
-        backbone: images (B, side, side, 3) to feature maps (B, H, W, C); frozen until stage 2.
-        descriptor: feature maps to descriptors (B, D); trained only with `head.reduction`.
+        backbone: images (B, side, side, 3) to feature maps (B, H, W, C), or to tokens (B, 1 + H *
+            W, C), the class token first; frozen until stage 2.
+        descriptor: maps or tokens to descriptors (B, D); see `build_descriptor` for which are
+            trained.
         linear: descriptors to logits, or to embeddings.
     """
 
@@ -65,9 +68,13 @@ class Parts:
     def unfreeze(self) -> None:
         """Makes all weights trainable, except the batch normalisation of the reduction.
 
-        The batch normalisation of the backbone keeps its statistics: see `InferenceMode`.
+        The batch normalisation of the backbone keeps its statistics: see `InferenceMode`. Some
+        weights of presets stay frozen: see `PresetEncoder.freeze_unsaved`.
         """
         self.backbone.trainable = True
+        for layer in self.backbone.layers:
+            if isinstance(layer, PresetEncoder):
+                layer.freeze_unsaved()
         for layer in self.descriptor.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False

@@ -1,6 +1,6 @@
 """Which positions of an image contribute to the decision for a class.
 
-Without L2 normalisation every head is homogeneous, except for those of spectral pooling: its
+Without L2 normalisation, average, second-order and compact heads are homogeneous: the
 descriptor u of a feature map X satisfies u(tX) = t^d u(X). The degree d is 1 for average pooling
 and 2 for bilinear pooling. A matrix root halves it, and a signed root halves it again. The layers
 after the descriptor are affine. By Euler's theorem the score s = <w, u> / |u|, with |u| held fixed,
@@ -91,12 +91,15 @@ def draw_evidence(
 
 
 def pooled_maps(classifier: Parts, images: np.ndarray) -> np.ndarray:
-    """Returns the maps that are pooled: the backbone's, after the head's reduction if any."""
+    """Returns the maps that are pooled: the backbone's maps or patch tokens, reduced if the head
+    reduces them."""
     maps = classifier.backbone(images.astype(np.float32), training=False)
     names = [layer.name for layer in classifier.descriptor.layers]
-    if "reduction_relu" in names:
-        reduced = classifier.descriptor.get_layer("reduction_relu").output
-        maps = keras.Model(classifier.descriptor.input, reduced)(maps, training=False)
+    for last in ("reduction_relu", "patches"):  # the layer in front of the pooling, if any
+        if last in names:
+            pooled = classifier.descriptor.get_layer(last).output
+            maps = keras.Model(classifier.descriptor.input, pooled)(maps, training=False)
+            break
     return np.asarray(tf.cast(maps, tf.float32))
 
 

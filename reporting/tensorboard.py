@@ -85,7 +85,7 @@ def log_classification(
         "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),
         "test/confused pairs": lambda: class_plots.draw_confused_pairs(*predicted),
     }
-    if config.head.pooling is not Pooling.spectral:  # most functions are not homogeneous
+    if config.head.pooling in (Pooling.average, Pooling.second_order, Pooling.compact):
         photographs["test/evidence"] = evidence
     if config.head.pooling is Pooling.second_order:
         charts["test/spectrum"] = spectrum

@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 
 from layers import (
+    AttentivePooling,
     BilinearPooling,
     CompactBilinearPooling,
+    CrossCovariancePooling,
     MatrixSquareRoot,
     SecondOrderPooling,
     SignedSquareRoot,
@@ -45,6 +47,10 @@ OTHERS = {
         {"output_dim": 7, "method": "random_maclaurin", "seed": 0},
         WIDE,
     ),
+}
+TRAINED = {
+    "attention": (AttentivePooling, {"queries": 2, "seed": 0}, WIDE),
+    "cross-covariance": (CrossCovariancePooling, {"channels": 28, "groups": 2, "seed": 0}, WIDE),
 }
 ONE_INPUT = POOLINGS | OTHERS
 # One configuration of each class, for slow checks.

@@ -16,7 +16,7 @@ from data.feature_store import EXTRACTION_BATCH, FeatureStore
 from data.inputs import ArrayInputs, ImageInputs, Inputs, MemoryInputs
 from data.pipeline import evaluation_batches, user_errors
 from data.progress import progress
-from models.backbones import weights_digest
+from models.backbones import architecture_digest, weights_digest
 from models.parts import Parts, StageInput
 
 
@@ -137,7 +137,7 @@ def feature_key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict
         boxes = np.array([dataset.images.box(index) for index in dataset.indices])
         digest = hashlib.blake2b(boxes.tobytes(), digest_size=16).hexdigest()
         preprocessing += [data.box_margin, digest]
-    return {
+    key = {
         "version": 1,  # of data/decoding.py: increase it when decoding or cropping changes
         "data": dataset.name,
         "pictures": dataset.fingerprint(),
@@ -146,3 +146,6 @@ def feature_key(config: Config, dataset: Dataset, backbone: keras.Model) -> dict
         "weights": weights_digest(backbone),
         "precision": config.trainer.precision.value,
     }
+    if config.backbone.preset is not None:  # its files describe it and the scaling of images
+        key["architecture"] = architecture_digest(backbone)
+    return key

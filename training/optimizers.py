@@ -1,6 +1,6 @@
-"""Optimizers that can train a part of a model at a higher learning rate than the rest."""
+"""Optimizers with a factor on the learning rate of each variable."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import keras
 
@@ -10,7 +10,7 @@ from conf.schema import Optimizer, OptimizerConfig
 def build_optimizer(
     config: OptimizerConfig,
     learning_rate: float,
-    fast_variables: Iterable[keras.Variable] = (),
+    factors: Mapping[str, float] | None = None,
     steps_per_execution: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Builds SGD with momentum, or AdamW. Weight decay is decoupled from the gradient in both.
@@ -18,15 +18,14 @@ def build_optimizer(
     Args:
         config: see `conf/schema.py`.
         learning_rate: learning rate before any schedule.
-        fast_variables: variables whose learning rate is `config.classifier_factor` times as high.
-            Their weight decay is not higher. Default: none.
+        factors: factors on the learning rates of variables, by their paths. Weight decay has no
+            factor. Default: `None`, all have the same rate.
         steps_per_execution: steps that TensorFlow takes without returning to Python. If there are
             several, callbacks set the learning rates of these steps in `rates`. Default: 1.
     """
     kind = {Optimizer.sgd: keras.optimizers.SGD, Optimizer.adamw: keras.optimizers.AdamW}
     options = {"momentum": config.momentum} if config.name is Optimizer.sgd else {}
-    paths = {variable.path for variable in fast_variables}
-    optimizer = _with_two_rates(kind[config.name], paths, config.classifier_factor)(
+    optimizer = _with_factors(kind[config.name], factors or {})(
         learning_rate=learning_rate,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
@@ -41,10 +40,10 @@ def build_optimizer(
     return optimizer
 
 
-def _with_two_rates(
-    kind: type[keras.optimizers.Optimizer], fast_paths: set[str], factor: float
+def _with_factors(
+    kind: type[keras.optimizers.Optimizer], factors: Mapping[str, float]
 ) -> type[keras.optimizers.Optimizer]:
-    """Returns a subclass of `kind` that multiplies the learning rate of some variables by `factor`.
+    """Returns a subclass of `kind` that multiplies the learning rates of variables by `factors`.
 
     Multiplying their gradients instead would change nothing under Adam, which divides by them.
 
@@ -56,12 +55,12 @@ def _with_two_rates(
     the whole batch is clipped and watched. Keras clips first.
     """
 
-    class WithTwoRates(kind):
+    class WithFactors(kind):
         rates = None
 
         def build(self, variables):
             super().build(variables)
-            self.factors = [factor if v.path in fast_paths else 1.0 for v in variables]
+            self.factors = [factors.get(v.path, 1.0) for v in variables]
             self.gradient_norms = keras.Variable(
                 [0.0] * len(variables),
                 trainable=False,
@@ -97,7 +96,7 @@ def _with_two_rates(
             rate = learning_rate * self.factors[self._get_variable_index(variable)]
             super().update_step(gradient, variable, rate)
 
-    return WithTwoRates
+    return WithFactors
 
 
 def _norms(grads: list):

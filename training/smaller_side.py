@@ -57,7 +57,7 @@ def why_not(
     descends = config.solver is Solver.sgd and config.trainer.epochs > 0
     reasons = {
         "trainer.feature_store=false": not config.trainer.feature_store,
-        "head.reduction is trained": bool(parts.descriptor.trainable_weights),
+        "the pooling or its reduction is trained": bool(parts.descriptor.trainable_weights),
         "head.embedding starts at random": _random_embedding(config, dataset),
         "loss=softmax_center trains the embedding": config.loss.name is Loss.softmax_center,
         "head.dropout drops dimensions": config.head.dropout > 0 and descends,

@@ -47,7 +47,7 @@ class Stage:
         batch_size: samples per step.
         learning_rate: learning rate before the schedule.
         objective: loss and metrics.
-        fast_variables: variables that learn `optimizer.classifier_factor` times faster.
+        rate_factors: factors on the learning rates of variables, by their paths.
         balance: balanced training batches, instead of shuffled ones of `batch_size`.
         second_stream: samples of the second input of `model`, if it has two.
         training_model: fitted instead of `model`, with the same weights, if the loss needs more
@@ -66,7 +66,7 @@ class Stage:
     batch_size: int
     learning_rate: float
     objective: Objective
-    fast_variables: tuple = ()
+    rate_factors: dict[str, float] = dataclasses.field(default_factory=dict)
     balance: BalancedBatches | None = None
     second_stream: Stream | None = None
     training_model: keras.Model | None = None
@@ -124,7 +124,7 @@ def fit_stage(
             optimizer=build_optimizer(
                 config.optimizer,
                 stage.learning_rate,
-                stage.fast_variables,
+                stage.rate_factors,
                 steps_per_execution,
             ),
             loss=stage.objective.loss,

@@ -1,7 +1,9 @@
 """Layers of a run's saved model, besides those of `layers`. They import nothing of the project."""
 
 from .adapter import LowRankAdapter
+from .image_tokens import ImageTokens
 from .inference_mode import InferenceMode
 from .preprocessing import Preprocessing
+from .preset_encoder import PresetEncoder
 
-__all__ = ["InferenceMode", "LowRankAdapter", "Preprocessing"]
+__all__ = ["ImageTokens", "InferenceMode", "LowRankAdapter", "Preprocessing", "PresetEncoder"]

@@ -22,7 +22,7 @@ def test_every_checked_key_exists():
     groups = {key.partition(".")[0] for key in known_keys()}
     conditions = [*RULES["requires"], *(c for r in RULES["requires"].values() for c in r)]
     conditions += [c for listed in RULES["read_only_with"].values() for c in listed]
-    named = {re.split("[!=>]", part)[0] for c in conditions for part in c.split(" or ")}
+    named = {re.split("[!=<>]", part)[0] for c in conditions for part in c.split(" or ")}
     named |= {key for keys in RULES["ranges"].values() for key in keys}
     assert named | set(RULES["read_only_with"]) <= known_keys() | groups
 
@@ -103,6 +103,10 @@ def test_the_second_data_set_has_the_ranges_of_the_first(make_config):
         (("solver=svm", "trainer.feature_store=false"), "requires trainer.feature_store=true"),
         (("solver=svm", "head.embedding=4"), "head.embedding=4: solver=svm requires"),
         (("solver=svm", "head.reduction=4"), "head.reduction=4: solver=svm requires"),
+        (("head=attentive", "optimizer=adamw", "solver=svm"), "head.pooling=attentive: solver=svm"),
+        (("head=attentive",), "requires optimizer=adamw or optimizer.learning_rate<1"),
+        (("head=class_token", "head.reduction=4"), "head.pooling=class_token: head.reduction=4"),
+        (("backbone=keras_hub",), "backbone.preset=null: backbone=keras_hub requires"),
     ],
 )
 def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, message):
@@ -115,6 +119,10 @@ def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, messa
     ("overrides", "unused"),
     [
         (("head.output_dim=64",), "head.output_dim=64"),
+        (("head.queries=4",), "head.queries=4"),
+        (("head.groups=2",), "head.groups=2"),
+        (("backbone=dinov2_base", "backbone.weights=random"), "backbone.weights=random"),
+        (("optimizer.depth_factor=0.7",), "optimizer.depth_factor=0.7"),
         (("head=average", "head.epsilon=1e-3"), "head.epsilon=1e-3"),
         (("head=isqrt_cov", "head.epsilon=1e-3"), "head.epsilon=1e-3"),
         (("head=mpn_cov", "head.iterations=3"), "head.iterations=3"),

@@ -3,14 +3,15 @@
 import every_layer
 import pytest
 
-from layers import BilinearPooling
+from layers import AttentivePooling, BilinearPooling, CrossCovariancePooling
 
 
 @pytest.mark.filterwarnings("ignore:.*eigendecomposition")
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("name", every_layer.EACH_CLASS)
+@pytest.mark.parametrize("name", every_layer.EACH_CLASS | every_layer.TRAINED)
 def test_a_layer_passes(harness, name, dtype):
-    layer_class, options, shape = every_layer.EACH_CLASS[name]
+    layer_class, options, shape = (every_layer.EACH_CLASS | every_layer.TRAINED)[name]
+    weights = {AttentivePooling: 2, CrossCovariancePooling: 6}
     harness.run_layer_test(
         layer_class,
         options,
@@ -18,7 +19,7 @@ def test_a_layer_passes(harness, name, dtype):
         input_dtype=dtype,
         expected_output_shape=layer_class(**options).compute_output_shape(shape),
         expected_output_dtype="float32",
-        expected_num_trainable_weights=0,
+        expected_num_trainable_weights=weights.get(layer_class, 0),
         expected_num_non_trainable_weights=0,
         expected_num_losses=0,
         run_training_check=dtype == "float32",

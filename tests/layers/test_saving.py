@@ -30,6 +30,8 @@ def test_a_saved_model_is_the_same_in_another_process(tmp_path):
         layers.TriangularVectorization()(layers.MatrixSquareRoot(epsilon=1e-3)(iterated)),
         layers.CompactBilinearPooling(8)(inputs),
         layers.CompactBilinearPooling(8, "random_maclaurin")(inputs),
+        layers.AttentivePooling(queries=2)(inputs),
+        layers.CrossCovariancePooling(28, 2)(inputs),
         keras.layers.Flatten()(layers.BilinearPooling()([inputs, inputs])),
     ]
     model = keras.Model(inputs, keras.layers.Concatenate()(outputs))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.schema import HeadConfig
+from errors import UserError
 from models.heads import build_descriptor
 
 HEADS = (
@@ -165,6 +166,72 @@ def test_descriptors_have_unit_norm(head_config, head, height, width, channels):
         return  # the covariance of one position is zero
     actual = describe(head_config(head), features.astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-4)
+
+
+# Tokens and probes
+
+
+def tokens(side: int = 3, channels: int = 6) -> np.ndarray:
+    """A class token and patch tokens."""
+    return maps((side, side, channels)).reshape(3, side * side, channels)[:, [0, *range(9)]]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_of_tokens_a_head_pools_the_patches(head, head_config):
+    features = tokens()
+    patches = features[:, 1:].reshape(3, 3, 3, 6)
+    expected = describe(head_config(head), patches)
+    np.testing.assert_allclose(describe(head_config(head), features), expected, atol=1e-6)
+    features[:, 0] = 100.0  # the class token
+    np.testing.assert_allclose(describe(head_config(head), features), expected, atol=1e-6)
+
+
+def test_average_tokens_is_the_mean_of_the_patches(head_config):
+    features = tokens()
+    mean = features[:, 1:].mean(axis=1)
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(describe(head_config("average_tokens"), features), expected, 1e-4)
+
+
+def test_class_token_reads_no_patch(head_config):
+    features = tokens()
+    expected = features[:, 0] / np.linalg.norm(features[:, 0], axis=1, keepdims=True)
+    np.testing.assert_allclose(describe(head_config("class_token"), features), expected, 1e-4)
+
+
+def test_a_map_without_class_token_is_refused_in_one_line(head_config):
+    with pytest.raises(UserError, match="the backbone has no class token; use head=average_tokens"):
+        build_descriptor(head_config("class_token"), (3, 3, 6), SEED)
+
+
+@pytest.mark.parametrize("with_class_token", [True, False])
+def test_moment_probing_joins_both_moments(with_class_token, head_config):
+    """A linear layer of the joined halves gives the mean of the logits of the moments."""
+    options = ("optimizer=adamw", "head.projection=28", "head.groups=2")
+    config = head_config("moment_probing", *options)
+    features = tokens() if with_class_token else maps((3, 3, 6))
+    patches = features[:, 1:].reshape(3, 3, 3, 6) if with_class_token else features
+    first = features[:, 0] if with_class_token else patches.mean(axis=(1, 2))
+    descriptor = build_descriptor(config, features.shape[1:], SEED)
+    second = descriptor.get_layer("cross_covariance")(patches).numpy()
+    expected = np.concatenate([first, second], axis=1) / 2
+    np.testing.assert_allclose(descriptor(features).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert len(descriptor.trainable_weights) == 6
+
+
+def test_attentive_pooling_reads_the_patches(head_config):
+    config = head_config("attentive", "optimizer=adamw", "head.queries=2")
+    features = tokens()
+    descriptor = build_descriptor(config, features.shape[1:], SEED)
+    expected = descriptor.get_layer("attentive")(features[:, 1:]).numpy()
+    np.testing.assert_allclose(descriptor(features).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_reduction_of_tokens_leaves_the_class_token_out(head_config):
+    config = head_config("mpn_cov", "head.reduction=4")
+    descriptor = build_descriptor(config, (10, 6), SEED)
+    assert descriptor.output.shape == (None, 4 * 5 // 2)
+    assert descriptor.get_layer("reduction").input.shape == (None, 3, 3, 6)
 
 
 # Single options

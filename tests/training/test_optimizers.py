@@ -44,11 +44,11 @@ def test_gradients_accumulate_over_batches():
         ("adamw", lambda decay: keras.optimizers.AdamW(RATE, weight_decay=decay), {}),
     ],
 )
-@pytest.mark.parametrize("fast_variables", [False, True])
-def test_with_factor_1_it_equals_keras_own_optimizer(name, plain, options, fast_variables):
+@pytest.mark.parametrize("with_factor", [False, True])
+def test_with_factor_1_it_equals_keras_own_optimizer(name, plain, options, with_factor):
     ours, theirs = two_variables(), two_variables()
-    options = config(name, momentum=0.8, classifier_factor=1.0)
-    optimizer = build_optimizer(options, RATE, ours[1:] if fast_variables else [])
+    options = config(name, momentum=0.8)
+    optimizer = build_optimizer(options, RATE, {ours[1].path: 1.0} if with_factor else None)
     np.testing.assert_array_equal(moved(optimizer, ours), moved(plain(1e-3), theirs))
 
 
@@ -81,17 +81,19 @@ def test_the_last_of_several_steps_is_watched():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_fast_variables_move_classifier_factor_times_as_far(name):
+def test_a_variable_moves_as_much_farther_as_its_factor_says(name):
     variables = two_variables()
-    options = config(name, weight_decay=1e-30, classifier_factor=10.0)
-    slow_end, fast_end = moved(build_optimizer(options, RATE, variables[1:]), variables)
+    options = config(name, weight_decay=1e-30)
+    factors = {variables[1].path: 10.0}
+    slow_end, fast_end = moved(build_optimizer(options, RATE, factors), variables)
     assert np.abs(slow_end - START).min() > 1e-4
     np.testing.assert_allclose(fast_end - START, 10 * (slow_end - START), rtol=2e-3)
 
 
 def test_the_factor_multiplies_a_scheduled_learning_rate_too():
     variables = two_variables()
-    optimizer = build_optimizer(config("sgd", weight_decay=0.0, momentum=0.0), RATE, variables[1:])
+    options, factors = config("sgd", weight_decay=0.0, momentum=0.0), {variables[1].path: 10.0}
+    optimizer = build_optimizer(options, RATE, factors)
     optimizer.build(variables)
     optimizer.learning_rate = RATE / 5
     slow_end, fast_end = moved(optimizer, variables)

@@ -1,0 +1,454 @@
+"""KerasHub presets as backbones: features, tokens, taps, image sizes, errors."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from made_presets import OFFSET, PREFIX, SCALE, SIDES, SIZES, write_preset
+from omegaconf import OmegaConf
+
+from conf.schema import BackboneConfig
+from errors import UserError
+from models import presets
+from models.backbones import architecture_digest, build_backbone, depth_factors
+from models.model_layers import PresetEncoder
+from models.parts import Parts, dtype_policy
+from models.presets import interpolated_positions
+
+pytest.importorskip("keras_hub", reason="requirements-keras-hub.txt is not installed")
+
+FAMILIES = list(SIZES)
+TRANSFORMERS = [family for family in FAMILIES if family not in ("vgg", "resnet", "hgnetv2")]
+WITH_CLASS_TOKEN = list(PREFIX)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def preset(tmp_path_factory):
+    """Returns a function from a family to the folder of its preset, which is written once."""
+    folder, written = tmp_path_factory.mktemp("presets"), {}
+
+    def folder_of(family: str) -> str:
+        if family not in written:
+            written[family] = write_preset(folder / family, family)
+        return written[family]
+
+    return folder_of
+
+
+def built(folder: str, size: int, **options) -> keras.Model:
+    return build_backbone(BackboneConfig(name="made", preset=folder, **options), size)
+
+
+def images(size: int, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.float32)
+
+
+def by_hand(folder: str, family: str, pixels: np.ndarray, **options) -> np.ndarray:
+    """The output of the preset's own backbone and image converter."""
+    import keras_hub
+
+    whole = keras_hub.models.Backbone.from_preset(folder, **options)
+    converter = keras_hub.layers.ImageConverter.from_preset(folder)
+    converter.image_size = pixels.shape[1:3]
+    x = converter(pixels)
+    if family == "siglip":  # its own output is one vector for an image
+        encoder = whole.vision_encoder
+        encoder = keras.Model(encoder.inputs, encoder.post_layer_norm.output)
+    else:
+        encoder = getattr(whole, "vision_encoder", whole)
+    output = encoder(keras.tree.map_structure(lambda _: x, encoder.input))
+    return np.asarray(list(output.values())[-1] if isinstance(output, dict) else output)
+
+
+def as_tokens(features: np.ndarray, family: str) -> np.ndarray:
+    """What `build_backbone` is to make of the output of a preset's backbone."""
+    if family in PREFIX:
+        return np.concatenate([features[:, :1], features[:, PREFIX[family] :]], axis=1)
+    return features.reshape(len(features), SIDES[family], SIDES[family], -1)
+
+
+def relative_error(actual, expected) -> float:
+    return float(np.linalg.norm(np.asarray(actual) - expected) / np.linalg.norm(expected))
+
+
+# Features
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_equal_those_of_the_preset(preset, family):
+    pixels = images(SIZES[family])
+    backbone = built(preset(family), SIZES[family])
+    features = backbone(pixels)
+    assert (None, *features.shape[1:]) == backbone.output.shape
+    expected = as_tokens(by_hand(preset(family), family, pixels), family)
+    assert relative_error(features, expected) < 1e-5
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_patches_are_in_reading_order(preset, family):
+    """Without attention between tokens, a changed patch changes the token in its place."""
+    side, size = SIDES[family], SIZES[family]
+    tap = "stem" if family != "swin" else "stage1"
+    backbone = built(preset(family), size, tap=tap)
+    before = images(size, 1)
+    after, down, right = before.copy(), 1, 2
+    patch = size // side
+    after[:, down * patch : (down + 1) * patch, right * patch : (right + 1) * patch] += 50
+    change = np.abs(np.asarray(backbone(after)) - np.asarray(backbone(before)))
+    if family in PREFIX:
+        assert change[:, 0].max() == 0  # the class token
+        change = change[:, 1:].reshape(1, side, side, -1)
+    largest = np.unravel_index(change.max(axis=(0, 3)).argmax(), (side, side))
+    assert largest == (down, right)
+    if family != "swin":  # whose first stage attends within windows
+        assert (change.max(axis=3) > 0).sum() == 1
+
+
+@pytest.mark.parametrize("family", ["dinov2", "dinov3"])
+def test_register_tokens_are_left_out(preset, family):
+    """At the stem no token depends on another one, so other registers change nothing."""
+    pixels = images(SIZES[family])
+    backbone = built(preset(family), SIZES[family], tap="stem")
+    before = np.asarray(backbone(pixels))
+    [registers] = [each for each in backbone.weights if each.name == "register_tokens"]
+    changed = registers + np.random.default_rng(0).normal(size=registers.shape)
+    registers.assign(changed)
+    np.testing.assert_array_equal(backbone(pixels), before)
+    behind = built(preset(family), SIZES[family])  # where patches do attend to registers
+    [registers] = [each for each in behind.weights if each.name == "register_tokens"]
+    before = np.asarray(behind(pixels))
+    registers.assign(changed)
+    assert relative_error(behind(pixels), before) > 1e-3
+
+
+@pytest.mark.parametrize("family", WITH_CLASS_TOKEN)
+def test_the_class_token_is_the_first_one_and_no_other(preset, family):
+    pixels = images(SIZES[family])
+    backbone = built(preset(family), SIZES[family], tap="stem")
+    before = np.asarray(backbone(pixels))
+    names = ("cls_token", "class_token", "class_embedding")
+    [token] = [each for each in backbone.weights if each.name in names]
+    token.assign(token + np.random.default_rng(0).normal(size=token.shape))
+    change = np.abs(np.asarray(backbone(pixels)) - before).max(axis=2)
+    assert change[:, 0].min() > 0 and change[:, 1:].max() == 0
+
+
+def test_images_are_scaled_by_the_preset_inside_the_model(preset):
+    backbone = built(preset("resnet"), 64)
+    pixels = images(64)
+    scaled = backbone.get_layer("preprocessing")(pixels)
+    np.testing.assert_allclose(scaled, pixels * SCALE + OFFSET, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["dinov3", "siglip", "clip", "swin", "vgg", "hgnetv2"])
+def test_precision_reaches_every_layer(preset, family):
+    expected = built(preset(family), SIZES[family])(images(SIZES[family]))
+    with dtype_policy("mixed_bfloat16"):
+        backbone = built(preset(family), SIZES[family])
+    layers = backbone.layers[-1].model._flatten_layers()
+    assert {layer.compute_dtype for layer in layers if layer.weights} == {"bfloat16"}
+    actual = np.asarray(keras.ops.cast(backbone(images(SIZES[family])), "float32"))
+    assert 1e-5 < relative_error(actual, np.asarray(expected)) < 0.1
+
+
+# Taps
+
+
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_nothing_behind_a_tapped_block_is_computed(preset, family):
+    tap = "block1" if family != "swin" else "stage1"
+    part, whole = (built(preset(family), SIZES[family], tap=each) for each in (tap, None))
+    layers, all_layers = (each.layers[-1].model.layers for each in (part, whole))
+    assert len(all_layers) - len(layers) == 2  # the second block, the last norm
+    assert part.count_params() < whole.count_params()
+
+
+@pytest.mark.parametrize("family", ["dinov2", "dinov3"])
+def test_a_block_is_the_stage_of_the_same_number_in_kerashub(preset, family):
+    import keras_hub
+
+    pixels = images(SIZES[family])
+    features = built(preset(family), SIZES[family], tap="block1")(pixels)
+    backbone = keras_hub.models.Backbone.from_preset(preset(family))
+    stage = keras.Model(backbone.input, backbone.pyramid_outputs["stage1"])
+    x = np.float32(pixels * SCALE + OFFSET)
+    output = np.asarray(stage(keras.tree.map_structure(lambda _: x, stage.input)))
+    expected = as_tokens(output, family)
+    assert relative_error(features, expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "tap", "shape"),
+    [
+        ("resnet", "P3", (8, 8, 16)),
+        ("hgnetv2", "stage2", (8, 8, 16)),
+        ("vgg", "block1_conv1", (64, 64, 8)),
+        ("swin", "stage1", (7, 7, 32)),
+        ("siglip", "block2", (4, 4, 32)),
+        ("clip", "stem", (17, 32)),
+    ],
+)
+def test_a_tap_names_a_block_a_level_or_a_layer(preset, family, tap, shape):
+    assert built(preset(family), SIZES[family], tap=tap).output.shape[1:] == shape
+
+
+def test_an_unknown_tap_names_the_known_ones(preset):
+    with pytest.raises(
+        UserError, match=r"backbone.tap=blok1: .* did you mean block1.*stem, block1"
+    ):
+        built(preset("vit"), 64, tap="blok1")
+
+
+# Image sizes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_image_sizes_are_possible(preset, family):
+    size = 2 * SIZES[family]
+    tap = "stage1" if family == "swin" else None  # 7 x 7 windows do not fit the second stage
+    features = built(preset(family), size, tap=tap)(images(size))
+    factor = 2 * SIDES[family]
+    tokens = 1 + factor**2 if family in PREFIX else (factor, factor)
+    assert tuple(features.shape[1:-1]) == (tokens if isinstance(tokens, tuple) else (tokens,))
+    assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("family", ["dinov2", "dinov3", "resnet"])
+def test_at_another_size_features_equal_those_of_the_preset_too(preset, family):
+    """These interpolate their positions in KerasHub, or have none."""
+    size = 112 if family == "dinov2" else 96
+    options = {} if family == "resnet" else {"image_shape": (size, size, 3)}
+    pixels = images(size)
+    features = np.asarray(built(preset(family), size)(pixels))
+    expected = by_hand(preset(family), family, pixels, **options)
+    if family in PREFIX:
+        expected = np.concatenate([expected[:, :1], expected[:, PREFIX[family] :]], axis=1)
+    assert relative_error(features, expected) < 1e-5
+
+
+def test_interpolated_positions_keep_the_class_token_and_the_edges_of_a_ramp():
+    """A table that is linear in row and column stays so, away from the border."""
+    old, new = 8, 16
+    table = np.moveaxis(np.mgrid[:old, :old], 0, 2).reshape(-1, 2).astype(np.float32)
+    table = np.concatenate([[[100.0, -100.0]], table]).astype(np.float32)
+    result = np.asarray(interpolated_positions(table, 1 + new * new))
+    np.testing.assert_array_equal(result[0], table[0])
+    grid = result[1:].reshape(new, new, 2)[4:-4, 4:-4]
+    expected = (np.moveaxis(np.mgrid[:new, :new], 0, 2)[4:-4, 4:-4] + 0.5) / 2 - 0.5
+    np.testing.assert_allclose(grid, expected, atol=1e-4)
+
+
+def test_a_table_that_is_no_square_grid_is_refused():
+    with pytest.raises(ValueError, match="15 rows"):
+        interpolated_positions(np.zeros((15, 4), np.float32), 65)
+
+
+@pytest.mark.parametrize("family", ["dinov2", "vit"])
+def test_an_image_size_between_patches_is_refused(preset, family):
+    patch = SIZES[family] // SIDES[family]
+    with pytest.raises(
+        UserError, match=f"must be a multiple of {patch}.* {4 * patch} or {5 * patch}"
+    ):
+        built(preset(family), 4 * patch + 3)
+
+
+def test_an_image_size_that_does_not_fit_names_the_preset_s_own(preset):
+    with pytest.raises(UserError, match=r"data.image_size=60: .* takes 56 pixels"):
+        built(preset("swin"), 60)
+
+
+# Saving
+
+
+LOAD_AND_PREDICT = """
+import sys
+import keras
+import numpy as np
+import models.model_layers
+folder = sys.argv[1]
+for path in sys.argv[2:]:
+    loaded = keras.models.load_model(path + ".keras", compile=False)
+    np.save(path + "-loaded.npy", np.asarray(loaded(np.load(path + "-images.npy"))))
+"""
+
+
+def test_saved_models_of_all_families_predict_in_another_process(preset, tmp_path):
+    expected, paths = {}, [str(tmp_path / family) for family in FAMILIES]
+    for family, path in zip(FAMILIES, paths, strict=True):
+        pixels = images(SIZES[family])
+        backbone = built(preset(family), SIZES[family])
+        backbone.save(f"{path}.keras")
+        np.save(f"{path}-images.npy", pixels)
+        expected[path] = np.asarray(backbone(pixels))
+    command = [sys.executable, "-c", LOAD_AND_PREDICT, str(tmp_path), *paths]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    for path in paths:
+        np.testing.assert_allclose(np.load(f"{path}-loaded.npy"), expected[path], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["dinov2", "siglip"])
+def test_trained_weights_are_saved_exactly(preset, family, tmp_path):
+    """DINOv2's positions are frozen: at another size than its own, saving would change them."""
+    size = 2 * SIZES[family]
+    backbone = built(preset(family), size)
+    Parts(backbone, keras.Sequential(), keras.Sequential()).unfreeze()
+    trained = {variable.name for variable in backbone.trainable_variables}
+    assert "interpolated_position_embeddings" not in trained and "mask_token" not in trained
+    random = np.random.default_rng(0)
+    for variable in backbone.trainable_variables:
+        variable.assign(variable + random.normal(scale=0.05, size=variable.shape))
+    expected = np.asarray(backbone(images(size)))
+    backbone.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(backbone(images(size)), expected)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images(size)), expected)
+
+
+def test_the_architecture_s_digest_depends_on_what_weights_do_not_tell(preset, tmp_path):
+    folder = preset("vit")
+    digest = architecture_digest(built(folder, 64))
+    assert architecture_digest(built(folder, 64)) == digest
+    assert architecture_digest(built(folder, 64, tap="block1")) != digest
+    scaled = shutil.copytree(folder, tmp_path / "scaled")
+    converter = json.loads((scaled / "image_converter.json").read_text())
+    converter["config"]["offset"] = [0.0, 0.0, 0.0]
+    (scaled / "image_converter.json").write_text(json.dumps(converter))
+    assert architecture_digest(built(str(scaled), 64)) != digest
+
+
+# Learning rates
+
+
+def test_rates_fall_from_block_to_block(preset):
+    backbone = built(preset("dinov2"), 56)
+    backbone.trainable = True
+    factors = depth_factors(backbone, 0.5)
+    assert set(factors) == {variable.path for variable in backbone.trainable_variables}
+    parts = {"embeddings": 0.125, "layers_0": 0.25, "layers_1": 0.5, "layernorm": 1.0}
+    for path, factor in factors.items():
+        [part] = [part for part in parts if f"{part}/" in path]
+        assert factor == parts[part]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_variable_has_a_path_of_its_own(preset, family):
+    """The factors on learning rates are told by paths."""
+    paths = [variable.path for variable in built(preset(family), SIZES[family]).variables]
+    assert len(set(paths)) == len(paths)
+
+
+# Errors
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(UserError, match=r"preset=dinov2_base: .*pip install -r requirements-keras"):
+        built("dinov2_base", 224)
+
+
+def test_an_unknown_name_suggests_known_ones():
+    with pytest.raises(UserError, match=r"no such folder, and no preset.*dinov2_base"):
+        built("dinov2_bas", 224)
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("config.json", "has no config.json"),
+        ("model.weights.h5", "has no model.weights.h5"),
+        ("image_converter.json", "has no image_converter.json, which says how images are scaled"),
+    ],
+)
+def test_an_incomplete_folder_is_named_with_the_missing_file(preset, tmp_path, removed, message):
+    folder = shutil.copytree(preset("resnet"), tmp_path / "preset")
+    (folder / removed).unlink()
+    with pytest.raises(UserError, match=message):
+        built(str(folder), 64)
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "model.weights.h5", "image_converter.json"])
+def test_a_damaged_file_is_one_line(preset, tmp_path, damaged):
+    folder = shutil.copytree(preset("resnet"), tmp_path / "preset")
+    (folder / damaged).write_bytes(b"{damaged")
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        built(str(folder), 64)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_model_is_no_image_encoder(tmp_path):
+    import keras_hub
+
+    keras_hub.models.BertBackbone(20, 1, 2, 8, 16).save_to_preset(str(tmp_path))
+    keras_hub.layers.ResNetImageConverter(scale=1.0).save_to_preset(str(tmp_path))
+    with pytest.raises(UserError, match=r"not an image encoder|cannot be loaded"):
+        built(str(tmp_path), 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("dinov3_vit_small_lvd1689m", "Preset has no config.json. Make sure that you have "
+         "permissions", "no access.*accept it on the preset's page and log in"),
+        ("hf://facebook/dinov3", "401 Client Error: gated repo", "accept it on the preset's page"),
+        ("kaggle://keras/dinov2/keras/dinov2_base", "Connection refused", "backbone.preset=FOLDER"),
+    ],
+)  # fmt: skip
+def test_a_refused_or_failed_download_says_what_to_do(monkeypatch, name, error, message):
+    import keras_hub
+
+    def refuse(preset, **options):
+        raise ValueError(error)
+
+    monkeypatch.setattr(keras_hub.layers.ImageConverter, "from_preset", refuse)
+    with pytest.raises(UserError, match=message):
+        built(name, 224)
+
+
+def test_a_name_reaches_the_download(monkeypatch):
+    """The real code path, up to the request of the first file."""
+    import keras_hub
+    from keras_hub.src.utils import preset_utils
+
+    requested = []
+
+    def download(handle, path):
+        requested.append((handle, path))
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(preset_utils.kagglehub, "model_download", download)
+    name = "dinov2_with_registers_small"
+    with pytest.raises(UserError, match=r"cannot be loaded .no network.*give its folder"):
+        built(name, 224)
+    handle = keras_hub.models.Backbone.presets[name]["kaggle_handle"].removeprefix("kaggle://")
+    assert requested == [(handle, "config.json")]
+
+
+def test_the_presets_of_named_configurations_exist():
+    import keras_hub
+
+    files = (ROOT / "conf/backbone").glob("*.yaml")
+    named = {OmegaConf.load(file).get("preset") for file in files} - {None}
+    assert len(named) == 8
+    assert named <= set(keras_hub.models.Backbone.presets)
+
+
+# Real weights
+
+
+@pytest.mark.shared
+def test_real_features_of_a_photograph(shared):
+    folder = str(shared / "weights/efficientnet_lite0_imagenet")
+    photograph = sorted((shared / "photos/flowers17").glob("*/*.jpg"))[0]
+    pixels = np.asarray(keras.utils.load_img(photograph, target_size=(224, 224)), np.float32)[None]
+    features = built(folder, 224)(pixels)
+    assert features.shape == (1, 7, 7, 1280)
+    assert relative_error(features, by_hand(folder, "efficientnet", pixels)) < 1e-5
+    assert built(folder, 224, tap="P4").output.shape == (None, 14, 14, 112)
+    assert isinstance(built(folder, 224, tap="block6d_").layers[-1], PresetEncoder)
+    assert presets.REQUIREMENTS.endswith("requirements-keras-hub.txt")
