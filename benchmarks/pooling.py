@@ -2,6 +2,7 @@
 
     python benchmarks/pooling.py                                # every cell, about 20 minutes
     python benchmarks/pooling.py --positions 49 196 --channels 512
+    python benchmarks/pooling.py --positions 256 --channels 768 --batch 32 --root-only    # tokens
 
 A cell is a number of positions N and a number of channels C. Within a cell, all methods take turns,
 so that other load on the machine affects them equally; times are medians in ms per image. A method
@@ -88,16 +89,20 @@ def newton_schulz(x):
     return 0.5 * y @ (three - z @ y) * tf.sqrt(trace)
 
 
+def flat(matrix):
+    return tf.reshape(matrix, (tf.shape(matrix)[0], -1))
+
+
 def plain_normalization(matrix):
-    flat = tf.reshape(matrix, (tf.shape(matrix)[0], -1))
-    return tf.math.l2_normalize(tf.sign(flat) * tf.sqrt(tf.abs(flat) + 1e-10), axis=1)
+    x = flat(matrix)
+    return tf.math.l2_normalize(tf.sign(x) * tf.sqrt(tf.abs(x) + 1e-10), axis=1)
 
 
 def ours(triangular=True, **options):
     """One triangle is weighted so that inner products after the signed root are the matrices'."""
     pooling = SecondOrderPooling(triangular=triangular, off_diagonal=2.0, **options)
     normalize = SignedSquareRoot(normalize=True)
-    return pooling, lambda x: normalize(tf.reshape(x, (tf.shape(x)[0], -1)))
+    return pooling, lambda x: normalize(flat(x))
 
 
 METHODS = {  # root and normalisation
@@ -124,9 +129,11 @@ def inputs(positions, channels, batch):
     return tf.constant(x, "float32"), tf.constant(upstream, "float32")
 
 
-def steps(name, xla):
+def steps(name, xla, root_only=False):
     """The forward pass, and the forward and backward pass, of features and upstream gradient."""
     root, normalization = METHODS[name]
+    if root_only:
+        normalization = flat
 
     def forward(x, upstream):
         return normalization(root(x))
@@ -135,8 +142,7 @@ def steps(name, xla):
         with tf.GradientTape() as tape:
             tape.watch(x)
             z = normalization(root(x))
-        flat = tf.reshape(upstream, (x.shape[0], -1))[:, : z.shape[1]]  # a triangle is shorter
-        return tape.gradient(z, x, flat)
+        return tape.gradient(z, x, flat(upstream)[:, : z.shape[1]])  # a triangle is shorter
 
     if root is loops:
         return forward, both
@@ -191,7 +197,7 @@ def run_cell(positions, channels, options):
             continue
         if options.methods and not any(part in name for part in options.methods):
             continue
-        forward, both = steps(name, options.xla)
+        forward, both = steps(name, options.xla, options.root_only)
         forward(*one)  # traces
         both(*one)
         images[name] = options.batch
@@ -244,6 +250,7 @@ def main():
     parser.add_argument("--slow", type=float, default=20.0, help="seconds per batch")
     parser.add_argument("--methods", nargs="+", help="only methods whose name contains one")
     parser.add_argument("--xla", action="store_true", help="compile with jit_compile=True")
+    parser.add_argument("--root-only", action="store_true", help="no signed square root, no L2")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     options = parser.parse_args()
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores")

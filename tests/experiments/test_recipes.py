@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import CONF
+from made_presets import SIZES, write_preset
 from made_releases import make_grocery_store
 from PIL import Image
 
@@ -17,6 +18,7 @@ TEXTS = {name: (CONF / f"experiment/{name}.yaml").read_text() for name in RECIPE
 QUICK = {"cub200_vgg16", "flowers17_one_class", "flowers17_retrieval"}
 POST_MORTEM = "post_mortem"  # which trains some twenty heads, and has one stage
 SIZE = 32  # pixels, the least that every backbone takes
+PRESETS = {"dinov2_base": "dinov2", "efficientnet_lite0": "resnet"}  # made in place of a download
 EARLY = {"mobilenet_v2": "block_3_expand_relu", "vgg16": "block2_conv1"}
 
 
@@ -59,6 +61,17 @@ def test_a_recipe_runs(name, command, own_folder, draw_images, tmp_path):
         where = make_grocery_store(tmp_path / "grocery store", draw_images)
     else:
         where = tmp_path / "tfds"
+    if "/data: image_list" in TEXTS[name]:
+        where = own_folder / "list.csv"
+        listed = [path.relative_to(own_folder) for path in own_folder.glob("*/*.*")]
+        lines = ["path,label", *(f"{path},{path.parent}" for path in listed)]
+        where.write_text("\n".join(lines))
+    size, weights = SIZE, "backbone.weights=random"
+    for backbone, family in PRESETS.items():
+        if f"/backbone: {backbone}\n" in TEXTS[name]:
+            pytest.importorskip("keras_hub")
+            size = SIZES[family]
+            weights = f"backbone.preset={write_preset(tmp_path / 'preset', family)}"
     one_class = "task: one_class" in TEXTS[name]
     more = (
         [
@@ -82,8 +95,8 @@ def test_a_recipe_runs(name, command, own_folder, draw_images, tmp_path):
             f"experiment={name}",
             "debug=limit",
             f"data.path={where}",
-            f"data.image_size={SIZE}",
-            "backbone.weights=random",
+            f"data.image_size={size}",
+            weights,
             "data.limit=2",
             "trainer.epochs=1",
             f"trainer.feature_dir={tmp_path / 'features'}",
