@@ -48,7 +48,7 @@ def images(size: int) -> tf.Tensor:
     return tf.constant(np.random.default_rng(0).normal(size=(BATCH, size, size, 3)), tf.float32)
 
 
-def peak(name: str, size: int) -> int:
+def peak(name: str, size: int) -> float:
     """The bytes that building the encoder and computing a batch add to this process."""
     [added] = peak_bytes(lambda: tf.function(build(name, size))(images(size)))
     return added
