@@ -12,6 +12,7 @@ from layers import (
     SignedSquareRoot,
     SpectralPooling,
 )
+from layers.cross_covariance_pooling import LEAST_GROUP
 
 
 def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> keras.Model:
@@ -41,6 +42,7 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> k
             "head.pooling=class_token: the backbone has no class token; use head=average_tokens"
         )
     x = _reduce(config, maps, seed) if config.reduction else maps
+    _check_divisors(config, x.shape[-1])
     x = class_token if config.pooling is Pooling.class_token else _pool(config, x, seed)
     if config.pooling is Pooling.moment_probing:
         x = _with_first_moment(maps, class_token, x)
@@ -49,6 +51,19 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> k
     elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(features, x, name="descriptor")
+
+
+def _check_divisors(config: HeadConfig, channels: int) -> None:
+    queries, projection, groups = config.queries, config.projection, config.groups
+    if config.pooling is Pooling.attentive and channels % queries:
+        raise UserError(f"head.queries={queries}: must divide the number of channels, {channels}")
+    if config.pooling is Pooling.moment_probing and (
+        projection % groups or projection // groups < LEAST_GROUP
+    ):
+        raise UserError(
+            f"head.projection={projection}: must be a multiple of head.groups={groups}, with at "
+            f"least {LEAST_GROUP} channels in a group"
+        )
 
 
 def _separate(tokens):

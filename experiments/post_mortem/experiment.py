@@ -65,6 +65,11 @@ class PostMortem(Experiment, Trial):
     def build_model(self) -> None:
         """Builds the backbone; the variants share its features."""
         self.backbone = build_backbone(self.config.backbone, self.config.data.image_size)
+        if len(self.backbone.output.shape) != 4:
+            raise UserError(
+                f"backbone.name={self.config.backbone.name}: returns tokens, and task=post_mortem "
+                "pools feature maps; choose a convolutional backbone"
+            )
         self.features = stored_features(self.config, self.dataset, self.backbone)
         self.compare_images(self.dataset)
 

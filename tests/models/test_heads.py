@@ -227,6 +227,19 @@ def test_attentive_pooling_reads_the_patches(head_config):
     np.testing.assert_allclose(descriptor(features).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("attentive", "head.queries=4"), "head.queries=4: must divide the number of channels, 6"),
+        (("moment_probing", "head.projection=30"), "head.projection=30: must be a multiple of"),
+        (("moment_probing", "head.projection=24"), "with at least 7 channels in a group"),
+    ],
+)
+def test_sizes_that_do_not_divide_are_one_line(overrides, message, head_config):
+    with pytest.raises(UserError, match=message):
+        build_descriptor(head_config(*overrides, "optimizer=adamw"), (3, 3, 6), SEED)
+
+
 def test_a_reduction_of_tokens_leaves_the_class_token_out(head_config):
     config = head_config("mpn_cov", "head.reduction=4")
     descriptor = build_descriptor(config, (10, 6), SEED)
