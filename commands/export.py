@@ -1,6 +1,7 @@
 """Export of a finished run's model to other runtimes."""
 
 import contextlib
+import functools
 import io
 import logging
 import shlex
@@ -112,6 +113,7 @@ def _write_onnx(model: keras.Model, path: Path) -> Predict:
     except ImportError as error:
         advice = "pip install -r requirements-export.txt"
         raise UserError(f"--format onnx needs {error.name}: {advice}") from error
+    _convert_erfc()
     copy = portable(model, "float64")
     copy(np.zeros((1, *copy.input.shape[1:])))  # Keras only exports a model that has been called
     with _silence():
@@ -119,6 +121,25 @@ def _write_onnx(model: keras.Model, path: Path) -> Predict:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
+
+
+@functools.cache
+def _convert_erfc() -> None:
+    """Teaches tf2onnx the operation Erfc of TensorFlow's GELU, which transformers contain."""
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import make_name, map_onnx_to_numpy_type
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, graph, node, **_):
+            shapes, dtypes, outputs = node.output_shapes, node.output_dtypes, node.output
+            erf = graph.make_node("Erf", node.input, shapes=shapes, dtypes=dtypes)
+            one = np.array(1, map_onnx_to_numpy_type(dtypes[0]))
+            one = graph.make_const(make_name("one"), one)
+            graph.remove_node(node.name)
+            inputs = [one.output[0], erf.output[0]]
+            graph.make_node("Sub", inputs, outputs=outputs, shapes=shapes, dtypes=dtypes)
 
 
 def _write_tflite(model: keras.Model, path: Path) -> Predict:

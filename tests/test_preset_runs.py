@@ -1,5 +1,6 @@
 """Whole runs on KerasHub presets: what works with other backbones works with tokens too."""
 
+import importlib.util
 import json
 from types import SimpleNamespace
 
@@ -63,7 +64,8 @@ def test_an_interrupted_fine_tuning_goes_on_exactly(train, preset, monkeypatch, 
     assert {"test/evidence", "test/spectrum"} <= set(board.Tags()["tensors"])
     outcome = command("evaluate.py", whole)
     assert outcome.status == 0, outcome.errors
-    for kind in ("savedmodel", "tflite"):
+    have_onnx = all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2onnx"))
+    for kind in ("savedmodel", "tflite", *(["onnx"] if have_onnx else [])):
         outcome = command("export.py", whole, "--format", kind)
         assert outcome.status == 0, outcome.errors
 
