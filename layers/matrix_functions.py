@@ -58,7 +58,7 @@ from .backend import custom_gradient, mean, widest_float
 from .matrices import diagonal, transpose, with_diagonal
 from .matrix_products import by_products
 from .precision import exact_products
-from .spectral_functions import Root, known, reciprocal
+from .spectral_functions import Inverse, Root, known, reciprocal
 
 SIDES = ("auto", "channels", "positions")
 # A mode is an eigenvector of K or A.
@@ -67,6 +67,7 @@ MAX_FLOAT32_MODES = {"positions": 256, "channels": 768}  # a float32 decompositi
 MAX_SPREAD = 5e3  # up to this spread of the modes, a K in float32 is exact enough
 MIN_SPLIT_LENGTH = 256  # sums of at least this length are split, because their rounding matters
 CONSTANT_UNITS = 8  # rounding units between the largest and smallest value of a constant channel
+LEAST_NULL_SPACE = 1e-4  # over e: dimensions at which a T of the inverse in float32 is exact enough
 ROUNDING = 1e-12  # smaller eigenvalues, relative to tr, are rounding errors of a P in float32
 ROUNDING_OF_EIGENVALUES = 1e-13  # of a matrix that is decomposed in float64
 
@@ -129,11 +130,26 @@ def spectral_function(x, function, side, form, method="eigh"):
         return (ops.cast(_inverse_root_of_positions(y) * (y @ inner), x.dtype),)
 
     pool = custom_gradient(forward, backward, differentiable)
-    few_channels = x.shape[1] is not None and x.shape[1] >= x.shape[2]
-    if side == "positions" and few_channels and not function.in_float32:
-        # f(0) cancels in all modes: for the inverse, it is 1 / epsilon times as large as they are.
+    if _needs_wide_positions(x, function, side, method):
         return _in_type_of(x, pool(_widest(x)))
     return pool(x)
+
+
+def _needs_wide_positions(x, function, side, method):
+    """Return whether X in float32 is too coarse for the positions' side.
+
+    With N >= C, f(0) cancels in all modes: for the inverse, it is 1 / e times as large as they are.
+    With N < C, it remains in C - N directions, and f(0) is relative to them. But T in (4) of
+    `matrix_products` has eigenvalues of up to 1 / (2 e^(3/2)) for the inverse, so that its rounding
+    errors are up to 3e-8 / e^(1/2) of f(0). They fall with the root of C - N.
+    """
+    positions, channels = x.shape[1:]
+    if positions is None or side == "channels" or function.in_float32:
+        return False
+    if positions >= channels:
+        return side == "positions"
+    by_t = method != "eigh" and isinstance(function, Inverse)
+    return by_t and channels - positions < LEAST_NULL_SPACE / function.epsilon
 
 
 def newton_schulz_root(y, iterations, side, form):

@@ -11,6 +11,7 @@ from layer_references import (
     relative_error,
     relu_features,
     value_and_gradient,
+    with_singular_values,
 )
 from spectral_references import (
     CASES,
@@ -63,6 +64,19 @@ def test_products_meet_the_contract_at_the_ends_of_the_ranges(function, exponent
     for make in MAPS.values():
         for shape in [(9, 20), (20, 9)]:
             assert_meets_the_contract(layer, make(rng, *shape))
+
+
+@pytest.mark.skipif(not HAS_FLOAT64, reason="float32 is not accurate enough")
+@pytest.mark.parametrize("epsilon, shape", [(1e-5, (3, 5)), (1e-5, (3, 12)), (1e-6, (3, 40))])
+@pytest.mark.parametrize("method", ["auto", "products"])
+def test_a_mode_near_epsilon_beside_a_large_one_and_few_null_directions(method, epsilon, shape):
+    """Where T of the inverse is largest, relative to f(0) in the null space."""
+    rng = np.random.default_rng(3)
+    values = np.array([1.0, 2 * epsilon**0.5, epsilon**0.5])  # of singular values
+    layer = SpectralPooling("inverse", epsilon=epsilon, method=method)
+    for _ in range(20):
+        x = with_singular_values(rng, *shape, values).astype("float32")
+        assert_meets_the_contract(layer, x)
 
 
 @pytest.mark.slow

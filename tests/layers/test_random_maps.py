@@ -20,6 +20,7 @@ FUNCTIONS = [  # and their methods; half of the maps test the root
     ("log", None, "eigh"),
     ("inverse", None, "eigh"),
     ("inverse", None, "products"),
+    ("inverse", None, "auto"),
     ("max_exp", 20, "products"),
 ]
 RANGE = 1e-30, 1e37  # of values and gradients that float32 represents with its accuracy
