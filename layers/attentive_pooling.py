@@ -76,6 +76,7 @@ class AttentivePooling(keras.layers.Layer):
     def call(self, inputs, mask=None):
         feature_maps.refuse_mask(mask, self)
         x = feature_maps.flatten_positions(inputs, self.data_format)  # (B, N, C)
+        x = ops.cast(x, self.compute_dtype)  # Keras casts floating-point inputs only
         scores = ops.matmul(x, self.query_matrix) * x.shape[2] ** -0.5  # (B, N, M)
         pooled = ops.einsum("bnm,bnc->bmc", ops.softmax(scores, axis=1), x)
         output = ops.einsum("bmc,mcd->bmd", pooled, self.values)

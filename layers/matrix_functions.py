@@ -120,10 +120,18 @@ def spectral_function(x, function, side, form, method="eigh"):
         (x,), (_, *kept) = inputs, outputs
         return (_on_side(side, *backwards, x, rule, form, g, *kept),)
 
+    def no_second_derivative(*_):
+        raise NotImplementedError("Only the root has second derivatives.")
+
+    # `torch.func` differentiates with `differentiable`, first derivatives too.
+    gradient = custom_gradient(
+        lambda g, x: backward(g, (x,), forward(x)), None, no_second_derivative
+    )
+
     @exact_products
     def differentiable(g, x):
         if not isinstance(function, Root):
-            raise NotImplementedError("Only the root has second derivatives.")
+            return (gradient(g, x),)
         y, identity = normalized_positions(_widest(x)), ops.eye(x.shape[2], dtype=widest_float())
         total, _ = form.gradient_product(identity[None], _widest(g))  # G + G' over the weight
         inner = _root_gradient(transpose(y) @ y, function.epsilon, form.weight * total)

@@ -61,15 +61,24 @@ def by_products(function, dtype="float64", lu=False):
         lu: Boolean, whether the inverse may be computed by an LU decomposition.
             Defaults to `False`.
     """
+    kind = _products_of(function)
+    kind = InverseLU if lu and kind is InverseProducts else kind
+    return None if kind is None else kind(function, dtype)
+
+
+def has_products(function):
+    """Return whether `by_products` has a class for `function`."""
+    return _products_of(function) is not None
+
+
+def _products_of(function):
     if isinstance(function, Root) and function.epsilon > 0:
-        return RootProducts(function, dtype)
-    if isinstance(function, Power) and function.degree == 0.5:
-        return RootProducts(function, dtype)
-    if isinstance(function, Power) and function.degree == 0.25:
-        return QuarterProducts(function, dtype)
+        return RootProducts
+    if isinstance(function, Power):
+        return {0.5: RootProducts, 0.25: QuarterProducts}.get(function.degree)
     if isinstance(function, Inverse):
-        return (InverseLU if lu else InverseProducts)(function, dtype)
-    return MaxExpProducts(function, dtype) if isinstance(function, MaxExp) else None
+        return InverseProducts
+    return MaxExpProducts if isinstance(function, MaxExp) else None
 
 
 class RootProducts:

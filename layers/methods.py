@@ -15,7 +15,7 @@ import keras
 
 from . import compilation
 from .arguments import choice, require
-from .matrix_products import by_products
+from .matrix_products import by_products, has_products
 from .spectral_functions import Inverse
 
 METHODS = ("auto", "eigh", "products", "products_float32")
@@ -68,7 +68,7 @@ def chosen(method, function, x, layer):
     """
     place = compilation.place(x)
     if method == "auto":
-        known = by_products(function) is not None
+        known = has_products(function)
         method = FASTEST.get((keras.backend.backend(), place), "eigh") if known else "eigh"
         if method == "eigh" and isinstance(function, Inverse):
             method = "lu"
@@ -79,5 +79,5 @@ def chosen(method, function, x, layer):
 
 def _products_under_xla(method, function):
     if method == "auto":
-        return by_products(function) is not None and FASTEST["tensorflow", "xla"] == "products"
+        return has_products(function) and FASTEST["tensorflow", "xla"] == "products"
     return method != "eigh"

@@ -91,7 +91,7 @@ def test_functions_and_derivatives_are_those_of_the_eigenvalues(function, size, 
     assert close(computed_value, value)
     # In the gradient it is multiplied by Y, and for power it is accurate only with that factor.
     expected = derivative(np.asarray(function.slope_difference(batch))[0])
-    assert close(np.asarray(slope_derivative) @ k, expected @ k)
+    assert close(np.asarray(slope_derivative) @ np.asarray(k), expected @ np.asarray(k))
     expected = derivative(np.asarray(function.difference(batch))[0])
     assert close(value_derivative, expected)
 
