@@ -65,11 +65,12 @@ class AttentivePooling(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=self.seed),
             name="queries",
         )
+        values_seed = None if self.seed is None else self.seed + 1
         # As of one dense layer of (channels, size): each query has its own columns.
         bound = (6.0 / (channels + size)) ** 0.5
         self.values = self.add_weight(
             shape=(self.queries, channels, size // self.queries),
-            initializer=keras.initializers.RandomUniform(-bound, bound, seed=self.seed),
+            initializer=keras.initializers.RandomUniform(-bound, bound, seed=values_seed),
             name="values",
         )
 

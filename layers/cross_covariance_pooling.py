@@ -5,9 +5,18 @@ from keras import ops
 
 from . import feature_maps
 from .arguments import attributes, integer, require
+from .precision import in_full_precision
 
 LEAST_GROUP = 7  # channels; two convolutions of 3 x 3 with stride 2 leave one entry of 7 x 7
 TINY = 1e-12
+
+
+def _normalized_moments(x):
+    """Return the cross-covariances with unit columns. (B, N, h, d) -> (B, d, d, h - 1)."""
+    x = x - ops.mean(x, axis=1, keepdims=True)
+    moments = ops.einsum("bnhi,bnhj->bijh", x[:, :, :-1], x[:, :, 1:])  # N cancels
+    squares = ops.sum(ops.square(moments), axis=1, keepdims=True)
+    return moments * ops.rsqrt(ops.maximum(squares, TINY**2))
 
 
 @keras.saving.register_keras_serializable(package="fgvc")
@@ -75,7 +84,7 @@ class CrossCovariancePooling(keras.layers.Layer):
                 use_bias=False,
                 activation=activation,
                 data_format="channels_last",
-                kernel_initializer=glorot(seed),
+                kernel_initializer=glorot(None if seed is None else seed + number),
                 dtype=policy,
                 name=f"convolution_{number}",
             )
@@ -98,11 +107,7 @@ class CrossCovariancePooling(keras.layers.Layer):
         batch, positions = ops.shape(x)[:2]
         size = self.channels // self.groups
         x = self.norm(ops.reshape(x, (batch, positions, self.groups, size)))
-        x = x - ops.mean(x, axis=1, keepdims=True)
-        moments = ops.einsum("bnhi,bnhj->bijh", x[:, :, :-1], x[:, :, 1:])
-        moments = moments / ops.cast(positions, moments.dtype)
-        squares = ops.sum(ops.square(moments), axis=1, keepdims=True)
-        moments = moments * ops.rsqrt(ops.maximum(squares, TINY**2))
+        moments = in_full_precision(self, _normalized_moments, x)
         for convolution in self.convolutions:
             moments = convolution(moments)
         return ops.reshape(moments, (batch, self._output_size()))

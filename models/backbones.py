@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import itertools
 import json
 import re
 import warnings
@@ -91,23 +92,27 @@ def _without_names(config):
 def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
     """Returns learning rates that fall with depth: `factor` to the power of the blocks above.
 
-    A block is a block of a transformer, or the layers whose names begin with the same block, such
-    as `conv4_block3` of a ResNet; a layer outside of blocks is one of its own.
+    A block is a block of a transformer, a stage of Swin, or the layers whose names begin with the
+    same block, such as `conv4_block3` of a ResNet. So are the layers before, between and after.
 
     Returns:
         The factor of each trainable variable, by its path.
     """
-    blocks: dict[str, list[str]] = {}
-    for layer in backbone.layers[-1].model.layers:
-        block = re.match(r".*?block_?\d+[a-z]?", layer.name)
-        paths = [variable.path for variable in layer.trainable_variables]
-        if paths:
-            blocks.setdefault(block[0] if block else layer.name, []).extend(paths)
+    layers = [layer for layer in backbone.layers[-1].model.layers if layer.trainable_variables]
+    blocks = [list(group) for _, group in itertools.groupby(layers, _block_of)]
     return {
-        path: factor**above
-        for above, paths in enumerate(reversed(blocks.values()))
-        for path in paths
+        variable.path: factor**above
+        for above, block in enumerate(reversed(blocks))
+        for layer in block
+        for variable in layer.trainable_variables
     }
+
+
+def _block_of(layer: keras.layers.Layer) -> str:
+    """Returns the beginning of a layer's name that names its block; "" outside of blocks."""
+    found = re.match(r".*?block_?\d+[a-z]?", layer.name)
+    found = found or re.match(r".*?(layers|stage)_?\d+", layer.name)
+    return found[0] if found else ""
 
 
 def _application(config: BackboneConfig, image_size: int) -> tuple[Preprocessing, InferenceMode]:

@@ -11,7 +11,6 @@ from models.model_layers import PresetEncoder
 from models.model_layers.preset_encoder import patch_size, taps_of
 
 REQUIREMENTS = "pip install -r requirements-keras-hub.txt"
-DENIED = ("401", "403", "gated", "permission", "unauthorized")  # in messages of refused downloads
 
 
 def load_preset(
@@ -39,7 +38,7 @@ def load_preset(
     try:
         taps = taps_of(backbone, size).taps
     except ValueError as error:
-        raise UserError(f"{setting}: {error}") from error
+        raise UserError(f"{setting}: {one_line(error)}") from error
     if tap is not None and tap not in taps:
         near = difflib.get_close_matches(tap, taps, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -68,28 +67,28 @@ def _of_size(hub, preset: str, size: int, setting: str) -> keras.Model:
     dtype = keras.config.dtype_policy().name
 
     def load(**options) -> keras.Model:
-        return _load(hub.models.Backbone, preset, setting, dtype=dtype, **options)
+        whole = _load(hub.models.Backbone, preset, setting, dtype=dtype, **options)
+        return getattr(whole, "vision_encoder", whole)  # CLIP and SigLIP have a text encoder too
 
-    whole = load()
-    encoder = getattr(whole, "vision_encoder", whole)  # CLIP and SigLIP have a text encoder too
-    shape, patch = getattr(encoder, "image_shape", (None,)), patch_size(encoder)
+    described = load(load_weights=False)
+    shape, patch = tuple(getattr(described, "image_shape", (None, None)))[:2], patch_size(described)
     if patch is not None and size % patch:
         near = f"{size // patch * patch or patch} or {size // patch * patch + patch}"
         raise UserError(
             f"data.image_size={size}: must be a multiple of {patch}, the patch size of {preset}; "
             f"for example {near}"
         )
-    own_size = shape[0] in (None, size)
-    if own_size and encoder is whole:
+    if isinstance(described, hub.models.DINOV2Backbone):  # it interpolates its positions itself
+        return load(image_shape=(size, size, 3))
+    encoder = load()
+    options = {} if shape in ((None, None), (size, size)) else {"image_shape": (size, size, 3)}
+    if not options and encoder.dtype_policy.name == dtype:
         return encoder
     try:
-        if isinstance(encoder, hub.models.DINOV2Backbone):  # it interpolates its positions itself
-            return load(image_shape=(size, size, 3))
-        options = {} if own_size else {"image_shape": (size, size, 3)}
-        return _rebuilt(encoder, dtype=dtype, **options)  # `load` sets no dtype inside of CLIP
-    except ValueError as error:
+        return _rebuilt(encoder, dtype=dtype, **options)
+    except Exception as error:  # of Keras or TensorFlow
         raise UserError(
-            f"data.image_size={size}: {preset} takes {shape[0]} pixels ({one_line(error)})"
+            f"data.image_size={size}: does not fit {preset}; it takes {shape[0]} x {shape[1]}"
         ) from error
 
 
@@ -99,10 +98,12 @@ def _rebuilt(encoder: keras.Model, **options) -> keras.Model:
     for old, new in zip(encoder.variables, rebuilt.variables, strict=True):
         if old.shape == new.shape:
             new.assign(old)
-        elif keras.backend.is_float_dtype(new.dtype):  # and not the numbers of the positions
+        elif keras.backend.is_float_dtype(new.dtype):
             table = keras.ops.reshape(old, (-1, old.shape[-1]))
             table = interpolated_positions(table, keras.ops.size(new) // new.shape[-1])
             new.assign(keras.ops.reshape(table, new.shape))
+        else:  # the numbers of the positions, which CLIP keeps among its weights
+            new.assign(keras.ops.reshape(keras.ops.arange(keras.ops.size(new)), new.shape))
     return rebuilt
 
 
@@ -131,22 +132,27 @@ def _load(kind, preset: str, setting: str, **options):
     """Calls `kind.from_preset`, and explains in one line why it fails."""
     _check_place(kind, preset, setting)
     try:
-        return kind.from_preset(preset, **options)
+        loaded = kind.from_preset(preset, **options)
     except Exception as error:  # the errors of downloads and of damaged files have no common type
         text = one_line(error)
-        if "image_converter.json" in text:
-            raise UserError(
-                f"{setting}: has no image_converter.json, which says how images are scaled; write "
-                "it with keras_hub.layers.ImageConverter(scale=..., offset=...).save_to_preset(...)"
-            ) from error
-        if any(word in text.lower() for word in DENIED):
-            raise UserError(
-                f"{setting}: no access, or no such preset; if it has a licence, as DINOv3, accept "
-                f"it on the preset's page and log in there from this machine ({text})"
-            ) from error
-        advice = "download it elsewhere and give its folder: backbone.preset=FOLDER"
-        advice = "" if Path(preset).is_dir() else f"; {advice}"
-        raise UserError(f"{setting}: cannot be loaded ({text}){advice}") from error
+        if "image_converter.json" not in text:
+            raise UserError(f"{setting}: cannot be loaded ({text}){_advice(preset)}") from error
+        loaded = None
+    if loaded is None:
+        raise UserError(
+            f"{setting}: has no image_converter.json, which says how images are scaled; write it "
+            "with keras_hub.layers.ImageConverter(scale=..., offset=...).save_to_preset(...)"
+        )
+    return loaded
+
+
+def _advice(preset: str) -> str:
+    if Path(preset).is_dir():
+        return ""
+    return (
+        "; if it has a licence, as DINOv3, accept it on the preset's page and log in there from "
+        "this machine; or download it elsewhere and give its folder: backbone.preset=FOLDER"
+    )
 
 
 def _check_place(kind, preset: str, setting: str) -> None:
@@ -158,7 +164,7 @@ def _check_place(kind, preset: str, setting: str) -> None:
         near = difflib.get_close_matches(preset, kind.presets, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"{setting}: no such folder, and no preset of KerasHub; {hint}"
+            f"{setting}: no such folder, and no image preset of KerasHub; {hint}"
             "presets: https://keras.io/keras_hub/presets"
         )
     for pattern in ("config.json", "*.weights.h5"):

@@ -7,15 +7,15 @@ import numpy as np
 
 SIZES = {
     "dinov2": 56, "dinov3": 64, "vit": 64, "deit": 64, "siglip": 64, "clip": 64, "swin": 56,
-    "vgg": 64, "resnet": 64, "hgnetv2": 64,
+    "metaclip2": 64, "vgg": 64, "resnet": 64, "resnet_v2": 64, "hgnetv2": 64,
 }  # fmt: skip
 # Patches or positions along each side of the last map.
 SIDES = {
     "dinov2": 4, "dinov3": 4, "vit": 4, "deit": 4, "siglip": 4, "clip": 4, "swin": 7,
-    "vgg": 8, "resnet": 2, "hgnetv2": 4,
+    "metaclip2": 4, "vgg": 8, "resnet": 2, "resnet_v2": 2, "hgnetv2": 4,
 }  # fmt: skip
 # Tokens before the patches: class token, and registers or DeiT's distillation token.
-PREFIX = {"dinov2": 1 + 4, "dinov3": 1 + 4, "vit": 1, "deit": 1 + 1, "clip": 1}
+PREFIX = {"dinov2": 1 + 4, "dinov3": 1 + 4, "vit": 1, "deit": 1 + 1, "clip": 1, "metaclip2": 1}
 SCALE, OFFSET = [0.02, 0.017, 0.018], [-2.0, -1.9, -1.8]
 TRANSFORMER = {"num_layers": 2, "hidden_dim": 32, "num_heads": 2, "intermediate_dim": 64}
 TEXT = TRANSFORMER | {"vocabulary_size": 20, "embedding_dim": 32, "max_sequence_length": 8}
@@ -29,7 +29,9 @@ def write_preset(folder: Path, family: str) -> str:
     backbone, converter = _build(keras_hub, family)
     for weight in backbone.weights:
         # Tokens and positions start at or near zero, and would hardly have an effect.
-        if weight.name in ("cls_token", "class_token", "register_tokens") or (
+        if weight.name == "position_ids":
+            weight.assign(np.arange(weight.shape[-1])[None])
+        elif weight.name in ("cls_token", "class_token", "register_tokens") or (
             "position" in weight.path and keras.backend.is_float_dtype(weight.dtype)
         ):
             random = np.random.default_rng(1).normal(size=weight.shape) / 2
@@ -78,9 +80,15 @@ def _build(hub, family: str):
         return backbone, layers.SwinTransformerImageConverter
     if family == "vgg":
         return models.VGGBackbone([1, 1, 1], [8, 8, 16], **images), layers.VGGImageConverter
-    if family == "resnet":
+    if family == "metaclip2":
+        vision = models.MetaCLIP2VisionEncoder(patch_size=16, **images, **TRANSFORMER)
+        text = models.MetaCLIP2TextEncoder(**TEXT)
+        backbone = models.MetaCLIP2Backbone(vision, text, projection_dim=16)
+        return backbone, layers.MetaCLIP2ImageConverter
+    if family in ("resnet", "resnet_v2"):
+        sizes = [64], [7], [64, 16, 16, 32], [1, 1, 1, 1], [1, 2, 2, 2]
         backbone = models.ResNetBackbone(
-            [64], [7], [64, 16, 16, 32], [1, 1, 1, 1], [1, 2, 2, 2], "basic_block"
+            *sizes, "basic_block", use_pre_activation=family == "resnet_v2"
         )
         return backbone, layers.ResNetImageConverter
     assert family == "hgnetv2"

@@ -110,29 +110,35 @@ def taps_of(backbone: Any, size: int) -> Encoder:
         ValueError: the backbone is not an image encoder with known outputs.
     """
     kind = type(backbone).__name__
-    patch = patch_size(backbone)
-    if kind in FAMILIES and patch is not None:
+    if kind == "SwinTransformerBackbone":
+        return _swin(backbone, size // backbone.patch_size)
+    if kind in TRANSFORMERS:
         images = keras.Input((size, size, 3), name="images")
-        return FAMILIES[kind](backbone, images, size // patch)
-    taps = {layer.name: layer.output for layer in backbone.layers}
-    outputs = backbone.output if isinstance(backbone.output, dict) else {}
-    taps |= getattr(backbone, "pyramid_outputs", {}) | outputs
-    taps = {name: Tap(output) for name, output in taps.items() if _is_map(output)}
-    if not taps or len(backbone.inputs) != 1:
+        return TRANSFORMERS[kind](backbone, images, size // (patch_size(backbone) or size))
+    ends = backbone.output if isinstance(backbone.output, dict) else {"": backbone.output}
+    if not all(map(_is_map, ends.values())) or len(backbone.inputs) != 1:
         raise ValueError(f"KerasHub's {kind} is not an image encoder with known outputs")
-    return Encoder(backbone.inputs[0], taps)
+    inner = [each for each in backbone.layers if not isinstance(each, keras.layers.InputLayer)]
+    outputs = getattr(backbone, "pyramid_outputs", {}) | {each.name: each.output for each in inner}
+    outputs |= ends if isinstance(backbone.output, dict) else {}
+    # The backbone's own output comes last: a pyramid level may be in front of the last norm.
+    last = list(ends.values())[-1]
+    ordered = sorted(outputs.items(), key=lambda item: item[1] is last)
+    return Encoder(backbone.inputs[0], {name: Tap(x) for name, x in ordered if _is_map(x)})
 
 
 def _is_map(output) -> bool:
     return isinstance(output, keras.KerasTensor) and len(output.shape) == 4
 
 
-def _transformer(tokens, blocks: list[Callable], norm: Callable, side: int) -> dict[str, Tap]:
+def _transformer(
+    tokens, blocks: list[Callable], norm: Callable | None, side: int
+) -> dict[str, Tap]:
     taps = {"stem": Tap(tokens, side)}
     for number, block in enumerate(blocks, 1):
         tokens = block(tokens)
         taps[f"block{number}"] = Tap(tokens, side)
-    return taps | {"norm": Tap(norm(tokens), side)}
+    return taps if norm is None else taps | {"norm": Tap(norm(tokens), side)}
 
 
 def _dinov2(backbone, images, side: int) -> Encoder:
@@ -179,11 +185,12 @@ def _siglip(encoder, images, side: int) -> Encoder:
 
 def _clip(encoder, images, side: int) -> Encoder:
     tokens = encoder.pre_layer_norm(encoder.embedding(images))
-    taps = _transformer(tokens, encoder.encoder_layers, encoder.layer_norm, side)
+    norm = getattr(encoder, "layer_norm", None)  # which MetaCLIP 2 lacks
+    taps = _transformer(tokens, encoder.encoder_layers, norm, side)
     return Encoder(images, taps, 1, True)
 
 
-def _swin(backbone, images, side: int) -> Encoder:
+def _swin(backbone, side: int) -> Encoder:
     stages = [stage.output for stage in backbone.stages]
     # All stages but the last one end with a merge of 2 x 2 tokens.
     sides = [side // 2 ** min(number, len(stages) - 1) for number in range(1, len(stages) + 1)]
@@ -192,18 +199,18 @@ def _swin(backbone, images, side: int) -> Encoder:
     return Encoder(backbone.inputs[0], taps)
 
 
-FAMILIES: dict[str, Callable[[Any, keras.KerasTensor, int], Encoder]] = {
+TRANSFORMERS: dict[str, Callable[[Any, keras.KerasTensor, int], Encoder]] = {
     "DINOV2Backbone": _dinov2,
     "DINOV3Backbone": _dinov3,
     "ViTBackbone": _vit,
     "DeiTBackbone": _deit,
     "SigLIPVisionEncoder": _siglip,
     "CLIPVisionEncoder": _clip,
-    "SwinTransformerBackbone": _swin,
+    "MetaCLIP2VisionEncoder": _clip,
 }
 
 
-def patch_size(backbone: keras.Model) -> int | None:
+def patch_size(backbone: Any) -> int | None:
     """Returns the side of a patch in pixels; `None` if the backbone has no patches."""
     patch = getattr(backbone, "patch_size", None)
     return patch[0] if isinstance(patch, (tuple, list)) else patch

@@ -96,9 +96,18 @@ def test_a_feature_map_is_its_positions(data_format):
     )
 
 
-def test_a_zero_map_gives_finite_values():
+@pytest.mark.parametrize("dtype", ["float32", "float16", "mixed_float16"])
+def test_a_zero_map_gives_finite_values(dtype):
     x = np.zeros((1, 4, 6), "float32")
-    assert np.isfinite(values_of(CrossCovariancePooling(28, 2, seed=0)(x))).all()
+    layer = CrossCovariancePooling(28, 2, seed=0, dtype=dtype)
+    assert np.isfinite(values_of(layer(x))).all()
+
+
+def test_the_convolutions_start_with_kernels_of_their_own():
+    layer = CrossCovariancePooling(28, 2, seed=0)
+    layer.build((None, 4, 6))
+    first, second = (values_of(each.kernel) for each in layer.convolutions)
+    assert not np.allclose(first, second)
 
 
 def test_unknown_numbers_of_images_and_tokens():

@@ -14,16 +14,18 @@ from omegaconf import OmegaConf
 
 from conf.schema import BackboneConfig
 from errors import UserError
-from models import presets
 from models.backbones import architecture_digest, build_backbone, depth_factors
 from models.model_layers import PresetEncoder
+from models.model_layers.preset_encoder import taps_of
 from models.parts import Parts, dtype_policy
 from models.presets import interpolated_positions
 
 pytest.importorskip("keras_hub", reason="requirements-keras-hub.txt is not installed")
 
 FAMILIES = list(SIZES)
-TRANSFORMERS = [family for family in FAMILIES if family not in ("vgg", "resnet", "hgnetv2")]
+TRANSFORMERS = [
+    family for family in FAMILIES if family not in ("vgg", "resnet", "resnet_v2", "hgnetv2")
+]
 WITH_CLASS_TOKEN = list(PREFIX)
 ROOT = Path(__file__).parents[2]
 
@@ -165,7 +167,8 @@ def test_nothing_behind_a_tapped_block_is_computed(preset, family):
     tap = "block1" if family != "swin" else "stage1"
     part, whole = (built(preset(family), SIZES[family], tap=each) for each in (tap, None))
     layers, all_layers = (each.layers[-1].model.layers for each in (part, whole))
-    assert len(all_layers) - len(layers) == 2  # the second block, the last norm
+    missing = 1 if family == "metaclip2" else 2  # the second block, the last norm
+    assert len(all_layers) - len(layers) == missing
     assert part.count_params() < whole.count_params()
 
 
@@ -210,13 +213,32 @@ def test_an_unknown_tap_names_the_known_ones(preset):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_image_sizes_are_possible(preset, family):
-    size = 2 * SIZES[family]
-    tap = "stage1" if family == "swin" else None  # 7 x 7 windows do not fit the second stage
-    features = built(preset(family), size, tap=tap)(images(size))
-    factor = 2 * SIDES[family]
-    tokens = 1 + factor**2 if family in PREFIX else (factor, factor)
-    assert tuple(features.shape[1:-1]) == (tokens if isinstance(tokens, tuple) else (tokens,))
+    size, side = 2 * SIZES[family], 2 * SIDES[family]
+    features = built(preset(family), size)(images(size))
+    tokens = (1 + side**2,) if family in PREFIX else (side, side)
+    assert tuple(features.shape[1:-1]) == tokens
     assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("family", ["vit", "deit", "siglip", "clip", "metaclip2"])
+def test_interpolated_positions_belong_to_their_patches(preset, family):
+    """Another position of the token k changes this token of the stem, and no other."""
+    size, side = 2 * SIZES[family], 2 * SIDES[family]
+    backbone = built(preset(family), size, tap="stem")
+    small = built(preset(family), SIZES[family], tap="stem")
+    [table], [own] = (
+        [each for each in model.weights if "position" in each.path and "float" in each.dtype]
+        for model in (backbone, small)
+    )
+    flat = np.reshape(table, (-1, 32))
+    expected = interpolated_positions(np.reshape(own, (-1, 32)), len(flat))
+    np.testing.assert_allclose(flat, expected, atol=1e-6)
+    pixels, k = images(size, 1), 3 * side + 5
+    before = np.asarray(backbone(pixels)).reshape(-1, 32)[-(side**2) :]
+    flat[len(flat) - side**2 + k] += np.random.default_rng(0).normal(size=32)
+    table.assign(flat.reshape(table.shape))
+    after = np.asarray(backbone(pixels)).reshape(-1, 32)[-(side**2) :]
+    assert np.flatnonzero(np.abs(after - before).max(axis=1) > 0).tolist() == [k]
 
 
 @pytest.mark.parametrize("family", ["dinov2", "dinov3", "resnet"])
@@ -258,12 +280,32 @@ def test_an_image_size_between_patches_is_refused(preset, family):
         built(preset(family), 4 * patch + 3)
 
 
-def test_an_image_size_that_does_not_fit_names_the_preset_s_own(preset):
-    with pytest.raises(UserError, match=r"data.image_size=60: .* takes 56 pixels"):
-        built(preset("swin"), 60)
+@pytest.mark.parametrize("size", [28, 60])  # below the window of 7 patches, and between windows
+def test_an_image_size_that_does_not_fit_names_the_preset_s_own(preset, size):
+    with pytest.raises(UserError, match=rf"data.image_size={size}: .* takes 56 x 56"):
+        built(preset("swin"), size)
 
 
 # Saving
+
+
+LOAD_WITHOUT_KERAS_HUB = """
+import sys
+from pathlib import Path
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *_: None if name == "keras_hub" else found(name, *_)
+sys.modules["keras_hub"] = None
+from models.saved_model import load_model
+load_model(Path(sys.argv[1]))
+"""
+
+
+def test_loading_without_the_package_names_the_command(preset, tmp_path):
+    built(preset("vgg"), 64).save(tmp_path / "model.keras")
+    command = [sys.executable, "-c", LOAD_WITHOUT_KERAS_HUB, str(tmp_path)]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "needs keras-hub: pip install -r requirements-keras-hub.txt" in outcome.stderr
 
 
 LOAD_AND_PREDICT = """
@@ -271,8 +313,7 @@ import sys
 import keras
 import numpy as np
 import models.model_layers
-folder = sys.argv[1]
-for path in sys.argv[2:]:
+for path in sys.argv[1:]:
     loaded = keras.models.load_model(path + ".keras", compile=False)
     np.save(path + "-loaded.npy", np.asarray(loaded(np.load(path + "-images.npy"))))
 """
@@ -286,7 +327,7 @@ def test_saved_models_of_all_families_predict_in_another_process(preset, tmp_pat
         backbone.save(f"{path}.keras")
         np.save(f"{path}-images.npy", pixels)
         expected[path] = np.asarray(backbone(pixels))
-    command = [sys.executable, "-c", LOAD_AND_PREDICT, str(tmp_path), *paths]
+    command = [sys.executable, "-c", LOAD_AND_PREDICT, *paths]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     for path in paths:
         np.testing.assert_allclose(np.load(f"{path}-loaded.npy"), expected[path], atol=1e-6)
@@ -325,6 +366,18 @@ def test_the_architecture_s_digest_depends_on_what_weights_do_not_tell(preset, t
 # Learning rates
 
 
+def test_a_block_of_a_cnn_is_told_by_the_names_of_its_layers():
+    config = BackboneConfig(name="resnet50", weights="random", tap="conv2_block2_out")
+    backbone = build_backbone(config, 32)
+    backbone.trainable = True
+    factors = depth_factors(backbone, 0.5)
+    by_block = {"conv1_conv": 0.25, "conv1_bn": 0.25, "conv2_block1": 0.5, "conv2_block2": 1.0}
+    assert {path: factors[path] for path in factors} == {
+        path: next(factor for block, factor in by_block.items() if path.startswith(block))
+        for path in factors
+    }
+
+
 def test_rates_fall_from_block_to_block(preset):
     backbone = built(preset("dinov2"), 56)
     backbone.trainable = True
@@ -353,7 +406,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
 
 
 def test_an_unknown_name_suggests_known_ones():
-    with pytest.raises(UserError, match=r"no such folder, and no preset.*dinov2_base"):
+    with pytest.raises(UserError, match=r"no such folder, and no image preset.*dinov2_base"):
         built("dinov2_bas", 224)
 
 
@@ -381,33 +434,39 @@ def test_a_damaged_file_is_one_line(preset, tmp_path, damaged):
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_model_is_no_image_encoder(tmp_path):
+def test_a_text_model_is_no_image_encoder():
     import keras_hub
 
-    keras_hub.models.BertBackbone(20, 1, 2, 8, 16).save_to_preset(str(tmp_path))
-    keras_hub.layers.ResNetImageConverter(scale=1.0).save_to_preset(str(tmp_path))
-    with pytest.raises(UserError, match=r"not an image encoder|cannot be loaded"):
-        built(str(tmp_path), 64)
+    with pytest.raises(ValueError, match="BertBackbone is not an image encoder"):
+        taps_of(keras_hub.models.BertBackbone(20, 1, 2, 8, 16), 64)
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("dinov3_vit_small_lvd1689m", "Preset has no config.json. Make sure that you have "
-         "permissions", "no access.*accept it on the preset's page and log in"),
-        ("hf://facebook/dinov3", "401 Client Error: gated repo", "accept it on the preset's page"),
-        ("kaggle://keras/dinov2/keras/dinov2_base", "Connection refused", "backbone.preset=FOLDER"),
-    ],
-)  # fmt: skip
-def test_a_refused_or_failed_download_says_what_to_do(monkeypatch, name, error, message):
+def test_the_images_themselves_are_no_tap(preset):
+    with pytest.raises(UserError) as caught:
+        built(preset("resnet"), 64, tap="none")
+    assert "input_layer" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dinov3_vit_small_lvd1689m", "hf://facebook/dinov3"])
+def test_a_refused_or_failed_download_says_what_to_do(monkeypatch, name):
     import keras_hub
 
     def refuse(preset, **options):
-        raise ValueError(error)
+        raise ValueError("401 Client Error")
 
     monkeypatch.setattr(keras_hub.layers.ImageConverter, "from_preset", refuse)
+    message = r"401 Client Error.*accept it on the preset's page and log in.*backbone.preset=FOLDER"
     with pytest.raises(UserError, match=message):
         built(name, 224)
+
+
+def test_a_preset_without_image_converter_is_refused(monkeypatch):
+    """KerasHub returns `None` for some checkpoints in other formats."""
+    import keras_hub
+
+    monkeypatch.setattr(keras_hub.layers.ImageConverter, "from_preset", lambda *_: None)
+    with pytest.raises(UserError, match=r"has no image_converter.json"):
+        built("hf://facebook/dinov2", 224)
 
 
 def test_a_name_reaches_the_download(monkeypatch):
@@ -451,4 +510,3 @@ def test_real_features_of_a_photograph(shared):
     assert relative_error(features, by_hand(folder, "efficientnet", pixels)) < 1e-5
     assert built(folder, 224, tap="P4").output.shape == (None, 14, 14, 112)
     assert isinstance(built(folder, 224, tap="block6d_").layers[-1], PresetEncoder)
-    assert presets.REQUIREMENTS.endswith("requirements-keras-hub.txt")
