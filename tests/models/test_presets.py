@@ -22,11 +22,18 @@ from models.presets import interpolated_positions
 
 pytest.importorskip("keras_hub", reason="requirements-keras-hub.txt is not installed")
 
-FAMILIES = list(SIZES)
-TRANSFORMERS = [
-    family for family in FAMILIES if family not in ("vgg", "resnet", "resnet_v2", "hgnetv2")
-]
-WITH_CLASS_TOKEN = list(PREFIX)
+RARE = {"deit", "swin", "metaclip2", "resnet_v2", "hgnetv2"}  # tested every night
+CNNS = {"vgg", "resnet", "resnet_v2", "hgnetv2"}
+
+
+def each(*families: str) -> list:
+    """Parameters of tests; those of rare families are slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in RARE)) for name in families]
+
+
+FAMILIES = each(*SIZES)
+TRANSFORMERS = each(*(name for name in SIZES if name not in CNNS))
+WITH_CLASS_TOKEN = each(*PREFIX)
 ROOT = Path(__file__).parents[2]
 
 
@@ -148,7 +155,7 @@ def test_images_are_scaled_by_the_preset_inside_the_model(preset):
     np.testing.assert_allclose(scaled, pixels * SCALE + OFFSET, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["dinov3", "siglip", "clip", "swin", "vgg", "hgnetv2"])
+@pytest.mark.parametrize("family", each("dinov3", "siglip", "clip", "swin", "vgg", "hgnetv2"))
 def test_precision_reaches_every_layer(preset, family):
     expected = built(preset(family), SIZES[family])(images(SIZES[family]))
     with dtype_policy("mixed_bfloat16"):
@@ -220,7 +227,7 @@ def test_other_image_sizes_are_possible(preset, family):
     assert np.isfinite(features).all()
 
 
-@pytest.mark.parametrize("family", ["vit", "deit", "siglip", "clip", "metaclip2"])
+@pytest.mark.parametrize("family", each("vit", "deit", "siglip", "clip", "metaclip2"))
 def test_interpolated_positions_belong_to_their_patches(preset, family):
     """Another position of the token k changes this token of the stem, and no other."""
     size, side = 2 * SIZES[family], 2 * SIDES[family]
@@ -280,6 +287,7 @@ def test_an_image_size_between_patches_is_refused(preset, family):
         built(preset(family), 4 * patch + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [28, 60])  # below the window of 7 patches, and between windows
 def test_an_image_size_that_does_not_fit_names_the_preset_s_own(preset, size):
     with pytest.raises(UserError, match=rf"data.image_size={size}: .* takes 56 x 56"):
@@ -319,9 +327,14 @@ for path in sys.argv[1:]:
 """
 
 
-def test_saved_models_of_all_families_predict_in_another_process(preset, tmp_path):
-    expected, paths = {}, [str(tmp_path / family) for family in FAMILIES]
-    for family, path in zip(FAMILIES, paths, strict=True):
+@pytest.mark.parametrize(
+    "families",
+    [("dinov2", "siglip"), pytest.param(tuple(SIZES), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_saved_models_predict_in_another_process(preset, tmp_path, families):
+    expected, paths = {}, [str(tmp_path / family) for family in families]
+    for family, path in zip(families, paths, strict=True):
         pixels = images(SIZES[family])
         backbone = built(preset(family), SIZES[family])
         backbone.save(f"{path}.keras")
