@@ -110,9 +110,9 @@ def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
 
 def _block_of(layer: keras.layers.Layer) -> str:
     """Returns the beginning of a layer's name that names its block; "" outside of blocks."""
-    found = re.match(r".*?block_?\d+[a-z]?", layer.name)
-    found = found or re.match(r".*?(layers|stage)_?\d+", layer.name)
-    return found[0] if found else ""
+    start = re.match(r".*?block_?\d+[a-z]?", layer.name)
+    start = start or re.match(r".*?(layers|stage)_?\d+", layer.name)
+    return start[0] if start else ""
 
 
 def _application(config: BackboneConfig, image_size: int) -> tuple[Preprocessing, InferenceMode]:

@@ -301,8 +301,8 @@ LOAD_WITHOUT_KERAS_HUB = """
 import sys
 from pathlib import Path
 import importlib.util
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *_: None if name == "keras_hub" else found(name, *_)
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *_: None if name == "keras_hub" else find(name, *_)
 sys.modules["keras_hub"] = None
 from models.saved_model import load_model
 load_model(Path(sys.argv[1]))
@@ -379,7 +379,7 @@ def test_the_architecture_s_digest_depends_on_what_weights_do_not_tell(preset, t
 # Learning rates
 
 
-def test_a_block_of_a_cnn_is_told_by_the_names_of_its_layers():
+def test_the_names_of_layers_tell_the_block_of_a_cnn():
     config = BackboneConfig(name="resnet50", weights="random", tap="conv2_block2_out")
     backbone = build_backbone(config, 32)
     backbone.trainable = True
@@ -404,7 +404,7 @@ def test_rates_fall_from_block_to_block(preset):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_variable_has_a_path_of_its_own(preset, family):
-    """The factors on learning rates are told by paths."""
+    """The factors on learning rates are chosen by paths."""
     paths = [variable.path for variable in built(preset(family), SIZES[family]).variables]
     assert len(set(paths)) == len(paths)
 
