@@ -118,6 +118,7 @@ def test_the_wheel_has_one_top_level_package(wheel):
     assert {"fgvc/layers/second_order_pooling.py", "fgvc/losses/center_loss.py"} <= set(names)
 
 
+@pytest.mark.slow
 def test_another_project_saves_and_loads_a_model(other_project):
     python, project = other_project
     run(str(python), "-c", SAVE_IN_OTHER_PROJECT, cwd=project)

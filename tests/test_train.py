@@ -213,7 +213,7 @@ def test_an_unknown_group_option_lists_the_options(train):
     fails(
         outcome,
         folder,
-        "head=bilinaer: unknown; the choices are average, bilinear",
+        "head=bilinaer: unknown; the choices are attentive, average, average_tokens, bilinear",
         "improved_bilinear",
     )
     assert "did you mean head=bilinear" in outcome.error

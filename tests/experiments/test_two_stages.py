@@ -46,12 +46,15 @@ def test_each_stage_has_its_part_of_the_configuration(stages):
         "trainer.fine_tune_batch_size=4",
         "optimizer.learning_rate=3",
         "optimizer.fine_tune_learning_rate=0.1",
+        "optimizer.depth_factor=0.5",
     )
     assert (head.name, head.first_epoch, head.epochs) == ("head", 0, 5)
-    assert (head.batch_size, head.learning_rate, head.fast_variables) == (8, 3, ())
+    assert (head.batch_size, head.learning_rate, head.rate_factors) == (8, 3, {})
     assert (fine_tune.name, fine_tune.first_epoch, fine_tune.epochs) == ("fine_tune", 5, 2)
     assert (fine_tune.batch_size, fine_tune.learning_rate) == (4, 0.1)
-    assert len(fine_tune.fast_variables) == 2  # kernel and bias of the classifier
+    factors = sorted(fine_tune.rate_factors.values())
+    assert factors[-2:] == [10, 10]  # kernel and bias of the classifier
+    assert set(factors[:-2]) <= {0.5**above for above in range(8)}  # of the backbone's blocks
 
 
 def test_without_epochs_there_is_no_second_stage(stages):

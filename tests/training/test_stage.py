@@ -216,14 +216,12 @@ def test_the_same_seed_trains_the_same_weights(make_config, tmp_path):
     assert (ends[0] != ends[2]).any()
 
 
-def test_variables_that_are_to_learn_faster_do(make_config, tmp_path):
-    config = make_config("optimizer.schedule=constant", "optimizer.classifier_factor=0.0")
+def test_a_factor_changes_the_learning_rate_of_its_variable(make_config, tmp_path):
+    config = make_config("optimizer.schedule=constant")
     model = linear()
     before = [weight.numpy() for weight in model.weights]
-    kernel = model.trainable_variables[0]
-    fit_stage(
-        stage_of(model, fast_variables=(kernel,)), dataset(val=0), config, tmp_path, one_worker()
-    )
+    stage = stage_of(model, rate_factors={model.trainable_variables[0].path: 0.0})
+    fit_stage(stage, dataset(val=0), config, tmp_path, one_worker())
     np.testing.assert_array_equal(model.get_weights()[0], before[0])
     assert (model.get_weights()[1] != before[1]).any()
 
