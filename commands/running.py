@@ -13,6 +13,7 @@ from typing import NoReturn, TextIO
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from commands import standard_streams
@@ -136,6 +137,8 @@ def resume_hint() -> str:
     if config.mode is RunMode.MULTIRUN:
         folder = shell_argument("hydra.sweep.dir", config.sweep.dir)
         return f"; to resume: the same command with {folder}"
+    if OmegaConf.is_missing(config.runtime, "output_dir"):  # Hydra has not created the folder yet
+        return ""
     return (
         f"; to resume: python train.py {shell_argument('hydra.run.dir', config.runtime.output_dir)}"
     )

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
-from commands.running import run_command
+from commands.running import resume_hint, run_command
 from errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +96,11 @@ def test_the_threads_that_read_images_do_not_outlive_the_interpreter():
         [sys.executable, "-c", TERMINATED_WHILE_READING], capture_output=True, timeout=300, cwd=ROOT
     )
     assert process.returncode == 75, process.stderr
+
+
+def test_there_is_nothing_to_resume_before_the_run_has_a_folder(monkeypatch):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("config", return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    HydraConfig.instance().set_config(composed)
+    assert resume_hint() == ""
