@@ -92,10 +92,10 @@ class DataConfig:
 @dataclasses.dataclass
 class BackboneConfig:
     name: str = MISSING  # a key of models/backbones.py; with a preset, any name
-    preset: str | None = None  # KerasHub: a preset's name, kaggle:// or hf:// address, or folder
     weights: str = "imagenet"  # imagenet, random (He-normal), or a weights file
     tap: str | None = None  # layer, block or level whose output is pooled; null: the last one
     seed: int = 0  # seed of random weights
+    preset: str | None = None  # KerasHub: a preset's name, kaggle:// or hf:// address, or folder
 
 
 @dataclasses.dataclass
