@@ -66,7 +66,7 @@ class AttentivePooling(keras.layers.Layer):
             name="queries",
         )
         values_seed = None if self.seed is None else self.seed + 1
-        # As of one dense layer of (channels, size): each query has its own columns.
+        # Glorot's bound for one dense layer of (channels, size); the queries share its columns.
         bound = (6.0 / (channels + size)) ** 0.5
         self.values = self.add_weight(
             shape=(self.queries, channels, size // self.queries),

@@ -1,6 +1,5 @@
 """Frozen feature extractors: `keras.applications` models or KerasHub presets up to a tap."""
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -17,7 +16,7 @@ import keras
 from conf.schema import BackboneConfig
 from errors import UserError
 from models.model_layers import InferenceMode, Preprocessing
-from models.presets import load_preset, one_line
+from models.presets import hint, load_preset, one_line
 
 
 class Architecture(NamedTuple):
@@ -165,10 +164,10 @@ def _find_tap(model: keras.Model, tap: str | None) -> keras.layers.Layer:
     taps = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
     if tap in taps:
         return taps[tap]
-    near = difflib.get_close_matches(tap, taps, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    known = ", ".join(taps)
-    raise UserError(f"backbone.tap={tap}: {model.name} has no such layer; {hint}taps: {known}")
+    raise UserError(
+        f"backbone.tap={tap}: {model.name} has no such layer; {hint(tap, taps)}taps: "
+        f"{', '.join(taps)}"
+    )
 
 
 def _initialize_he_normal(model: keras.Model, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -36,19 +37,28 @@ def load_preset(
     converter = _load(hub.layers.ImageConverter, preset, setting)
     backbone = _of_size(hub, preset, size, setting)
     try:
-        taps = taps_of(backbone, size).taps
+        encoder = PresetEncoder(backbone, size, tap, name="preset_encoder")
     except ValueError as error:
         raise UserError(f"{setting}: {one_line(error)}") from error
-    if tap is not None and tap not in taps:
-        near = difflib.get_close_matches(tap, taps, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        known = ", ".join(taps)
-        raise UserError(f"backbone.tap={tap}: {preset} has no such tap; {hint}taps: {known}")
+    except KeyError as error:
+        taps = taps_of(backbone, size).taps
+        if tap is None or tap in taps:
+            raise
+        near, known = hint(tap, taps), ", ".join(taps)
+        raise UserError(
+            f"backbone.tap={tap}: {preset} has no such tap; {near}taps: {known}"
+        ) from error
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
     # In float32: bfloat16 is not exact above 256.
     rescaling = keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")
-    return rescaling, PresetEncoder(backbone, size, tap, name="preset_encoder")
+    return rescaling, encoder
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Returns a question that names what is spelled like `name`; empty if nothing is."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def one_line(error: Exception) -> str:
@@ -161,11 +171,9 @@ def _check_place(kind, preset: str, setting: str) -> None:
     if "://" in preset or preset in kind.presets:
         return
     if not folder.is_dir():
-        near = difflib.get_close_matches(preset, kind.presets, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"{setting}: no such folder, and no image preset of KerasHub; {hint}"
-            "presets: https://keras.io/keras_hub/presets"
+            f"{setting}: no such folder, and no image preset of KerasHub; "
+            f"{hint(preset, kind.presets)}presets: https://keras.io/keras_hub/presets"
         )
     for pattern in ("config.json", "*.weights.h5"):
         if not any(folder.glob(pattern)) and not any(folder.glob("*.safetensors")):
