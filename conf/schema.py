@@ -148,16 +148,18 @@ class OptimizerConfig:
     learning_rate: float = 1.0
     momentum: float = 0.9  # sgd only
     weight_decay: float = 0.0
-    clip_norm: float | None = None  # largest norm of the gradient of all weights
+    clip_norm: float | None = None  # stage 1: largest norm of the gradient of all weights
     accumulation_steps: int | None = None  # batches per optimizer step, at least 2; null: 1
     schedule: Schedule = Schedule.cosine
-    warmup_epochs: float = 0.0
+    warmup_epochs: float = 0.0  # stage 1: epochs in which the learning rate rises from 0
     step_epochs: int = 20  # schedule=step: epochs between two drops
     factor: float = 0.1  # factor of a drop, for step and plateau
     plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
     fine_tune_learning_rate: float = 1e-3  # stage 2
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
+    fine_tune_clip_norm: float | None = 1.0  # stage 2: see clip_norm
+    fine_tune_warmup_epochs: float = 1.0  # stage 2: see warmup_epochs
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from conf.schema import Config, Solver
+from conf.schema import Config, OptimizerConfig, Solver
 from data.balanced_batches import BalancedBatches
 from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs, MemoryInputs
@@ -92,8 +92,7 @@ class TwoStageTrial(Trial):
             self.stages["head"] = {"epochs": 0, **chosen, "seconds": 0.0}
             self.finish_stage("head")
         elif config.solver is Solver.sgd:
-            rate = config.optimizer.learning_rate
-            self._fit("head", config.trainer.epochs, 0, rate)
+            self._fit("head", config.trainer.epochs, 0, config.optimizer)
         else:
             # `check_memory` and the rules of the configuration guarantee it.
             assert isinstance(self.inputs, MemoryInputs)
@@ -110,13 +109,19 @@ class TwoStageTrial(Trial):
             self.smaller_side.write_back()
 
     def fine_tune(self) -> None:
-        trainer, rate = self.config.trainer, self.config.optimizer.fine_tune_learning_rate
+        trainer, optimizer = self.config.trainer, self.config.optimizer
         if trainer.fine_tune_epochs:
             self.batch_size = trainer.fine_tune_batch_size
             self.parts.unfreeze()
             self.read_images()
+            stage_2 = dataclasses.replace(
+                optimizer,
+                learning_rate=optimizer.fine_tune_learning_rate,
+                clip_norm=optimizer.fine_tune_clip_norm,
+                warmup_epochs=optimizer.fine_tune_warmup_epochs,
+            )
             factors = self.rate_factors()
-            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, rate, factors)
+            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, stage_2, factors)
 
     def read_features(self) -> None:
         """Sets the inputs of stage 1; see `stage_1_inputs`."""
@@ -157,7 +162,7 @@ class TwoStageTrial(Trial):
         name: str,
         epochs: int,
         first_epoch: int,
-        learning_rate: float,
+        optimizer: OptimizerConfig,
         factors: dict[str, float] | None = None,
     ) -> None:
         stage = Stage(
@@ -167,15 +172,17 @@ class TwoStageTrial(Trial):
             epochs,
             first_epoch,
             self.batch_size,
-            learning_rate,
+            optimizer.learning_rate,
             self.objective(),
             factors or {},
             self.balance,
             self.second_stream(),
             self.training_model(),
             self.smaller_side is not None,
+            starts_trained=name == "fine_tune",
         )
-        record = fit_stage(stage, self.dataset, self.config, self.folder, self.workers)
+        config = dataclasses.replace(self.config, optimizer=optimizer)
+        record = fit_stage(stage, self.dataset, config, self.folder, self.workers)
         self.stages[name] = record
         self.finish_stage(name)
 

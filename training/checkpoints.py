@@ -1,6 +1,6 @@
 """Files from which an interrupted stage resumes, as if it had not been interrupted.
 
-    checkpoints/STAGE.weights.h5    weights of the best epoch so far
+    checkpoints/STAGE.weights.h5    weights of the best epoch so far, or of the start of the stage
     checkpoints/STAGE.state.npz     weights, optimizer, random state and history of the last epoch
     checkpoints/STAGE.json          record of a finished stage
 
@@ -42,6 +42,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     Attributes:
         history: metrics of each epoch of the stage, those before an interruption included.
+        start: validation metrics before the first epoch, if this state can be chosen too.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.monitor = f"val_{monitor}"
         self.workers = workers
         self.history: list[dict[str, float]] = []
+        self.start: dict[str, float] | None = None
         self._snapshot: dict[str, Any] = {}
         self._saved_at = time.monotonic()
 
@@ -91,23 +93,39 @@ class Checkpoints(keras.callbacks.Callback):
         if self.workers.is_chief:
             with np.load(self.state) as saved:
                 self.history = json.loads(str(saved["history"]))
+                if "start" in saved:
+                    self.start = json.loads(str(saved["start"]))
                 for number, variable in enumerate(_variables(model)):
                     variable.assign(saved[str(number)])
-        self.history = self.workers.broadcast_object(self.history)
+        self.history, self.start = self.workers.broadcast_object((self.history, self.start))
         self._broadcast(_variables(model))
         return self.first_epoch + len(self.history)
 
-    def choose(self, model: keras.Model) -> int:
-        """Loads the weights of the best epoch; returns its index in `history`."""
+    def begin(self, model: keras.Model, metrics: dict[str, float]) -> None:
+        """Makes the state before the first epoch the first candidate for the best one.
+
+        Args:
+            model: the model.
+            metrics: its validation metrics, with the names that the epochs' logs have.
+        """
+        self.start = metrics
+        self._save_weights(model)
+
+    def choose(self, model: keras.Model) -> tuple[int, dict[str, float]]:
+        """Loads the weights of the best state; returns its number and its metrics.
+
+        The number counts the epochs from 1; 0 is the state before the first epoch.
+        """
         if self.monitor in self.history[0]:
             self.load(model)
         else:
             self._save_weights(model)
-        return best_epoch(self.history, self.monitor)
+        number = self._best()
+        return number, [self.start or {}, *self.history][number]
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({name: float(value) for name, value in logs.items()})
-        if self.monitor in logs and best_epoch(self.history, self.monitor) == len(self.history) - 1:
+        if self.monitor in logs and self._best() == len(self.history):
             self._save_weights(self.model)
         if self.stopped_early():
             self.model.stop_training = True
@@ -116,6 +134,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._snapshot = {
             str(number): variable.numpy() for number, variable in enumerate(_variables(self.model))
         } | {"history": np.array(json.dumps(self.history))}
+        if self.start is not None:
+            self._snapshot["start"] = np.array(json.dumps(self.start))
         if time.monotonic() - self._saved_at >= self.config.checkpoint_seconds:
             self.save()
 
@@ -128,6 +148,12 @@ class Checkpoints(keras.callbacks.Callback):
         if self._snapshot:
             self._write(self.state, lambda path: np.savez(path, **self._snapshot))
             self._snapshot, self._saved_at = {}, time.monotonic()
+
+    def _best(self) -> int:
+        """Returns the number of the best state so far: 0 is before the first epoch."""
+        if self.start is None:
+            return best_epoch(self.history, self.monitor) + 1
+        return best_epoch([self.start, *self.history], self.monitor)
 
     def _broadcast(self, variables: list[keras.Variable]) -> None:
         if self.workers.count > 1:

@@ -56,6 +56,8 @@ class Stage:
             time would be Python's, so TensorFlow takes the steps of a whole epoch in one call, and
             validates in another one. The checkpoints have names of their own, since their weights
             do not fit descriptors.
+        starts_trained: the state before the first epoch is a candidate for the best epoch, and
+            the stage can only improve on it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Stage:
     second_stream: Stream | None = None
     training_model: keras.Model | None = None
     small: bool = False
+    starts_trained: bool = False
 
 
 def fit_stage(
@@ -142,10 +145,11 @@ def fit_stage(
     except BaseException:  # SIGTERM and Ctrl-C too
         checkpoints.save()
         raise
-    chosen = checkpoints.choose(model)
+    chosen, metrics = checkpoints.choose(model)
     seconds = time.perf_counter() - started
-    record = selection_record(checkpoints.history, checkpoints.monitor, seconds, stage.first_epoch)
-    record |= checkpoints.history[chosen]
+    history, monitor = checkpoints.history, checkpoints.monitor
+    record = selection_record(history, monitor, chosen, seconds, stage.first_epoch)
+    record |= metrics
     checkpoints.finish(record)
     return record
 
@@ -173,6 +177,8 @@ def _fit(
     train, val = dataset.splits["train"], dataset.splits["val"]
     classes = len(dataset.class_names) if stage.objective.one_hot else None
     steps_per_epoch = steps(train, stage.batch_size, stage.balance)
+    # Keras cannot count distributed batches, and would report that it ran out of data.
+    validation_steps = steps(val, stage.batch_size) if workers.replicas > 1 else None
     validation, callbacks = None, []
     if len(val) and stage.objective.validate:
         # First in the list, here and below: the other callbacks read the metrics that it adds.
@@ -186,6 +192,12 @@ def _fit(
                 stage.inputs, dataset.labels, val, classes, stage.batch_size, share=share
             )
         )
+    if stage.starts_trained and len(val) and not checkpoints.history:
+        if stage.objective.validate:
+            start = stage.objective.validate(stage.model)
+        else:
+            start = model.evaluate(validation, steps=validation_steps, return_dict=True, verbose=0)
+        checkpoints.begin(model, {f"val_{name}": value for name, value in start.items()})
     batches = workers.batches(
         lambda share: training_batches(
             stage.inputs,
@@ -228,8 +240,7 @@ def _fit(
         model.fit(
             batches,
             validation_data=validation,
-            # Keras cannot count distributed batches, and would report that it ran out of data.
-            validation_steps=steps(val, stage.batch_size) if workers.replicas > 1 else None,
+            validation_steps=validation_steps,
             initial_epoch=resume_epoch,
             epochs=stage.first_epoch + stage.epochs,
             steps_per_epoch=steps_per_epoch,

@@ -52,8 +52,27 @@ def test_the_weights_of_the_best_epoch_are_chosen(tmp_path):
     for epoch, accuracy in enumerate((0.2, 0.6, NAN, 0.5)):
         model.layers[-1].bias.assign([epoch])
         checkpoints.on_epoch_end(10 + epoch, {"val_accuracy": accuracy})
-    assert checkpoints.choose(model) == 1
+    assert checkpoints.choose(model) == (2, {"val_accuracy": 0.6})
     np.testing.assert_array_equal(model.layers[-1].bias, [1])
+
+
+@pytest.mark.parametrize(("accuracies", "bias"), [((0.2, 0.4), -1), ((0.2, 0.7), 1)])
+def test_the_state_before_the_first_epoch_is_a_candidate_after_resuming_too(
+    tmp_path, accuracies, bias
+):
+    checkpoints, model = checkpoints_in(tmp_path), compiled()
+    model.layers[-1].bias.assign([-1])
+    model.optimizer.build(model.trainable_variables)
+    checkpoints.begin(model, {"val_accuracy": 0.5})
+    for epoch, accuracy in enumerate(accuracies):
+        checkpoints.set_model(model)
+        model.layers[-1].bias.assign([epoch])
+        checkpoints.on_epoch_end(10 + epoch, {"val_accuracy": accuracy})
+        checkpoints = checkpoints_in(tmp_path)
+        assert checkpoints.restore(model) == 11 + epoch
+    number, metrics = checkpoints.choose(model)
+    assert number == max(0, bias + 1) and metrics == {"val_accuracy": max(0.5, *accuracies)}
+    np.testing.assert_array_equal(model.layers[-1].bias, [bias])
 
 
 @pytest.mark.parametrize("on_several", [PatchedFit, GlobalBatchModel])

@@ -321,3 +321,26 @@ def test_a_sample_that_cannot_be_read_is_named(config, tmp_path):
     broken = ArrayInputs(INDICES, take, (3,), np.float32, 1)
     with pytest.raises(UserError, match=r"^oak/1\.png cannot be decoded"):
         fit_stage(stage_of(linear(), inputs=broken), dataset(), config, tmp_path, one_worker())
+
+
+def test_a_trained_model_is_kept_if_no_epoch_is_better(config, tmp_path):
+    model = linear(np.eye(3, dtype=np.float32))  # right at once on `vectors`
+    stage = stage_of(model, misled_training(), starts_trained=True, epochs=3, first_epoch=7)
+    record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
+    assert record["chosen_epoch"] == 7 and record["epochs"] == 3
+    assert record["val_accuracy"] == 1
+    np.testing.assert_array_equal(model.get_layer("dense").kernel, np.eye(3))
+    assert max(line["val_accuracy"] for line in lines_of(tmp_path)) < 1
+
+
+def test_a_trained_model_can_improve(config, tmp_path):
+    stage = stage_of(linear(), starts_trained=True)
+    record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
+    assert record["chosen_epoch"] >= 1 and record["val_accuracy"] == 1
+
+
+def misled_training() -> np.ndarray:
+    """Vectors whose classes mean something else in training: learning makes it worse."""
+    array = vectors()
+    array[:30] = np.roll(array[:30], 1, axis=1)
+    return array
