@@ -184,6 +184,16 @@ class TrainerConfig:
 
 
 @dataclasses.dataclass
+class AugmentConfig:
+    name: str = "none"
+    operations: int = 0  # RandAugment: operations on each training image
+    magnitude: float = 0.5  # RandAugment: strength of the operations, 0 to 1
+    erasing: float = 0.0  # probability with which a rectangle of an image is replaced by noise
+    mixup: float = 0.0  # MixUp: alpha of the Beta distribution of the shares of two images; 0: none
+    cutmix: float = 0.0  # CutMix: the same for the areas; with MixUp, each batch has one of them
+
+
+@dataclasses.dataclass
 class OneClassConfig:
     target: Any = "all"  # a class by name or number, a list of them, or all
     templates: int = 40  # training images that the scorers compare with, at most
@@ -208,6 +218,7 @@ class Config:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
 
 
 # Keys on which no result depends.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from data.augmentation import Augmentation
 from data.balanced_batches import BalancedBatches
 from data.inputs import Inputs
 from errors import UserError
@@ -40,11 +41,12 @@ def training_batches(
     first_epoch: int = 0,
     balance: BalancedBatches | None = None,
     share: Share = WHOLE,
+    augmentation: Augmentation | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of (sample, label); an epoch has `steps(indices, batch_size, balance)`.
 
-    Order and augmentation depend only on seed, epoch and index, so a stream that starts at
-    `first_epoch` continues as an earlier one would have.
+    Order and crops depend only on seed, epoch and index, and augmentations on seed and the number
+    of the batch, so a stream that starts at `first_epoch` continues as an earlier one would have.
 
     Args:
         inputs: the samples.
@@ -52,10 +54,11 @@ def training_batches(
         indices: the images to read.
         classes: the length of one-hot labels; `None` for integer labels.
         batch_size: images per batch; an epoch's last batch may be smaller.
-        seed: of order and augmentation.
+        seed: of order and crops.
         first_epoch: the epoch to start with. Default: 0.
         balance: chooses the images of each batch, instead of chance and `batch_size`.
         share: the part of each batch to read. Default: all of it.
+        augmentation: changes whole batches. Default: `None`, they stay as they are.
     """
 
     def one_epoch(epoch):
@@ -76,6 +79,9 @@ def training_batches(
 
     order = tf.data.Dataset.counter(first_epoch).flat_map(one_epoch)
     batches = _load(_shared(order, share), read, inputs, labels, classes)
+    if augmentation is not None:
+        first = first_epoch * steps(indices, batch_size, balance)
+        batches = _augmented(batches, augmentation, first, share)
     if share == WHOLE:
         return batches
     # Otherwise the workers would agree before each step whether it is the last.
@@ -131,6 +137,18 @@ def _shared(order: tf.data.Dataset, share: Share) -> tf.data.Dataset:
         return tf.data.Dataset.range(share.first, share.first + share.replicas).map(part)
 
     return order.flat_map(divide)
+
+
+def _augmented(batches, augmentation: Augmentation, first: int, share: Share) -> tf.data.Dataset:
+    """Augments each batch; a worker's parts of batch i have the numbers from i * total on."""
+
+    def augment(count, batch):
+        number = (first + count // share.replicas) * share.total + share.first
+        return augmentation(*batch, number + count % share.replicas)
+
+    augmented = batches.enumerate().map(augment).prefetch(tf.data.AUTOTUNE)
+    augmented.inputs = batches.inputs
+    return augmented
 
 
 def _load(order, read, inputs: Inputs, labels, classes: int | None) -> tf.data.Dataset:

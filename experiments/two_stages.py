@@ -12,17 +12,19 @@ from conf.schema import Config, OptimizerConfig, Solver
 from data.balanced_batches import BalancedBatches
 from data.datasets import Dataset
 from data.inputs import ImageInputs, Inputs, MemoryInputs
+from data.pipeline import user_errors
 from data.shard_store import CannotStore
 from experiments.experiment import Experiment, Trial
 from models.backbones import depth_factors, weights_digest
 from models.parts import Parts, StageInput
+from reporting.training_batch import log_training_batch
 from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
 from training.smaller_side import SmallerSide, why_not
 from training.solvers import check_memory, fit_solver, given_strength
-from training.stage import Stage, fit_stage
+from training.stage import Stage, fit_stage, stage_batches
 from training.two_streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -182,6 +184,12 @@ class TwoStageTrial(Trial):
             starts_trained=name == "fine_tune",
         )
         config = dataclasses.replace(self.config, optimizer=optimizer)
+        if self.workers.is_chief and isinstance(self.inputs, ImageInputs):
+            with user_errors():
+                images, labels = next(iter(stage_batches(stage, self.dataset, config, first_epoch)))
+            names = self.dataset.class_names
+            batch = images.numpy(), labels.numpy()
+            log_training_batch(self.folder, name, *batch, names, first_epoch)
         record = fit_stage(stage, self.dataset, config, self.folder, self.workers)
         self.stages[name] = record
         self.finish_stage(name)

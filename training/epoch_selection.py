@@ -53,10 +53,12 @@ def selection_record(
         "epochs": number of epochs; "chosen_epoch": the selected one, from 1, earlier stages
         included; "chosen_by": the reason; "seconds", rounded to milliseconds.
     """
-    validated = monitor in history[0]
+    reason = f"best {monitor}" if monitor in history[0] else "last epoch (no validation split)"
+    if not chosen:
+        reason += ", no epoch of this stage was better"
     return {
         "epochs": len(history),
         "chosen_epoch": first_epoch + chosen,
-        "chosen_by": f"best {monitor}" if validated else "last epoch (no validation split)",
+        "chosen_by": reason,
         "seconds": round(seconds, 3),
     }

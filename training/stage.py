@@ -12,10 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from conf.schema import Config
+from data.augmentation import augmentation_of
 from data.balanced_batches import BalancedBatches
 from data.datasets import Dataset
-from data.inputs import Inputs
-from data.pipeline import evaluation_batches, steps, training_batches, user_errors
+from data.inputs import ImageInputs, Inputs
+from data.pipeline import (
+    WHOLE,
+    Share,
+    evaluation_batches,
+    steps,
+    training_batches,
+    user_errors,
+)
 from errors import UserError
 from training.callbacks import MetricsLog, Profile, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
@@ -175,7 +183,7 @@ def _fit(
     workers: Workers,
 ) -> None:
     train, val = dataset.splits["train"], dataset.splits["val"]
-    classes = len(dataset.class_names) if stage.objective.one_hot else None
+    classes = _one_hot_length(stage, dataset)
     steps_per_epoch = steps(train, stage.batch_size, stage.balance)
     # Keras cannot count distributed batches, and would report that it ran out of data.
     validation_steps = steps(val, stage.batch_size) if workers.replicas > 1 else None
@@ -199,17 +207,7 @@ def _fit(
             start = model.evaluate(validation, steps=validation_steps, return_dict=True, verbose=0)
         checkpoints.begin(model, {f"val_{name}": value for name, value in start.items()})
     batches = workers.batches(
-        lambda share: training_batches(
-            stage.inputs,
-            dataset.labels,
-            train,
-            classes,
-            stage.batch_size,
-            config.seed,
-            resume_epoch,
-            stage.balance,
-            share,
-        )
+        lambda share: stage_batches(stage, dataset, config, resume_epoch, share)
     )
     if stage.second_stream is not None:
         batches = stage.second_stream.paired_with(
@@ -234,7 +232,9 @@ def _fit(
         verbose = 1 if sys.stdout.isatty() else 2
     elif workers.is_chief:
         history, monitor = checkpoints.history, checkpoints.monitor
-        bar = StageProgress(stage.name, stage.epochs, steps_per_epoch, history, monitor)
+        bar = StageProgress(
+            stage.name, stage.epochs, steps_per_epoch, history, monitor, start=checkpoints.start
+        )
         callbacks.append(bar)  # last: it reads the history of the checkpoints
     with bar:
         model.fit(
@@ -248,6 +248,29 @@ def _fit(
             shuffle=False,  # the batches are shuffled already
             verbose=verbose,
         )
+
+
+def stage_batches(
+    stage: Stage, dataset: Dataset, config: Config, first_epoch: int, share: Share = WHOLE
+) -> tf.data.Dataset:
+    """Returns the training batches of a stage from an epoch on; see `training_batches`."""
+    images = isinstance(stage.inputs, ImageInputs)
+    return training_batches(
+        stage.inputs,
+        dataset.labels,
+        dataset.splits["train"],
+        _one_hot_length(stage, dataset),
+        stage.batch_size,
+        config.seed,
+        first_epoch,
+        stage.balance,
+        share,
+        augmentation_of(config.augment, config.seed) if images else None,
+    )
+
+
+def _one_hot_length(stage: Stage, dataset: Dataset) -> int | None:
+    return len(dataset.class_names) if stage.objective.one_hot else None
 
 
 def _metrics_of_one_batch(

@@ -32,6 +32,7 @@ class StageProgress(keras.callbacks.Callback):
             trains appends those of an epoch before `on_epoch_end` is called.
         monitor: name of the metric that selects the best epoch, such as "val_accuracy".
         leave: whether the last state of the bar stays.
+        start: metrics before the first epoch, which can be the best ones. Default: `None`.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class StageProgress(keras.callbacks.Callback):
         history: list[dict[str, float]],
         monitor: str,
         leave: bool = True,
+        start: dict[str, float] | None = None,
     ):
         super().__init__()
         self.description, self.epochs, self.steps = description, epochs, steps
-        self.history, self.monitor, self.leave = history, monitor, leave
+        self.history, self.monitor, self.leave, self.start = history, monitor, leave, start
 
     def __enter__(self) -> "StageProgress":
         self.bar = tqdm(
@@ -86,6 +88,7 @@ class StageProgress(keras.callbacks.Callback):
         last = self.history[-1]
         if self.monitor not in last:
             return f"loss {last['loss']:.4g}"
-        best = self.history[best_epoch(self.history, self.monitor)][self.monitor]
+        candidates = self.history if self.start is None else [self.start, *self.history]
+        best = candidates[best_epoch(candidates, self.monitor)][self.monitor]
         name = self.monitor.removeprefix("val_")
         return f"{name} {last[self.monitor]:.3f}, best {best:.3f}"

@@ -13,7 +13,17 @@ from conf.validation import checked
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
-GROUPS = ("backbone", "data", "debug", "experiment", "head", "loss", "optimizer", "trainer")
+GROUPS = (
+    "augment",
+    "backbone",
+    "data",
+    "debug",
+    "experiment",
+    "head",
+    "loss",
+    "optimizer",
+    "trainer",
+)
 
 
 def composed(*overrides: str) -> Config:

@@ -328,6 +328,7 @@ def test_a_trained_model_is_kept_if_no_epoch_is_better(config, tmp_path):
     stage = stage_of(model, misled_training(), starts_trained=True, epochs=3, first_epoch=7)
     record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
     assert record["chosen_epoch"] == 7 and record["epochs"] == 3
+    assert record["chosen_by"] == "best val_accuracy, no epoch of this stage was better"
     assert record["val_accuracy"] == 1
     np.testing.assert_array_equal(model.get_layer("dense").kernel, np.eye(3))
     assert max(line["val_accuracy"] for line in lines_of(tmp_path)) < 1

@@ -52,6 +52,13 @@ def test_a_quick_stage_is_one_line_with_the_last_and_the_best_accuracy(capsys, c
     assert printed == "head: 100%|##########| 3/3 epochs in 00:12, accuracy 0.625, best 0.750\n"
 
 
+def test_the_best_accuracy_can_be_that_of_the_start(capsys, clock):
+    with bar_of([], start=validated(0.7)) as bar:
+        for accuracy in (0.5, 0.6, 0.65):
+            end_epoch(bar, validated(accuracy))
+    assert capsys.readouterr().out.endswith("accuracy 0.650, best 0.700\n")
+
+
 def test_a_long_stage_is_a_line_every_20_seconds_with_the_time_left(capsys, clock):
     with bar_of([], epochs=12) as bar:
         for epoch in range(12):
