@@ -181,6 +181,7 @@ class TrainerConfig:
     calibrate: bool = True  # classification: fit the temperature of the logits on validation images
     precision: Precision = Precision.float32  # of the backbone; auto: the faster one
     strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
+    frozen_blocks: int = 0  # stage 2: first blocks of the backbone that stay frozen
 
 
 @dataclasses.dataclass

@@ -91,20 +91,44 @@ def _without_names(config):
 def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
     """Returns learning rates that fall with depth: `factor` to the power of the blocks above.
 
-    A block is a block of a transformer, a stage of Swin, or the layers whose names begin with the
-    same block, such as `conv4_block3` of a ResNet. So are the layers before, between and after.
-
     Returns:
-        The factor of each trainable variable, by its path.
+        The factor of each trainable variable, by its path; see `_blocks`.
     """
-    layers = [layer for layer in backbone.layers[-1].model.layers if layer.trainable_variables]
-    blocks = [list(group) for _, group in itertools.groupby(layers, _block_of)]
     return {
         variable.path: factor**above
-        for above, block in enumerate(reversed(blocks))
+        for above, block in enumerate(reversed(_blocks(backbone)))
         for layer in block
         for variable in layer.trainable_variables
     }
+
+
+def freeze_blocks(backbone: keras.Model, count: int) -> None:
+    """Freezes the first `count` blocks of a trainable backbone; see `_blocks`.
+
+    Nothing below the first trained block is differentiated.
+
+    Raises:
+        UserError: the backbone has no more than `count` blocks.
+    """
+    blocks = _blocks(backbone)
+    if count >= len(blocks):
+        raise UserError(
+            f"trainer.frozen_blocks={count}: the backbone has {len(blocks)} blocks up to its tap, "
+            f"and at least one has to be trained; give at most {len(blocks) - 1}"
+        )
+    for block in blocks[:count]:
+        for layer in block:
+            layer.trainable = False
+
+
+def _blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
+    """Returns the layers with weights, block by block.
+
+    A block is a block of a transformer, a stage of Swin, or the layers whose names begin with the
+    same block, such as `conv4_block3` of a ResNet. So are the layers before, between and after.
+    """
+    layers = [layer for layer in backbone.layers[-1].model.layers if layer.weights]
+    return [list(group) for _, group in itertools.groupby(layers, _block_of)]
 
 
 def _block_of(layer: keras.layers.Layer) -> str:

@@ -4,11 +4,18 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from conf.schema import BackboneConfig
 from errors import UserError
 from models import backbones
-from models.backbones import ARCHITECTURES, Architecture, build_backbone, weights_digest
+from models.backbones import (
+    ARCHITECTURES,
+    Architecture,
+    build_backbone,
+    freeze_blocks,
+    weights_digest,
+)
 from models.model_layers import Preprocessing
 
 # The smallest of each family is always built, the others only by slow tests.
@@ -312,3 +319,30 @@ def test_the_first_blocks_of_vgg16_are_enough_for_taps_up_to_block_3(shared):
     assert np.isfinite(backbone(random_images())).all()
     with pytest.raises(UserError, match="layer block4_conv1 is needed but not in the file"):
         vgg16("block4_conv1", weights=str(shared / VGG16_FILE))
+
+
+def unfrozen_mobilenet() -> keras.Model:
+    config = BackboneConfig(name="mobilenet_v2", weights="random", tap="block_2_add")
+    backbone = build_backbone(config, 32)
+    backbone.trainable = True
+    return backbone
+
+
+def test_the_first_blocks_can_stay_frozen_and_are_not_differentiated():
+    backbone = unfrozen_mobilenet()
+    names = {variable.path.split("/")[0] for variable in backbone.trainable_variables}
+    freeze_blocks(backbone, 2)
+    trained = {variable.path.split("/")[0] for variable in backbone.trainable_variables}
+    assert trained == {name for name in names if name.startswith("block_2_")}
+    with tf.GradientTape() as tape:
+        maps = backbone(np.ones((1, 32, 32, 3)))
+        loss = tf.reduce_sum(maps)
+    assert all(g is not None for g in tape.gradient(loss, backbone.trainable_variables))
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_at_least_one_block_is_trained(count):
+    with pytest.raises(
+        UserError, match=f"trainer.frozen_blocks={count}: the backbone has 3 blocks"
+    ):
+        freeze_blocks(unfrozen_mobilenet(), count)
