@@ -56,7 +56,11 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> k
 def _check_divisors(config: HeadConfig, channels: int) -> None:
     queries, projection, groups = config.queries, config.projection, config.groups
     if config.pooling is Pooling.attentive and channels % queries:
-        raise UserError(f"head.queries={queries}: must divide the number of channels, {channels}")
+        best = max(count for count in range(1, min(queries, channels) + 1) if not channels % count)
+        raise UserError(
+            f"head.queries={queries}: must divide the number of channels, {channels}; try "
+            f"head.queries={best}"
+        )
     if config.pooling is Pooling.moment_probing and (
         projection % groups or projection // groups < LEAST_GROUP
     ):
