@@ -123,6 +123,7 @@ class HeadConfig:
     embedding: int | None = None  # units of a trained linear layer before the classifier
     embedding_init: EmbeddingInit = EmbeddingInit.random  # random, or from training data
     embedding_l2: bool = True  # task=metric_learning: divide each embedding by its L2 norm
+    signed_root_epsilon: float = 1e-8  # |x|, with L2 relative to its mean, of the largest slope
 
 
 @dataclasses.dataclass

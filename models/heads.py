@@ -47,7 +47,8 @@ def build_descriptor(config: HeadConfig, shape: tuple[int, ...], seed: int) -> k
     if config.pooling is Pooling.moment_probing:
         x = _with_first_moment(maps, class_token, x)
     if config.signed_root:  # computes the L2 norm in the same pass
-        x = SignedSquareRoot(normalize=config.l2, name="signed_root")(x)
+        epsilon = config.signed_root_epsilon
+        x = SignedSquareRoot(epsilon, normalize=config.l2, name="signed_root")(x)
     elif config.l2:
         x = keras.layers.UnitNormalization(axis=-1, name="l2")(x)
     return keras.Model(features, x, name="descriptor")

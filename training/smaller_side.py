@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from conf.schema import Config, EmbeddingInit, Loss, Optimizer, Pooling, Solver
+from conf.schema import Config, EmbeddingInit, HeadConfig, Loss, Optimizer, Pooling, Solver
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
@@ -175,6 +175,8 @@ class SmallerSide:
         spectral: list = []  # nothing for the other poolings, so that their keys stay the same
         if head.function:
             spectral = [head.function.value, head.exponent, head.eta, head.augmented]
+        if head.signed_root and head.signed_root_epsilon != HeadConfig.signed_root_epsilon:
+            spectral.append(head.signed_root_epsilon)
         key = feature_key(config, self.dataset, self.parts.backbone) | {
             "views": stored_views(config),
             "descriptor_version": 1,  # increase it when a descriptor's values change
