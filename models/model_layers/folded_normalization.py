@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+MERGES = (keras.layers.Add, keras.layers.Multiply, keras.layers.Concatenate)  # of several inputs
 
 
 class FoldedModel:
@@ -15,8 +16,9 @@ class FoldedModel:
     epsilon). The convolution with the kernel W s gives the same map, and no pass over the map is
     needed, forward or backward. All weights keep their gradients: they flow through W s.
 
-    A convolution without an activation whose only consumer is a batch norm is folded. Models that
-    are not made of layers alone, each called once, and mixed precision are called as they are.
+    A convolution without an activation whose only consumer is a batch norm is folded. These are
+    called as they are: subclasses of both layers, models with other operations than layers that
+    are called once, with one input or merging several, and mixed precision.
 
     Args:
         model: a functional model with one input and one output.
@@ -49,7 +51,11 @@ def _is_simple(model: keras.Model) -> bool:
     for layer in model.layers:
         is_input = isinstance(layer, keras.layers.InputLayer)
         read = [] if is_input else keras.tree.flatten(layer.input)
-        if layer.compute_dtype != layer.variable_dtype or any(id(t) not in known for t in read):
+        if (
+            layer.compute_dtype != layer.variable_dtype
+            or any(id(tensor) not in known for tensor in read)
+            or (len(read) > 1 and not isinstance(layer, MERGES))
+        ):
             return False
         known.add(id(layer.output))
     return id(model.outputs[0]) in known
@@ -63,7 +69,7 @@ def _norms(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.BatchNor
     convolutions = {
         id(layer.output): layer
         for layer in layers
-        if isinstance(layer, CONVOLUTIONS)
+        if type(layer) in CONVOLUTIONS
         and layer.activation is keras.activations.linear
         and layer.data_format == "channels_last"
         and consumers[id(layer.output)] == 1
@@ -71,7 +77,7 @@ def _norms(model: keras.Model) -> dict[keras.layers.Layer, keras.layers.BatchNor
     return {
         convolutions[id(layer.input)]: layer
         for layer in layers
-        if isinstance(layer, keras.layers.BatchNormalization)
+        if type(layer) is keras.layers.BatchNormalization
         and id(layer.input) in convolutions
         and layer.axis in (-1, 3)
     }

@@ -93,6 +93,24 @@ def test_a_convolution_that_others_read_too_is_not_folded():
     np.testing.assert_array_equal(folded(images(8)), model(images(8), training=False))
 
 
+def test_layers_of_several_inputs_that_do_not_merge_them_are_computed_as_they_are():
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(inputs))
+    tokens = keras.layers.Reshape((36, 4))(maps)
+    attended = keras.layers.Attention()([tokens, tokens])
+    model = with_statistics(keras.Model(inputs, attended))
+    assert not FoldedModel(model).norms
+
+
+def test_subclasses_of_convolutions_are_computed_as_they_are():
+    class Scaled(keras.layers.Conv2D):
+        def call(self, maps):
+            return 2 * super().call(maps)
+
+    model = small_model(Scaled(4, 3), keras.layers.BatchNormalization())
+    np.testing.assert_array_equal(FoldedModel(model)(images(8)), model(images(8), training=False))
+
+
 def test_mixed_precision_is_computed_as_it_is():
     layers = [keras.layers.Conv2D, keras.layers.BatchNormalization]
     model = small_model(layers[0](4, 3, dtype="mixed_bfloat16"), layers[1](dtype="mixed_bfloat16"))
