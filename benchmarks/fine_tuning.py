@@ -29,7 +29,7 @@ from experiments.classification import Classification
 from models.backbones import freeze_blocks
 from models.parts import StageInput
 from training.distributed.workers import connect
-from training.optimizers import build_optimizer
+from training.optimizers import build_optimizer, stage_2_options
 from training.stage import Stage, stage_batches
 
 MODEL = ["backbone=mobilenet_v2", "backbone.weights=random", "backbone.tap=block_13_expand_relu"]
@@ -58,14 +58,16 @@ def experiment(config: Config, folder: str) -> Classification:
 def rates(made: Classification, folded: bool, steps: int, rounds: int) -> tuple[float, ...]:
     """Returns the images a second in memory, of stage 2, and of its batches alone."""
     config = made.config
-    size, rate = config.trainer.fine_tune_batch_size, config.optimizer.fine_tune_learning_rate
+    size, options = config.trainer.fine_tune_batch_size, stage_2_options(config.optimizer, 1)
     if not folded:
         made.parts.backbone.layers[-1]._folded.norms = {}
     network = made.parts.network(StageInput.images)
     objective = made.objective()
-    stage = Stage("fine_tune", network, made.inputs, 1, 0, size, rate, objective)
+    stage = Stage("fine_tune", network, made.inputs, 1, 0, size, options.learning_rate, objective)
     network.compile(
-        build_optimizer(config.optimizer, rate), objective.loss, metrics=list(objective.metrics)
+        build_optimizer(options, options.learning_rate),
+        objective.loss,
+        metrics=list(objective.metrics),
     )
     batches = stage_batches(stage, made.dataset, config, 0)
     first = next(iter(batches))

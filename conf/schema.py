@@ -123,7 +123,7 @@ class HeadConfig:
     embedding: int | None = None  # units of a trained linear layer before the classifier
     embedding_init: EmbeddingInit = EmbeddingInit.random  # random, or from training data
     embedding_l2: bool = True  # task=metric_learning: divide each embedding by its L2 norm
-    signed_root_epsilon: float = 1e-8  # |x|, with L2 relative to its mean, of the largest slope
+    signed_root_epsilon: float = 1e-8  # smallest |x| with its own slope; with l2, of mean |x|
 
 
 @dataclasses.dataclass
@@ -159,8 +159,8 @@ class OptimizerConfig:
     fine_tune_learning_rate: float = 1e-3  # stage 2
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
-    fine_tune_clip_norm: float | None = 1.0  # stage 2: see clip_norm
-    fine_tune_warmup_epochs: float = 1.0  # stage 2: see warmup_epochs
+    fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient
+    fine_tune_warmup_epochs: float = 1.0  # stage 2: half of its epochs at most
 
 
 @dataclasses.dataclass
@@ -171,7 +171,7 @@ class TrainerConfig:
     epochs: int = 50  # stage 1: train the head on the frozen backbone; 0: only initialise it
     fine_tune_epochs: int = 0  # stage 2: train all weights, from images
     fine_tune_batch_size: int = 16
-    early_stopping: int | None = None  # epochs without a better validation metric; null: no limit
+    early_stopping: int | None = None  # epochs without a better one in the stage; null: no limit
     feature_store: bool = True  # compute frozen features once, of centre crops, and keep them
     feature_dir: str = "features"
     histogram_epochs: int = 5  # epochs between two histograms of weights and updates
@@ -189,7 +189,7 @@ class TrainerConfig:
 class AugmentConfig:
     name: str = "none"
     operations: int = 0  # RandAugment: operations on each training image
-    magnitude: float = 0.5  # RandAugment: strength of the operations, 0 to 1
+    magnitude: float = 0.5  # RandAugment: strength of the operations, at most 1
     erasing: float = 0.0  # probability with which a rectangle of an image is replaced by noise
     mixup: float = 0.0  # MixUp: alpha of the Beta distribution of the shares of two images; 0: none
     cutmix: float = 0.0  # CutMix: the same for the areas; with MixUp, each batch has one of them
@@ -226,6 +226,11 @@ class Config:
 # Keys on which no result depends.
 WITHOUT_EFFECT = {"force", "trainer.feature_dir", "trainer.stage_1_gib", "trainer.epoch_lines"}
 RENAMED = {"trainer.descriptor_gib": "trainer.stage_1_gib"}  # keys of earlier versions
+# Keys of stage 2 that earlier versions did not have, and the keys that stage 2 read instead.
+STAGE_2 = {
+    "optimizer.fine_tune_clip_norm": "optimizer.clip_norm",
+    "optimizer.fine_tune_warmup_epochs": "optimizer.warmup_epochs",
+}
 
 ConfigStore.instance().store(name="schema", node=Config)
 

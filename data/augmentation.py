@@ -6,23 +6,37 @@ Crops and mirror images are made before, when an image is decoded; see `data/dec
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 from conf.schema import AugmentConfig
 
-OPERATIONS = [  # of RandAugment; attributes of `keras.layers.RandAugment`
-    "random_shear",
-    "random_translation",
-    "random_rotation",
-    "random_brightness",
-    "random_color_degeneration",
-    "random_contrast",
-    "random_sharpness",
-    "random_posterization",
-    "solarization",
-    "auto_contrast",
-    "equalization",
-]
 DRAWS = 64  # more than a layer draws for a batch
+FLOAT32 = {"dtype": "float32"}  # whatever precision the backbone has
+
+
+def operations(magnitude: float) -> list[keras.layers.Layer]:
+    """Returns the operations of RandAugment, with the ranges of the paper at magnitude 1.
+
+    Those of `keras.layers.RandAugment` turn images by up to 180 degrees at magnitude 0.5, and all
+    in one direction. Its solarization, which inverts whole images, is left out.
+
+    Args:
+        magnitude: above 0, at most 1.
+    """
+    bits = 8 - round(4 * magnitude)  # that are kept
+    sharpness = (0.5 - magnitude / 2, 0.5 + magnitude / 2)  # 0.5 changes nothing
+    return [
+        layers.RandomShear(0.3 * magnitude, 0.3 * magnitude, fill_mode="reflect", **FLOAT32),
+        layers.RandomTranslation(0.3 * magnitude, 0.3 * magnitude, **FLOAT32),
+        layers.RandomRotation(magnitude / 12, **FLOAT32),  # of a turn: 30 degrees
+        layers.RandomBrightness(0.5 * magnitude, **FLOAT32),
+        layers.RandomColorDegeneration(magnitude, **FLOAT32),
+        layers.RandomContrast(0.9 * magnitude, **FLOAT32),
+        layers.RandomSharpness(sharpness, **FLOAT32),
+        layers.RandomPosterization((bits, bits), **FLOAT32),
+        layers.AutoContrast(**FLOAT32),
+        layers.Equalization(**FLOAT32),
+    ]
 
 
 class Augmentation:
@@ -44,14 +58,11 @@ class Augmentation:
 
     def __init__(self, config: AugmentConfig, seed: int):
         self.config = config
-        layers = keras.layers
-        self.operations = []
-        if config.operations:
-            whole = layers.RandAugment(factor=config.magnitude)
-            self.operations = [getattr(whole, name) for name in OPERATIONS]
-        self.erasing = layers.RandomErasing((config.erasing,) * 2) if config.erasing else None
-        self.mixup = layers.MixUp(config.mixup) if config.mixup else None
-        self.cutmix = layers.CutMix((config.cutmix,) * 2) if config.cutmix else None
+        self.operations = operations(config.magnitude) if config.operations else []
+        erasing, cutmix = (config.erasing,) * 2, (config.cutmix,) * 2
+        self.erasing = layers.RandomErasing(erasing, **FLOAT32) if config.erasing else None
+        self.mixup = layers.MixUp(config.mixup, **FLOAT32) if config.mixup else None
+        self.cutmix = layers.CutMix(cutmix, **FLOAT32) if config.cutmix else None
         self.draws = keras.random.SeedGenerator(seed)
         used = [*self.operations, self.erasing, self.mixup, self.cutmix]
         states = [variable for layer in used if layer is not None for variable in layer.variables]
@@ -74,13 +85,14 @@ class Augmentation:
             images = self._operate(images)
         if self.erasing is not None:
             images = self.erasing(images)
-        return self._mix(images, labels)
+        images, labels = self._mix(images, labels)
+        return tf.clip_by_value(images, 0, 255), labels
 
     def _operate(self, images):
         """Applies one operation to each image.
 
-        `keras.layers.RandAugment` computes all eleven operations of all images, which takes longer
-        than a training step, and applies the same ones to the whole batch.
+        `keras.layers.RandAugment` computes all operations of all images, which takes longer than a
+        training step, and applies the same ones to the whole batch.
         """
         count = tf.shape(images)[0]
         chosen = keras.random.randint((count,), 0, len(self.operations), seed=self.draws)
@@ -97,16 +109,16 @@ class Augmentation:
 
     def _mix(self, images, labels):
         """Mixes the images by MixUp or CutMix; with both, each batch by one of them."""
-        layers = [layer for layer in (self.mixup, self.cutmix) if layer is not None]
-        if not layers:
+        mixing = [layer for layer in (self.mixup, self.cutmix) if layer is not None]
+        if not mixing:
             return images, labels
 
         def mixed(layer):
             batch = layer({"images": images, "labels": labels})
-            return tf.clip_by_value(batch["images"], 0, 255), tf.cast(batch["labels"], labels.dtype)
+            return batch["images"], tf.cast(batch["labels"], labels.dtype)
 
         first = keras.random.uniform((), seed=self.draws) < 0.5
-        return tf.cond(first, lambda: mixed(layers[0]), lambda: mixed(layers[-1]))
+        return tf.cond(first, lambda: mixed(mixing[0]), lambda: mixed(mixing[-1]))
 
 
 def augmentation_of(config: AugmentConfig, seed: int) -> Augmentation | None:

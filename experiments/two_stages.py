@@ -22,6 +22,7 @@ from training.distributed.workers import Workers
 from training.feature_extraction import stage_1_inputs
 from training.initialization import initialize_from_data
 from training.objectives import Objective
+from training.optimizers import stage_2_options
 from training.smaller_side import SmallerSide, why_not
 from training.solvers import check_memory, fit_solver, given_strength
 from training.stage import Stage, fit_stage, stage_batches
@@ -117,14 +118,9 @@ class TwoStageTrial(Trial):
             self.parts.unfreeze()
             freeze_blocks(self.parts.backbone, trainer.frozen_blocks)
             self.read_images()
-            stage_2 = dataclasses.replace(
-                optimizer,
-                learning_rate=optimizer.fine_tune_learning_rate,
-                clip_norm=optimizer.fine_tune_clip_norm,
-                warmup_epochs=optimizer.fine_tune_warmup_epochs,
-            )
+            options = stage_2_options(optimizer, trainer.fine_tune_epochs)
             factors = self.rate_factors()
-            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, stage_2, factors)
+            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, options, factors)
 
     def read_features(self) -> None:
         """Sets the inputs of stage 1; see `stage_1_inputs`."""
@@ -182,18 +178,23 @@ class TwoStageTrial(Trial):
             self.second_stream(),
             self.training_model(),
             self.smaller_side is not None,
-            starts_trained=name == "fine_tune",
+            None if name == "head" else self.stages["head"]["chosen_epoch"],
         )
         config = dataclasses.replace(self.config, optimizer=optimizer)
-        if self.workers.is_chief and isinstance(self.inputs, ImageInputs):
-            with user_errors():
-                images, labels = next(iter(stage_batches(stage, self.dataset, config, first_epoch)))
-            names = self.dataset.class_names
-            batch = images.numpy(), labels.numpy()
-            log_training_batch(self.folder, name, *batch, names, first_epoch)
+        started = any((self.folder / "checkpoints").glob(f"{name}.*"))
+        if isinstance(self.inputs, ImageInputs) and self.workers.replicas == 1 and not started:
+            self._show_first_batch(stage, config)
         record = fit_stage(stage, self.dataset, config, self.folder, self.workers)
         self.stages[name] = record
         self.finish_stage(name)
+
+    def _show_first_batch(self, stage: Stage, config: Config) -> None:
+        """Writes the first batch of a stage to TensorBoard, as the network sees it."""
+        with user_errors():
+            batches = iter(stage_batches(stage, self.dataset, config, stage.first_epoch))
+            images, labels = (tensor.numpy() for tensor in next(batches))
+        names, epoch = self.dataset.class_names, stage.first_epoch
+        log_training_batch(self.folder, stage.name, images, labels, names, epoch)
 
 
 class TwoStageExperiment(Experiment, TwoStageTrial):

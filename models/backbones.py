@@ -102,21 +102,26 @@ def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
     }
 
 
-def freeze_blocks(backbone: keras.Model, count: int) -> None:
-    """Freezes the first `count` blocks of a trainable backbone; see `_blocks`.
-
-    Nothing below the first trained block is differentiated.
+def check_frozen_blocks(backbone: keras.Model, count: int) -> None:
+    """Refuses to freeze the first `count` blocks, see `freeze_blocks`, if no other is left.
 
     Raises:
         UserError: the backbone has no more than `count` blocks.
     """
-    blocks = _blocks(backbone)
-    if count >= len(blocks):
+    blocks = len(_blocks(backbone))
+    if count >= max(blocks, 1):
         raise UserError(
-            f"trainer.frozen_blocks={count}: the backbone has {len(blocks)} blocks up to its tap, "
-            f"and at least one has to be trained; give at most {len(blocks) - 1}"
+            f"trainer.frozen_blocks={count}: the backbone has {blocks} blocks up to its tap, and "
+            f"at least one has to be trained; give at most {max(blocks, 1) - 1}"
         )
-    for block in blocks[:count]:
+
+
+def freeze_blocks(backbone: keras.Model, count: int) -> None:
+    """Freezes the first `count` blocks of a trainable backbone; see `_blocks`.
+
+    Nothing below the first trained block is differentiated.
+    """
+    for block in _blocks(backbone)[:count]:
         for layer in block:
             layer.trainable = False
 

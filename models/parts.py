@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import keras
 
 from conf.schema import Config
-from models.backbones import build_backbone
+from models.backbones import build_backbone, check_frozen_blocks
 from models.heads import build_descriptor
 from models.model_layers import PresetEncoder
 
@@ -90,9 +90,10 @@ def build_parts(config: Config, build_linear: Callable[[tuple[int, ...]], keras.
         build_linear: a function from the shape of a descriptor to the linear part.
 
     Raises:
-        UserError: see `build_backbone` and `build_descriptor`.
+        UserError: see `build_backbone`, `check_frozen_blocks` and `build_descriptor`.
     """
     backbone = build_backbone(config.backbone, config.data.image_size)
+    check_frozen_blocks(backbone, config.trainer.frozen_blocks)
     with dtype_policy("float32"):
         descriptor = build_descriptor(config.head, backbone.output.shape[1:], config.seed)
         linear = build_linear(descriptor.output.shape[1:])

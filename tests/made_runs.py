@@ -26,6 +26,7 @@ def finished_run(
         "head": {"name": "bilinear", "root": None, "l2": True},
         "optimizer": {"name": "sgd", "learning_rate": 10.0},
         "trainer": {"epochs": 3, "feature_dir": "features"},
+        "augment": {"name": "none", "operations": 0, "mixup": 0.0},
     }
     for key, value in changes.items():
         group, _, name = key.rpartition("__")

@@ -127,8 +127,9 @@ class StopOnDivergence(keras.callbacks.Callback):
         if math.isfinite(value):
             return
         saved = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
+        prefix = "optimizer.fine_tune_" if self.stage == "fine_tune" else "optimizer."
         raise UserError(
             f"the {name} became {value} in epoch {self.epoch}{step} of stage {self.stage!r}{saved}"
-            "; try a smaller optimizer.learning_rate, optimizer.clip_norm=1, "
-            "optimizer.warmup_epochs=1 or trainer.precision=float32"
+            f"; try a smaller {prefix}learning_rate, {prefix}clip_norm=1, "
+            f"{prefix}warmup_epochs=1 or trainer.precision=float32"
         )

@@ -38,14 +38,13 @@ def stopped_early(history: list[dict], monitor: str, patience: int | None) -> bo
 
 
 def selection_record(
-    history: list[dict], monitor: str, chosen: int, seconds: float, first_epoch: int = 0
+    history: list[dict], monitor: str, seconds: float, first_epoch: int = 0
 ) -> dict:
     """Returns what a stage's record says of its length and its selected epoch.
 
     Args:
         history: see `best_epoch`.
         monitor: see `best_epoch`.
-        chosen: the selected epoch of this stage, from 1; 0: the state before it.
         seconds: duration of the training.
         first_epoch: number of epochs of earlier stages.
 
@@ -53,12 +52,10 @@ def selection_record(
         "epochs": number of epochs; "chosen_epoch": the selected one, from 1, earlier stages
         included; "chosen_by": the reason; "seconds", rounded to milliseconds.
     """
-    reason = f"best {monitor}" if monitor in history[0] else "last epoch (no validation split)"
-    if not chosen:
-        reason += ", no epoch of this stage was better"
+    validated = monitor in history[0]
     return {
         "epochs": len(history),
-        "chosen_epoch": first_epoch + chosen,
-        "chosen_by": reason,
+        "chosen_epoch": first_epoch + best_epoch(history, monitor) + 1,
+        "chosen_by": f"best {monitor}" if validated else "last epoch (no validation split)",
         "seconds": round(seconds, 3),
     }

@@ -1,10 +1,24 @@
 """Optimizers with a factor on the learning rate of each variable."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import keras
 
 from conf.schema import Optimizer, OptimizerConfig
+
+
+def stage_2_options(config: OptimizerConfig, epochs: int) -> OptimizerConfig:
+    """Returns the options of stage 2, of `epochs` epochs, in the place of those of stage 1.
+
+    Warm-up takes half of the stage at most.
+    """
+    return dataclasses.replace(
+        config,
+        learning_rate=config.fine_tune_learning_rate,
+        clip_norm=config.fine_tune_clip_norm,
+        warmup_epochs=min(config.fine_tune_warmup_epochs, epochs / 2),
+    )
 
 
 def build_optimizer(

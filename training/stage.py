@@ -64,8 +64,8 @@ class Stage:
             time would be Python's, so TensorFlow takes the steps of a whole epoch in one call, and
             validates in another one. The checkpoints have names of their own, since their weights
             do not fit descriptors.
-        starts_trained: the state before the first epoch is a candidate for the best epoch, and
-            the stage can only improve on it.
+        start_epoch: the epoch of an earlier stage whose weights the model has. If there is a
+            validation split, they are the first candidate for the best ones.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Stage:
     second_stream: Stream | None = None
     training_model: keras.Model | None = None
     small: bool = False
-    starts_trained: bool = False
+    start_epoch: int | None = None
 
 
 def fit_stage(
@@ -156,7 +156,10 @@ def fit_stage(
     chosen, metrics = checkpoints.choose(model)
     seconds = time.perf_counter() - started
     history, monitor = checkpoints.history, checkpoints.monitor
-    record = selection_record(history, monitor, chosen, seconds, stage.first_epoch)
+    record = selection_record(history, monitor, seconds, stage.first_epoch)
+    if not chosen:
+        reason = f"best {monitor}: no epoch of stage {stage.name} was better"
+        record |= {"chosen_epoch": stage.start_epoch, "chosen_by": reason}
     record |= metrics
     checkpoints.finish(record)
     return record
@@ -200,7 +203,7 @@ def _fit(
                 stage.inputs, dataset.labels, val, classes, stage.batch_size, share=share
             )
         )
-    if stage.starts_trained and len(val) and not checkpoints.history:
+    if stage.start_epoch is not None and len(val) and not checkpoints.history:
         if stage.objective.validate:
             start = stage.objective.validate(stage.model)
         else:

@@ -70,7 +70,7 @@ def build_faulty_descriptor(
     options = (config.head.epsilon, Fault.epsilon in faults, Fault.fourth_root in faults)
     looped = Fault.loops in faults
     pooling = LoopedPooling(batch_size, *options) if looped else FaultyPooling(*options)
-    x = SignedSquareRoot(name="signed_root")(pooling(x))
+    x = SignedSquareRoot(config.head.signed_root_epsilon, name="signed_root")(pooling(x))
     return keras.Model(maps, TriangularVectorization()(x), name="descriptor")
 
 

@@ -76,12 +76,12 @@ def fit_in_memory(
             history.append(logs)
             bar.on_epoch_end(epoch)
             if best_epoch(history, MONITOR) == epoch:
-                weights, chosen = model.get_weights(), epoch + 1
+                weights = model.get_weights()
             if not math.isfinite(logs["loss"]) or stopped_early(history, MONITOR, patience):
                 break
     model.set_weights(weights)
     seconds = time.perf_counter() - started
-    return {**selection_record(history, MONITOR, chosen, seconds), "history": history}
+    return {**selection_record(history, MONITOR, seconds), "history": history}
 
 
 def training_step(

@@ -2,13 +2,15 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from conf.schema import AugmentConfig
-from data.augmentation import OPERATIONS, Augmentation, augmentation_of
+from data.augmentation import Augmentation, augmentation_of, operations
 from data.pipeline import Share, training_batches
+from models.parts import dtype_policy
 
 SIDE, CLASSES, COUNT = 24, 5, 12
 LABELS = np.arange(COUNT) % CLASSES
@@ -108,16 +110,35 @@ def test_erasing_replaces_a_rectangle_with_the_given_probability():
 def test_each_image_of_a_batch_has_operations_of_its_own():
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     changed, _ = augmented({"operations": 1, "magnitude": 1.0}, np.stack([image] * 40))
-    assert len(np.unique(changed.round(3), axis=0)) > len(OPERATIONS)
+    assert len(np.unique(changed.round(3), axis=0)) > len(operations(1.0))
 
 
-def test_the_magnitude_says_how_much_is_changed():
-    ramp = np.broadcast_to(np.arange(SIDE, dtype=np.uint8)[None, :, None] * 10, (SIDE, SIDE, 3))
-    changes = [
-        np.abs(augmented({"operations": 2, "magnitude": m}, np.stack([ramp] * 40))[0] - ramp).mean()
-        for m in (0.1, 0.9)
-    ]
-    assert changes[0] < changes[1]
+WITHOUT_MAGNITUDE = keras.layers.AutoContrast, keras.layers.Equalization
+
+
+@pytest.mark.parametrize("number", range(len(operations(1.0))))
+def test_the_magnitude_says_how_much_each_operation_changes(number):
+    if isinstance(operations(1.0)[number], WITHOUT_MAGNITUDE):
+        return
+    rng = np.random.default_rng(0)
+    blobs = rng.uniform(60, 190, (40, 6, 6, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    images = blobs.astype(np.float32)
+    weak, middle, strong = (
+        np.abs(operations(m)[number](images).numpy() - images).mean() for m in (0.05, 0.4, 1.0)
+    )
+    assert weak < 10 and weak < middle < strong < 100
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_the_precision_of_the_backbone_does_not_matter(changes, policy):
+    expected = batches(changes, count=2, images=Photographs)
+    with dtype_policy(policy):
+        for batch, other in zip(
+            batches(changes, count=2, images=Photographs), expected, strict=True
+        ):
+            for array, same in zip(batch, other, strict=True):
+                np.testing.assert_array_equal(array, same)
 
 
 def test_integer_labels_stay_as_they_are():

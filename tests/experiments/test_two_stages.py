@@ -3,6 +3,7 @@
 import pytest
 from whole_runs import one_worker
 
+from errors import UserError
 from experiments import two_stages
 from experiments.classification import Classification
 from models.parts import StageInput
@@ -21,11 +22,13 @@ def stages(own_folder, tmp_path, make_config, monkeypatch):
             f"trainer.feature_dir={tmp_path / 'features'}",
             *overrides,
         )
-        stages = []
+        stages, options = [], run.options
+        options.clear()
 
-        def fit_stage(stage, *_):
+        def fit_stage(stage, dataset, config, *_):
+            options.append(config.optimizer)
             stages.append((stage, experiment.start))
-            return {}
+            return {"chosen_epoch": 3}
 
         monkeypatch.setattr(two_stages, "fit_stage", fit_stage)
         experiment = Classification(config, tmp_path, one_worker())
@@ -35,6 +38,7 @@ def stages(own_folder, tmp_path, make_config, monkeypatch):
         experiment.fine_tune()
         return stages
 
+    run.options = []
     return run
 
 
@@ -55,6 +59,38 @@ def test_each_stage_has_its_part_of_the_configuration(stages):
     factors = sorted(fine_tune.rate_factors.values())
     assert factors[-2:] == [10, 10]  # kernel and bias of the classifier
     assert set(factors[:-2]) <= {0.5**above for above in range(8)}  # of the backbone's blocks
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(4, 1.5), (2, 1)])
+def test_each_stage_has_clipping_and_warm_up_of_its_own(stages, epochs, warmup):
+    stages(
+        f"trainer.fine_tune_epochs={epochs}",
+        "optimizer.clip_norm=7",
+        "optimizer.warmup_epochs=3",
+        "optimizer.fine_tune_clip_norm=0.5",
+        "optimizer.fine_tune_warmup_epochs=1.5",
+    )
+    assert [(stage.clip_norm, stage.warmup_epochs) for stage in stages.options] == [
+        (7, 3),
+        (0.5, warmup),  # half of the stage at most
+    ]
+
+
+def test_the_epoch_that_stage_1_chose_is_a_candidate_of_stage_2(stages):
+    (head, _), (fine_tune, _) = stages("trainer.fine_tune_epochs=1")
+    assert (head.start_epoch, fine_tune.start_epoch) == (None, 3)
+
+
+def test_the_first_blocks_stay_frozen(stages):
+    _, (stage, _) = stages("trainer.fine_tune_epochs=1", "backbone.tap=block2_conv1",
+                           "trainer.frozen_blocks=1")  # fmt: skip
+    names = {weight.path.split("/")[0] for weight in stage.model.trainable_weights}
+    assert names == {"block2_conv1", "classifier"}
+
+
+def test_too_many_frozen_blocks_are_refused_before_stage_1(stages):
+    with pytest.raises(UserError, match=r"trainer\.frozen_blocks=1: the backbone has 1 block"):
+        stages("trainer.fine_tune_epochs=1", "trainer.frozen_blocks=1")
 
 
 def test_without_epochs_there_is_no_second_stage(stages):

@@ -13,6 +13,7 @@ from models.backbones import (
     ARCHITECTURES,
     Architecture,
     build_backbone,
+    check_frozen_blocks,
     freeze_blocks,
     weights_digest,
 )
@@ -345,4 +346,4 @@ def test_at_least_one_block_is_trained(count):
     with pytest.raises(
         UserError, match=f"trainer.frozen_blocks={count}: the backbone has 3 blocks"
     ):
-        freeze_blocks(unfrozen_mobilenet(), count)
+        check_frozen_blocks(unfrozen_mobilenet(), count)

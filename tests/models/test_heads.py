@@ -240,6 +240,12 @@ def test_sizes_that_do_not_divide_are_one_line(overrides, message, head_config):
         build_descriptor(head_config(*overrides, "optimizer=adamw"), (3, 3, 6), SEED)
 
 
+def test_the_epsilon_of_the_signed_root_bounds_its_slope(head_config):
+    config = head_config("improved_bilinear", "head.signed_root_epsilon=0.01")
+    descriptor = build_descriptor(config, (3, 3, 6), SEED)
+    assert descriptor.get_layer("signed_root").epsilon == 0.01
+
+
 def test_a_reduction_of_tokens_leaves_the_class_token_out(head_config):
     config = head_config("mpn_cov", "head.reduction=4")
     descriptor = build_descriptor(config, (10, 6), SEED)

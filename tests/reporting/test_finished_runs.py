@@ -95,6 +95,11 @@ def test_keys_that_follow_from_the_name_of_their_group_are_not_named(tmp_path):
     assert varied(tmp_path, {}, {"head__name": "mpn_cov", "head__root": "exact"}) == ["head.name"]
 
 
+def test_a_sweep_over_augmentations_has_one_column(tmp_path):
+    strong = {"augment__name": "strong", "augment__operations": 2, "augment__mixup": 0.2}
+    assert varied(tmp_path, {}, strong) == ["augment.name"]
+
+
 def test_keys_that_vary_within_a_group_or_with_another_one_are_named(tmp_path):
     assert varied(
         tmp_path, {}, {"head__root": "exact"}, {"head__name": "average", "trainer__epochs": 5}

@@ -73,6 +73,15 @@ def test_a_loss_that_is_not_finite_stops_training_with_place_and_advice(guard, l
         assert remedy in message
 
 
+def test_the_advice_for_stage_2_names_its_own_options(tmp_path):
+    guard = StopOnDivergence("fine_tune", tmp_path / "none.weights.h5")
+    with pytest.raises(
+        UserError, match=r"a smaller optimizer\.fine_tune_learning_rate, "
+    ) as caught:
+        guard.on_train_batch_end(0, {"loss": float("nan")})
+    assert "optimizer.fine_tune_clip_norm=1" in str(caught.value)
+
+
 def test_the_message_names_an_existing_checkpoint(guard):
     guard.checkpoint.touch()
     with pytest.raises(UserError, match=r"the best checkpoint is .*head\.weights\.h5; try"):

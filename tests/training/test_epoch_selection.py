@@ -39,13 +39,12 @@ def test_without_the_metric_the_last_epoch_is_chosen():
 
 
 def test_a_record_counts_epochs_from_one_and_those_of_earlier_stages():
-    history = history_of(0.2, 0.5, 0.4)
-    assert selection_record(history, "val_accuracy", 2, 1.23456, first_epoch=10) == {
+    assert selection_record(history_of(0.2, 0.5, 0.4), "val_accuracy", 1.23456, first_epoch=10) == {
         "epochs": 3,
         "chosen_epoch": 12,
         "chosen_by": "best val_accuracy",
         "seconds": 1.235,
     }
-    without = selection_record([{"loss": 1.0}] * 3, "val_accuracy", 3, 0.0)
+    without = selection_record([{"loss": 1.0}] * 3, "val_accuracy", 0.0)
     assert without["chosen_epoch"] == 3
     assert without["chosen_by"] == "last epoch (no validation split)"

@@ -325,17 +325,17 @@ def test_a_sample_that_cannot_be_read_is_named(config, tmp_path):
 
 def test_a_trained_model_is_kept_if_no_epoch_is_better(config, tmp_path):
     model = linear(np.eye(3, dtype=np.float32))  # right at once on `vectors`
-    stage = stage_of(model, misled_training(), starts_trained=True, epochs=3, first_epoch=7)
+    stage = stage_of(model, misled_training(), start_epoch=5, epochs=3, first_epoch=7)
     record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
-    assert record["chosen_epoch"] == 7 and record["epochs"] == 3
-    assert record["chosen_by"] == "best val_accuracy, no epoch of this stage was better"
+    assert record["chosen_epoch"] == 5 and record["epochs"] == 3
+    assert record["chosen_by"] == "best val_accuracy: no epoch of stage head was better"
     assert record["val_accuracy"] == 1
     np.testing.assert_array_equal(model.get_layer("dense").kernel, np.eye(3))
     assert max(line["val_accuracy"] for line in lines_of(tmp_path)) < 1
 
 
 def test_a_trained_model_can_improve(config, tmp_path):
-    stage = stage_of(linear(), starts_trained=True)
+    stage = stage_of(linear(), start_epoch=0)
     record = fit_stage(stage, dataset(), config, tmp_path, one_worker())
     assert record["chosen_epoch"] >= 1 and record["val_accuracy"] == 1
 
