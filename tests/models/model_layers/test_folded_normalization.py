@@ -9,7 +9,13 @@ from models.backbones import ARCHITECTURES
 from models.model_layers import InferenceMode
 from models.model_layers.folded_normalization import FoldedModel
 
-SMALL = ["mobilenet_v2", "resnet50", "resnet50_v2", "densenet121", "efficientnet_v2_b0"]
+SMALL = [
+    "mobilenet_v2",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("resnet50", "resnet50_v2", "densenet121", "efficientnet_v2_b0")
+    ),
+]
 
 
 def with_statistics(model: keras.Model) -> keras.Model:
