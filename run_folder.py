@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import files
 from conf import overrides
-from conf.schema import RENAMED, STAGE_2, Config, dotted, literal, nested
+from conf.schema import RENAMED, Config, dotted, literal, nested, stage_2_of_earlier_versions
 from conf.validation import checked
 from data.datasets import Dataset
 from data.names import class_name
@@ -82,11 +82,8 @@ def stored_config(folder: Path) -> DictConfig:
         group, _, name = old.rpartition(".")
         if name in stored[group]:
             stored[group][new.rpartition(".")[2]] = stored[group].pop(name)
-    if stored.trainer.get("fine_tune_epochs"):
-        flat = dotted(stored)
-        for new, old in STAGE_2.items():
-            if old in flat and new not in flat:
-                OmegaConf.update(stored, new, flat[old])
+    for key, value in stage_2_of_earlier_versions(dotted(stored)).items():
+        OmegaConf.update(stored, key, value)
     known = dotted(schema)
     removed = [
         key

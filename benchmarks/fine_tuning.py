@@ -26,7 +26,6 @@ from benchmarks.classification import configuration
 from benchmarks.measuring import median_seconds
 from conf.schema import Config
 from experiments.classification import Classification
-from models.backbones import freeze_blocks
 from models.parts import StageInput
 from training.distributed.workers import connect
 from training.optimizers import build_optimizer, stage_2_options
@@ -49,8 +48,7 @@ def experiment(config: Config, folder: str) -> Classification:
     made = Classification(config, Path(folder), connect(config.task, config.trainer.strategy))
     made.open_data()
     made.build_model()
-    made.parts.unfreeze()
-    freeze_blocks(made.parts.backbone, config.trainer.frozen_blocks)
+    made.parts.unfreeze(config.trainer.frozen_blocks)
     made.read_images()
     return made
 

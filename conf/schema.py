@@ -232,6 +232,18 @@ STAGE_2 = {
     "optimizer.fine_tune_warmup_epochs": "optimizer.warmup_epochs",
 }
 
+
+def stage_2_of_earlier_versions(keys: dict[str, Any]) -> dict[str, Any]:
+    """Returns the keys of `STAGE_2` that a stored configuration lacks, with the values it used.
+
+    Args:
+        keys: the stored configuration, see `dotted`.
+    """
+    if not keys.get("trainer.fine_tune_epochs"):
+        return {}
+    return {new: keys[old] for new, old in STAGE_2.items() if old in keys and new not in keys}
+
+
 ConfigStore.instance().store(name="schema", node=Config)
 
 

@@ -42,7 +42,7 @@ def operations(magnitude: float) -> list[keras.layers.Layer]:
 class Augmentation:
     """Changes batches of images, and their labels if images are mixed.
 
-    What it draws depends only on the seed and the number of the batch.
+    All random numbers depend only on the seed and the number of the batch.
 
     Args:
         config: see `conf/schema.py`.

@@ -15,7 +15,7 @@ from data.inputs import ImageInputs, Inputs, MemoryInputs
 from data.pipeline import user_errors
 from data.shard_store import CannotStore
 from experiments.experiment import Experiment, Trial
-from models.backbones import depth_factors, freeze_blocks, weights_digest
+from models.backbones import depth_factors, weights_digest
 from models.parts import Parts, StageInput
 from reporting.training_batch import log_training_batch
 from training.distributed.workers import Workers
@@ -115,8 +115,7 @@ class TwoStageTrial(Trial):
         trainer, optimizer = self.config.trainer, self.config.optimizer
         if trainer.fine_tune_epochs:
             self.batch_size = trainer.fine_tune_batch_size
-            self.parts.unfreeze()
-            freeze_blocks(self.parts.backbone, trainer.frozen_blocks)
+            self.parts.unfreeze(trainer.frozen_blocks)
             self.read_images()
             options = stage_2_options(optimizer, trainer.fine_tune_epochs)
             factors = self.rate_factors()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import keras
 
 from conf.schema import Config
-from models.backbones import build_backbone, check_frozen_blocks
+from models.backbones import build_backbone, check_frozen_blocks, freeze_blocks
 from models.heads import build_descriptor
 from models.model_layers import PresetEncoder
 
@@ -65,16 +65,20 @@ class Parts:
             samples, linear(self.describe(samples, start)), name=f"from_{start.value}"
         )
 
-    def unfreeze(self) -> None:
+    def unfreeze(self, frozen_blocks: int = 0) -> None:
         """Makes all weights trainable, except the batch normalisation of the reduction.
 
         The batch normalisation of the backbone keeps its statistics: see `InferenceMode`. Some
         weights of presets stay frozen: see `PresetEncoder.freeze_unsaved`.
+
+        Args:
+            frozen_blocks: first blocks of the backbone that stay frozen. Default: 0.
         """
         self.backbone.trainable = True
         for layer in self.backbone.layers:
             if isinstance(layer, PresetEncoder):
                 layer.freeze_unsaved()
+        freeze_blocks(self.backbone, frozen_blocks)
         for layer in self.descriptor.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False

@@ -11,7 +11,14 @@ from omegaconf import MISSING, OmegaConf
 
 import files
 from conf.paths import PATH_KEYS, located
-from conf.schema import RENAMED, STAGE_2, WITHOUT_EFFECT, Config, as_text, dotted
+from conf.schema import (
+    RENAMED,
+    WITHOUT_EFFECT,
+    Config,
+    as_text,
+    dotted,
+    stage_2_of_earlier_versions,
+)
 
 GROUPS = ("data", "backbone", "head", "loss", "optimizer", "augment")
 NO_SETTING = {"seed", "trainer.checkpoint_seconds", *WITHOUT_EFFECT, *RENAMED}
@@ -49,8 +56,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
             if (path.parent / "error.txt").exists() or not config.exists():
                 continue
             keys = dotted(yaml.safe_load(config.read_text(encoding="utf-8")))
-            if keys.get("trainer.fine_tune_epochs"):
-                keys |= {new: keys[old] for new, old in STAGE_2.items() if old in keys} | keys
+            keys |= stage_2_of_earlier_versions(keys)
             keys |= _defaults() | keys  # the file's values win
             settings = {key: as_text(keys[key]) for key in keys if key not in NO_SETTING}
             # Earlier versions stored relative paths.

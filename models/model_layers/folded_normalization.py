@@ -95,6 +95,5 @@ def _convolve(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization, 
         outputs = ops.conv(inputs, layer.kernel * scale, *options)
     offset = (layer.bias if layer.use_bias else 0.0) - norm.moving_mean
     offset = offset * scale
-    # Not `outputs + offset`: on TensorFlow, Keras' addition is a BiasAdd, whose gradient is far
-    # faster if the batch size is unknown.
+    # Not `outputs + offset`: on TensorFlow, Keras' addition becomes a BiasAdd.
     return ops.add(outputs, offset + norm.beta if norm.center else offset)

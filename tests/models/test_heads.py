@@ -230,7 +230,10 @@ def test_attentive_pooling_reads_the_patches(head_config):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("attentive", "head.queries=4"), "channels, 6; try head.queries=3"),
+        (
+            ("attentive", "head.queries=4"),
+            "head.queries=4: must divide the number of channels, 6; try head.queries=3",
+        ),
         (("moment_probing", "head.projection=30"), "head.projection=30: must be a multiple of"),
         (("moment_probing", "head.projection=24"), "with at least 7 channels in a group"),
     ],
