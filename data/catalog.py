@@ -18,6 +18,7 @@ import numpy as np
 
 import files
 from data.locks import locked
+from data.releases import stanford_cars
 from errors import UserError
 
 
@@ -36,6 +37,7 @@ class Entry:
     test: str = "test"
     module: str | None = None  # of this project, which registers the builder with TFDS
     needs: tuple[str, ...] = ()  # packages that TFDS imports to prepare the data set
+    elsewhere: str = ""  # where to get it instead, if its server is gone
 
 
 _ENTRIES = (
@@ -43,9 +45,9 @@ _ENTRIES = (
     Entry("drawn_birds", "drawn_birds", 9, "validation", module="data.drawn_birds"),
     # 5,994 to train, 5,794 to test.
     Entry("cub200", "caltech_birds2011", 200, needs=("opencv-python-headless",)),
-    # 8,144 to train, 8,041 to test. The authors' server is often unreachable; data that TFDS
-    # prepared on another machine can be copied into data.path.
-    Entry("stanford_cars", "cars196", 196, needs=("scipy",)),
+    # 8,144 to train, 8,041 to test. The authors' server is gone since 2023; data that TFDS
+    # prepared before can be copied into data.path.
+    Entry("stanford_cars", "cars196", 196, elsewhere=stanford_cars.SOURCE),
     # 12,000 to train, 8,580 to test. The images are from ImageNet, so ImageNet weights were
     # trained on the test images.
     Entry("stanford_dogs", "stanford_dogs", 120, needs=("scipy",)),
@@ -182,8 +184,28 @@ def builder_for(entry: Entry, data_dir: str | None = None):
         ) from error
     # TFDS renames the folder when it is complete.
     if not Path(builder.data_dir).exists():
+        if entry.elsewhere:
+            raise UserError(
+                f"{entry.name}: its server is gone, and TFDS has not prepared it in {folder}; get "
+                f"it from {entry.elsewhere}, and set data.path to its folder"
+            )
         _prepare(entry, builder, folder)
     return builder
+
+
+def is_data_dir(folder: Path) -> bool:
+    """Whether a folder is absent or empty, or holds data sets or downloads of TFDS."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    visible = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    depths = ("*/*", "*/*/*")  # name/version, name/configuration/version
+    return (
+        not visible
+        or "downloads" in visible
+        or any(any(folder.glob(f"{depth}/dataset_info.json")) for depth in depths)
+    )
 
 
 def class_names(builder, entry: Entry) -> list[str]:

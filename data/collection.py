@@ -35,8 +35,9 @@ class Collection:
         images: all images.
         class_names: in the order of the labels.
         splits: some of "train", "val" and "test".
-        levels: the coarser classes. For each level, such as "coarse", the name of the group of each
-            class, in the order of `class_names`. Default: no levels.
+        levels: the coarser classes, from the finest level to the coarsest. For each level, such as
+            "coarse", the name of the group of each class, in the order of `class_names`. Default:
+            no levels.
         citation: BibTeX. Default: empty.
     """
 

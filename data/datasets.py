@@ -10,10 +10,11 @@ import numpy as np
 from conf.schema import DataConfig, Region
 from data import catalog, decoding
 from data.collection import Collection, ImageSource, Splits
-from data.grocery_store import read_grocery_store
 from data.image_folder import read_folder
 from data.image_list import read_list
+from data.names import printable
 from data.progress import map_images
+from data.releases.registry import RELEASES
 from data.splits import by_class, split_by_class, stratified_split
 from errors import UserError
 
@@ -169,15 +170,28 @@ def _open_images(config: DataConfig, train_required: bool = True) -> Collection:
 
 
 def _read(config: DataConfig, train_required: bool) -> Collection:
-    """Reads what `config.name` names: an entry of the catalog, or one of `READERS`."""
-    if config.name in catalog.ENTRIES:
-        return _open_catalog(config)
-    if config.name not in READERS:
-        known = ", ".join([*READERS, *catalog.ENTRIES])
+    """Reads what `config.name` names: one of `READERS`, a release on disk, or TFDS's data."""
+    entry, release = catalog.ENTRIES.get(config.name), RELEASES.get(config.name)
+    if config.name not in READERS and entry is None and release is None:
+        known = ", ".join(dict.fromkeys([*READERS, *RELEASES, *catalog.ENTRIES]))
         raise UserError(f"data.name={config.name}: unknown; known are {known}")
     if config.path is None:
-        raise UserError(f"data.path=null: data={config.name} needs the place of the images")
-    return READERS[config.name](config, train_required)
+        if entry is None:
+            raise UserError(f"data.path=null: data={config.name} needs the place of the images")
+        return _open_catalog(config, entry)
+    if config.name in READERS:
+        return READERS[config.name](config, train_required)
+    if release is not None:
+        folder = release.find(Path(config.path))
+        if folder is not None:
+            return release.read(folder, config, train_required)
+        if entry is None or not catalog.is_data_dir(Path(config.path)):
+            others = "" if entry is None else ", nor is it empty or the folder of TFDS's data sets"
+            raise UserError(
+                f"data.path={printable(config.path)}: there is no {release.description()}{others}"
+            )
+    assert entry is not None
+    return _open_catalog(config, entry)
 
 
 def _open_folder(config: DataConfig, train_required: bool) -> Collection:
@@ -185,17 +199,15 @@ def _open_folder(config: DataConfig, train_required: bool) -> Collection:
     return Collection(*read_folder(Path(config.path), config.split_folders, train_required))
 
 
-# Data sets that lie on disk. The second argument is that of `open_all_images`: whether training
+# Images of the user. The second argument is that of `open_all_images`: whether training
 # images are required.
 READERS: dict[str, Callable[[DataConfig, bool], Collection]] = {
     "image_folder": _open_folder,
     "image_list": read_list,
-    "grocery_store": read_grocery_store,
 }
 
 
-def _open_catalog(config: DataConfig) -> Collection:
-    entry = catalog.ENTRIES[config.name]
+def _open_catalog(config: DataConfig, entry: catalog.Entry) -> Collection:
     builder = catalog.builder_for(entry, config.path)
     official = {"train": "train", "val": entry.validation, "test": entry.test}
     names = {name: split for name, split in official.items() if split is not None}

@@ -14,30 +14,11 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 from etils import epath
-from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+from PIL.JpegImagePlugin import JpegImageFile
+
+from data.releases.fgvc_aircraft import CITATION, LEVELS, without_banner
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
-BANNER = 20  # pixels at the bottom of each image; it names the photographer
-
-_CITATION = """
-@techreport{maji13fine-grained,
-  title = {Fine-Grained Visual Classification of Aircraft},
-  author = {S. Maji and J. Kannala and E. Rahtu and M. Blaschko and A. Vedaldi},
-  year = {2013},
-  archivePrefix = {arXiv},
-  eprint = {1306.5151},
-  primaryClass = {cs-cv},
-}
-"""
-
-
-# The levels of the hierarchy of aircraft: the file with the names of the classes, and their number.
-# A level's name is also part of the names of the annotation files.
-LEVELS = {
-    "variant": ("variants.txt", 100),  # the default
-    "family": ("families.txt", 70),
-    "manufacturer": ("manufacturers.txt", 30),
-}
 
 
 class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
@@ -65,7 +46,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-            citation=_CITATION,
+            citation=CITATION,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -80,15 +61,10 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         boxes = dict(_annotations(folder / "images_box.txt"))
         level = self.builder_config.name
         for name, label in _annotations(folder / f"images_{level}_{official}.txt"):
-            image = JpegImageFile(io.BytesIO((folder / "images" / f"{name}.jpg").read_bytes()))
-            width, height = image.width, image.height - BANNER
-            # The quantization tables and blocks of the image keep almost all of its quality.
-            file, tables = io.BytesIO(), image.quantization
-            cropped = image.crop((0, 0, width, height))
-            cropped.save(file, "JPEG", qtables=tables, subsampling=get_sampling(image))
-            file.seek(0)
-            box = _relative(boxes[name], width, height)
-            yield name, {"image": file, "label": label, "id": name, "bbox": box}
+            encoded = without_banner((folder / "images" / f"{name}.jpg").read_bytes())
+            image = JpegImageFile(io.BytesIO(encoded))
+            box = _relative(boxes[name], image.width, image.height)
+            yield name, {"image": io.BytesIO(encoded), "label": label, "id": name, "bbox": box}
 
 
 def _annotations(file: epath.Path) -> list[tuple[str, str]]:

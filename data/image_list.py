@@ -6,13 +6,14 @@ writes such a list for a folder of class folders.
 """
 
 import argparse
+import collections
 import csv
 import io
 import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from errors import UserError, os_reason
 
 COLUMNS = ("path", "label", "split", "coarse", "box")  # also their order without a header
 REQUIRED = ("path", "label")
-BOX = "box"
+COARSE, BOX = "coarse", "box"
 DELIMITERS = ("\t", ";", ",")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 SPLIT_ORDER = ("train", "val", "test")
@@ -41,9 +42,10 @@ class Place(NamedTuple):
 
     file: Path
     line: int
+    unit: str = "line"  # what `line` counts
 
     def __str__(self) -> str:
-        return f"{printable(self.file)}, line {self.line}"
+        return f"{printable(self.file)}, {self.unit} {self.line}"
 
 
 class Entry(NamedTuple):
@@ -51,13 +53,13 @@ class Entry(NamedTuple):
 
     label: str
     split: str
-    coarse: str | None
+    groups: Mapping[str, str]
     box: Box | None
     place: Place
 
     def __str__(self) -> str:
         box = "" if self.box is None else "box " + " ".join(f"{side:g}" for side in self.box)
-        return ", ".join(filter(None, (self.label, self.split, self.coarse, box)))
+        return ", ".join(filter(None, (self.label, self.split, *self.groups.values(), box)))
 
 
 class ImageList:
@@ -66,10 +68,11 @@ class ImageList:
     Args:
         root: the folder that the paths are relative to.
         files_required: whether a missing file is an error. Default: `True`.
+        advice: what to do about a missing file. Default: restore it.
     """
 
-    def __init__(self, root: Path, files_required: bool = True):
-        self._root, self._files_required = root, files_required
+    def __init__(self, root: Path, files_required: bool = True, advice: str = "restore it"):
+        self._root, self._files_required, self._advice = root, files_required, advice
         self._entries: dict[str, Entry] = {}  # by path
         self._first_of_class: dict[str, Entry] = {}
         self._missing: list[tuple[Place, str]] = []
@@ -81,7 +84,7 @@ class ImageList:
         path: str,
         label: str,
         split: str = "train",
-        coarse: str | None = None,
+        groups: Mapping[str, str] | None = None,
         box: Box | None = None,
     ) -> None:
         """Adds a line.
@@ -91,21 +94,25 @@ class ImageList:
             path: of the image, absolute or relative to the root.
             label: the name of the class.
             split: a name of `SPLITS`, in any case. Default: "train".
-            coarse: the name of the coarse class. Default: `None`, the list has none.
+            groups: the name of the coarser class by level, such as "coarse", from the finest level
+                to the coarsest. Default: `None`, the list has none.
             box: encloses the object. Default: `None`, the list has no boxes.
 
         Raises:
             UserError: a value is empty, the split is unknown, or the line contradicts another one.
         """
-        for value, meaning in ((path, "path"), (label, "label"), (coarse, "coarse label")):
-            if value is not None and not value.strip():
+        groups = groups or {}
+        values = [("path", path), ("label", label)]
+        values += [(f"{level} label", group) for level, group in groups.items()]
+        for meaning, value in values:
+            if not value.strip():
                 raise UserError(f"{place}: the {meaning} is empty")
         name = split.strip().casefold()
         if name not in SPLITS:
             known = ", ".join(SPLITS)
             raise UserError(f"{place}: the split {split.strip()!r} is unknown; known are {known}")
-        coarse = None if coarse is None else class_name(coarse.strip())
-        entry = Entry(class_name(label.strip()), SPLITS[name], coarse, box, place)
+        groups = {level: class_name(group.strip()) for level, group in groups.items()}
+        entry = Entry(class_name(label.strip()), SPLITS[name], groups, box, place)
         path = self._existing(path, place)
         before = self._entries.setdefault(path, entry)
         if before is not entry:
@@ -113,11 +120,12 @@ class ImageList:
             self._repeated.append(place)
             return
         first = self._first_of_class.setdefault(entry.label, entry)
-        if first.coarse != coarse:
-            raise UserError(
-                f"{place}: class {entry.label} belongs to {coarse}, but to {first.coarse} in "
-                f"{first.place}; correct one of them"
-            )
+        for level, group in groups.items():
+            if first.groups[level] != group:
+                raise UserError(
+                    f"{place}: class {entry.label} belongs to {group}, but to "
+                    f"{first.groups[level]} in {first.place}; correct one of them"
+                )
 
     def collection(
         self,
@@ -139,8 +147,8 @@ class ImageList:
             place, path = self._missing[0]
             raise UserError(
                 f"{place}: there is no file {printable(path)} in {printable(self._root)} "
-                f"({len(self._missing)} of {len(self._entries)} are missing); restore it, set "
-                "data.root to the folder of the images, or set data.skip_damaged=true"
+                f"({len(self._missing)} of {len(self._entries)} are missing); {self._advice}, "
+                "or set data.skip_damaged=true"
             )
         if self._repeated:
             count, place = len(self._repeated), self._repeated[0]
@@ -149,6 +157,11 @@ class ImageList:
             self._check_training_images()
         if class_names is None:
             class_names = sorted(self._first_of_class)
+        else:
+            class_names = [class_name(name.strip()) for name in class_names]
+            for name, count in collections.Counter(class_names).items():
+                if count > 1:
+                    raise UserError(f"{printable(self._root)}: {count} classes are called {name}")
         numbers = {name: number for number, name in enumerate(class_names)}
         order = sorted(
             (SPLIT_ORDER.index(entry.split), numbers[entry.label], path.split("/"))
@@ -191,12 +204,14 @@ class ImageList:
         return np.array(boxes) if len(boxes) == len(paths) else None
 
     def _levels(self, class_names: list[str]) -> dict[str, list[str]]:
-        coarse = [
-            first.coarse
+        groups = [
+            first.groups
             for name in class_names
-            if (first := self._first_of_class.get(name)) is not None and first.coarse is not None
+            if (first := self._first_of_class.get(name)) is not None
         ]
-        return {"coarse": coarse} if len(coarse) == len(class_names) else {}
+        if not groups or len(groups) < len(class_names):
+            return {}
+        return {level: [each[level] for each in groups] for level in groups[0]}
 
 
 def _compare(subject: str, entry: Entry, before: Entry) -> None:
@@ -231,7 +246,8 @@ def read_list(config: DataConfig, train_required: bool = True) -> Collection:
     if not root.is_dir():
         raise UserError(f"data.root={printable(root)}: there is no such folder")
     layout = _layout(file, text, root, config)
-    images, width = ImageList(root, files_required=not config.skip_damaged), None
+    advice = "restore it, set data.root to the folder of the images"
+    images, width = ImageList(root, not config.skip_damaged, advice), None
     for position, (number, cells) in enumerate(read_lines(file, text, layout.delimiter)):
         place = Place(file, number)
         width = width or len(cells)
@@ -247,7 +263,8 @@ def read_list(config: DataConfig, train_required: bool = True) -> Collection:
             for name, columns in layout.columns.items()
         }
         box = _box(texts.pop(BOX), config.box_format, place) if BOX in texts else None
-        images.add(place, **texts, box=box)
+        groups = {COARSE: texts.pop(COARSE)} if COARSE in texts else None
+        images.add(place, **texts, groups=groups, box=box)
     return images.collection(train_required=train_required)
 
 

@@ -1,6 +1,7 @@
 """The catalog: every entry opens; TFDS's mock replaces downloads."""
 
 import concurrent.futures
+import dataclasses
 import io
 import itertools
 import re
@@ -56,7 +57,7 @@ def birds(tmp_path_factory):
 
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_downloadable_entries_open(name, mocked, tmp_path):
-    entry = ENTRIES[name]
+    entry = dataclasses.replace(ENTRIES[name], elsewhere="")  # as if TFDS had prepared it
     builder = catalog.builder_for(entry, tmp_path)
     assert len(catalog.class_names(builder, entry)) == entry.num_classes
     assert builder.info.citation.strip().startswith("@")
@@ -235,6 +236,26 @@ def test_failed_downloads_are_reported_in_one_line(error, message, monkeypatch, 
     with pytest.raises(UserError) as caught:
         catalog.builder_for(ENTRIES["cub200"], tmp_path)
     assert re.search(message, str(caught.value)) and "\n" not in str(caught.value)
+
+
+def test_what_has_no_server_is_not_downloaded_and_its_other_places_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        tfds.core.DatasetBuilder, "download_and_prepare", lambda *_, **__: pytest.fail("downloaded")
+    )
+    with pytest.raises(
+        UserError, match=r"stanford_cars: its server is gone.*kaggle\.com.*data\.path"
+    ):
+        catalog.builder_for(ENTRIES["stanford_cars"], tmp_path)
+
+
+def test_a_folder_of_tfds_is_recognised(birds, tmp_path):
+    (tmp_path / "a file").touch()
+    (tmp_path / "downloading" / "downloads").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".cub200.lock").touch()
+    folders = (tmp_path / "new", tmp_path / "empty", tmp_path / "downloading")
+    assert all(map(catalog.is_data_dir, (*folders, birds.data_path.parents[1])))
+    assert not any(map(catalog.is_data_dir, (tmp_path, tmp_path / "a file")))
 
 
 def test_a_format_without_random_access_is_an_error(monkeypatch, tmp_path):

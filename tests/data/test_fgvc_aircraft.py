@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data.fgvc_aircraft import BANNER, FgvcAircraft
+from data.fgvc_aircraft import FgvcAircraft
+from data.releases.fgvc_aircraft import BANNER
 
 IMAGES = {"train": 4, "val": 2, "test": 3}
 WIDTH, HEIGHT = 64, 68

@@ -49,7 +49,7 @@ def test_a_limited_number_of_classes_keeps_their_coarse_classes(release):
 @pytest.mark.parametrize("name", ["classes.csv", "train.txt", "val.txt", "test.txt"])
 def test_a_missing_file_is_named(release, name):
     (release / name).unlink()
-    with pytest.raises(UserError, match=f"has no {name}; give the folder of https://github.com"):
+    with pytest.raises(UserError, match=f"has no {name}; restore it from https://github.com"):
         open_dataset(config(release), 0)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from conf.schema import DataConfig
 from data.collection import Collection
 from data.image_list import ImageList, Place, read_lines, read_text
-from data.names import printable
+from data.releases.release import Release, require
 from errors import UserError
 
+SOURCE = "https://github.com/marcusklasson/GroceryStoreDataset"
 CLASSES = "classes.csv"
-SPLITS = ("train", "val", "test")
+LISTS = {split: f"{split}.txt" for split in ("train", "val", "test")}
 CITATION = """@inproceedings{klasson2019hierarchical,
   title = {A Hierarchical Grocery Store Image Dataset with Visual and Semantic Labels},
   author = {Klasson, Marcus and Zhang, Cheng and Kjellstr{\\"o}m, Hedvig},
@@ -23,37 +24,18 @@ CITATION = """@inproceedings{klasson2019hierarchical,
 """
 
 
-def read_grocery_store(config: DataConfig, train_required: bool = True) -> Collection:
-    """Reads the lists `train.txt`, `val.txt` and `test.txt`, and the names in `classes.csv`.
-
-    Args:
-        config: its path is the folder of these files, or of the repository.
-        train_required: see `ImageList.collection`. Default: `True`.
-
-    Raises:
-        UserError: a file is missing, or a line is not as it should be; the line is named.
-    """
-    assert config.path is not None
-    folder = Path(config.path)
-    if not (folder / CLASSES).is_file() and (folder / "dataset" / CLASSES).is_file():
-        folder = folder / "dataset"
-    lists = [f"{split}.txt" for split in SPLITS]
-    missing = [name for name in (CLASSES, *lists) if not (folder / name).is_file()]
-    if missing:
-        raise UserError(
-            f"data.path={printable(folder)}: has no {', '.join(missing)}; give the folder of "
-            "https://github.com/marcusklasson/GroceryStoreDataset that has these files"
-        )
+def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
+    require(folder, (CLASSES, *LISTS.values()), SOURCE)
     names, coarse_names = _class_names(folder / CLASSES)
-    images = ImageList(folder, files_required=not config.skip_damaged)
-    for split, name in zip(SPLITS, lists, strict=True):
+    images = ImageList(folder, not config.skip_damaged)
+    for split, name in LISTS.items():
         file = folder / name
         for number, cells in read_lines(file, read_text(file)):
             place = Place(file, number)
             if len(cells) != 3:
                 raise UserError(f"{place}: it has {len(cells)} cells instead of 3")
             label, coarse = _name(names, cells[1], place), _name(coarse_names, cells[2], place)
-            images.add(place, cells[0], label, split, coarse)
+            images.add(place, cells[0], label, split, {"coarse": coarse})
     class_names = [names[number] for number in sorted(names)]
     return images.collection(class_names, train_required, CITATION)
 
@@ -81,3 +63,6 @@ def _name(names: dict[int, str], cell: str, place: Place) -> str:
     if not number.isdecimal() or int(number) not in names:
         raise UserError(f"{place}: class {number} is not in {CLASSES}")
     return names[int(number)]
+
+
+GROCERY_STORE = Release("Grocery Store", (CLASSES, *LISTS.values()), ("dataset",), SOURCE, _read)
