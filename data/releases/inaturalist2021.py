@@ -83,9 +83,11 @@ def _parsed(file: Path) -> Annotations:
             {each["id"]: str(each["file_name"]) for each in content["images"]},
             {each["image_id"]: str(each["category_id"]) for each in content["annotations"]},
         )
-        tables = (parsed.names, parsed.paths, parsed.labels)
-        lists = (content["categories"], content["images"], content["annotations"])
-        repeated = any(len(a) < len(b) for a, b in zip(tables, lists, strict=True))
+        repeated = (
+            len(parsed.names) < len(content["categories"])
+            or len(parsed.paths) < len(content["images"])
+            or len(parsed.labels) < len(content["annotations"])
+        )
     except (KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(

@@ -116,12 +116,10 @@ def _class_folders(folder: Path) -> tuple[list[str], Iterator[Car]]:
                 class_name = look_up(numbered, Cell(label, place), TABLES["names"])
                 # A slash cannot be part of the name of a folder.
                 path = f"{where}/{split}/{class_name.replace('/', '-')}/{name}"
-                listed.add(path)
+                listed.add(name)
                 yield place, path, label, split, tuple(sides)
             present = (folder / where / split).glob("*/*.jpg")
-            unlisted = [
-                path for path in present if path.relative_to(folder).as_posix() not in listed
-            ]
+            unlisted = [path for path in present if path.name not in listed]
             if unlisted:
                 raise UserError(
                     f"{printable(file)}: it lacks {printable(min(unlisted))} ({len(unlisted)} "
