@@ -1,5 +1,6 @@
 """Names of images and classes as text that can be written to any file, plot or terminal."""
 
+import functools
 import unicodedata
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+@functools.lru_cache(2**16)  # lists repeat the names of classes and groups with each image
 def class_name(folder: str) -> str:
     """The name of the class whose images are in a folder."""
     return printable(normal(folder))

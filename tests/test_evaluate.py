@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from conftest import SMALL
-from made_releases import make_grocery_store
+from made_releases import make_cub200, make_grocery_store, make_nabirds
 
 
 def parse(outcome) -> dict:
@@ -80,3 +80,29 @@ def test_coarse_accuracy_beside_the_fine_one(command, draw_images, tmp_path):
     metrics = parse(command("evaluate.py", run, *other))
     assert (metrics["pictures"], metrics["classes"]) == (3, 1)
     assert metrics["coarse_accuracy"] == metrics["accuracy"]  # Anjou is the only pear
+
+
+@pytest.mark.parametrize(
+    ("make", "crop"),
+    [(make_cub200, "box"), pytest.param(make_nabirds, "image", marks=pytest.mark.slow)],
+    ids=["cub200", "nabirds"],
+)
+def test_a_run_on_a_release_is_evaluated_where_the_release_lies_then(make, crop, command, tmp_path):
+    """The lists decide about the test split, and the hierarchy gives coarse accuracies."""
+    name, release, run = make.__name__[5:], make(tmp_path / "release"), tmp_path / "run"
+    outcome = command(
+        "train.py", f"data={name}", f"data.path={release}", f"data.crop={crop}", *SMALL,
+        f"trainer.feature_dir={tmp_path / 'features'}", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.errors
+    record = json.loads((run / "metrics.json").read_text())["test"]
+    assert (record["pictures"], record["classes"]) == (3, 3)
+    coarse = {key for key in record if key.endswith("_accuracy")} - {"top5_accuracy"}
+    levels = {"species_accuracy", "family_accuracy", "order_accuracy"}
+    assert coarse >= levels if name == "nabirds" else not coarse & levels
+    assert parse(command("evaluate.py", run, "--json")) == pytest.approx(record, rel=1e-5)
+    # A copy elsewhere, by its parent folder.
+    archive = {"cub200": "CUB_200_2011", "nabirds": "nabirds"}[name]
+    shutil.move(release, tmp_path / "parent" / archive)
+    moved = command("evaluate.py", run, f"data.path={tmp_path / 'parent'}", "--json")
+    assert parse(moved) == pytest.approx(record, rel=1e-5)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from conftest import CONF
 from made_presets import SIZES, write_preset
-from made_releases import make_grocery_store
+from made_releases import CARS, make_cars_kit, make_grocery_store, make_nabirds
 from PIL import Image
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -58,13 +58,13 @@ def test_a_recipe_runs(name, command, own_folder, draw_images, tmp_path):
         where = own_folder
     elif "/data: grocery_store" in TEXTS[name]:
         where = make_grocery_store(tmp_path / "grocery store", draw_images)
+    elif "/data: stanford_cars" in TEXTS[name]:
+        cars = (*CARS, "Tesla Model S Sedan 2012")
+        where = make_cars_kit(tmp_path / "cars", names=cars, counts=(5, 5))
+    elif "/data: nabirds" in TEXTS[name]:
+        where = make_nabirds(tmp_path / "nabirds")
     else:
         where = tmp_path / "tfds"
-    if "/data: image_list" in TEXTS[name]:
-        where = own_folder / "list.csv"
-        listed = [path.relative_to(own_folder) for path in own_folder.glob("*/*.*")]
-        lines = ["path,label", *(f"{path},{path.parent}" for path in listed)]
-        where.write_text("\n".join(lines))
     size, weights = SIZE, "backbone.weights=random"
     for backbone, family in PRESETS.items():
         if f"/backbone: {backbone}\n" in TEXTS[name]:
