@@ -8,6 +8,7 @@ from pathlib import Path
 
 from conf.schema import DataConfig
 from data.collection import Collection
+from data.names import printable
 from data.releases.hierarchy import Lineage, distinct_groups, distinct_names
 from data.releases.numbered_lists import CLASSES, LABELS, LISTS, read_numbered_lists
 from data.releases.release import Release, require
@@ -55,18 +56,24 @@ def _lineages(file: Path, names: dict[str, str], used: list[str]) -> dict[str, L
         look_up(names, parent, CLASSES)
     roots = [key for key in names if key not in parents]
     for key in roots[1:]:
-        raise UserError(f"{file}: it lacks class {key} of {CLASSES}; restore it")
+        raise UserError(
+            f"{printable(file)}: it lacks class {printable(key)} of {CLASSES}; restore it"
+        )
     lineages: dict[str, Lineage] = {}
     for key in used:
         ancestors = [key]
         while ancestors[-1] in parents:
             above = parents[ancestors[-1]]
             if above.text in ancestors:
-                raise UserError(f"{above.place}: class {above.text} is a group of its own group")
+                group = printable(above.text)
+                raise UserError(f"{above.place}: class {group} is a group of its own group")
             ancestors.append(above.text)
         groups = ancestors[1:-1]  # without the root
         if not groups:
-            raise UserError(f"{file}: class {key} of {LABELS} belongs to no group; restore it")
+            raise UserError(
+                f"{printable(file)}: class {printable(key)} of {LABELS} belongs to no group; "
+                "restore it"
+            )
         species, family, order = groups[0], groups[min(1, len(groups) - 1)], groups[-1]
         lineages[key] = (names[species], names[family], names[order])
     return lineages

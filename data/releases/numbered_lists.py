@@ -47,8 +47,8 @@ def read_numbered_lists(
         label = look_up(names, labels[key], CLASSES)
         if path.partition("/")[0] != folders[labels[key].text]:
             raise UserError(
-                f"{labels[key].place}: image {key} is of {label}, but {place} has "
-                f"{printable(path)}; restore one of the two files"
+                f"{labels[key].place}: image {printable(key)} is of {printable(label)}, but "
+                f"{place} has {printable(path)}; restore one of the two files"
             )
         split = look_up(SPLIT_NAMES, splits[key], "0 (test), 1 (train)", "split")
         left, top, width, height = numbers(boxes[key], 4)

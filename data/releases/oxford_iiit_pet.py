@@ -8,7 +8,7 @@ from pathlib import Path
 from conf.schema import DataConfig
 from data.collection import Collection
 from data.image_list import ImageList
-from data.names import printable
+from data.names import class_name, printable
 from data.releases.release import Release, require
 from data.releases.tables import Cell, look_up, read_table, same_keys
 from errors import UserError
@@ -42,8 +42,8 @@ def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
                 )
             label, species, *_ = (*cell.text.split(), "")
             if not label.isdecimal():
-                raise UserError(f"{cell.place}: class {label} is no number")
-            breed = name.rpartition("_")[0]
+                raise UserError(f"{cell.place}: class {printable(label)} is no number")
+            breed = class_name(name.rpartition("_")[0])
             if names.setdefault(int(label), breed) != breed:
                 other = names[int(label)]
                 raise UserError(f"{cell.place}: class {label} is {breed}, but also {other}")

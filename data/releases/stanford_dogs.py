@@ -6,7 +6,7 @@ from pathlib import Path
 from conf.schema import DataConfig, Region
 from data.collection import Box, Collection
 from data.image_list import ImageList, Place
-from data.names import printable
+from data.names import class_name, printable
 from data.releases.release import Release, first_file, first_folder, require
 from data.releases.tables import box, integers, read_mat
 from errors import UserError, os_reason
@@ -46,7 +46,7 @@ def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
             zip(paths, annotated, labels, strict=True), 1
         ):
             place = Place(file, number, "image")
-            breed = str(path).partition("/")[0]
+            breed = class_name(str(path).partition("/")[0])
             if names.setdefault(label, breed) != breed:
                 raise UserError(f"{place}: class {label} is {breed}, but also {names[label]}")
             boxed = config.crop is Region.box

@@ -41,9 +41,10 @@ def read_table(file: Path) -> dict[str, Cell]:
             raise UserError(f"{cell.place}: {printable(line.strip())!r} lacks its second cell")
         before = table.setdefault(key, cell)
         if before.text != cell.text:
+            name, text, other = map(printable, (key, cell.text, before.text))
             raise UserError(
-                f"{cell.place}: {key} is {printable(cell.text)}, but {printable(before.text)} in "
-                f"{before.place}; remove one of the two lines"
+                f"{cell.place}: {name} is {text}, but {other} in {before.place}; remove one of "
+                "the two lines"
             )
     return table
 
