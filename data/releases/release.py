@@ -62,5 +62,5 @@ def first_file(folder: Path, names: Iterable[str]) -> str | None:
 
 
 def first_folder(folder: Path, names: tuple[str, ...]) -> str:
-    """Returns the first of the names that is a folder, or else the first name."""
-    return next((name for name in names if (folder / name).is_dir()), names[0])
+    """Returns the first of the names that is a folder, or else the last name."""
+    return next((name for name in names if (folder / name).is_dir()), names[-1])

@@ -30,6 +30,7 @@ KIT = {
     "names": "cars_meta.mat",
 }
 KIT_FOLDERS = ("", "devkit/", "car_devkit/devkit/")
+KIT_FILES = tuple(where + name for name in KIT.values() for where in KIT_FOLDERS)
 TABLES = {"train": "anno_train.csv", "test": "anno_test.csv", "names": "names.csv"}
 SIDES = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 CITATION = """@inproceedings{krause20133d,
@@ -44,10 +45,10 @@ Car = tuple[Place, str, Any, str, tuple]  # path, number of the class, split, bo
 
 
 def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
-    if first_file(folder, TABLES.values()):
-        names, cars = _class_folders(folder)
-    elif (folder / ALL).is_file() and (folder / ALL_IMAGES).is_dir():
+    if (folder / ALL).is_file() and (folder / ALL_IMAGES).is_dir():
         names, cars = _all_images(folder)
+    elif first_file(folder, TABLES.values()) and not first_file(folder, KIT_FILES):
+        names, cars = _class_folders(folder)
     else:
         names, cars = _development_kit(folder)
     numbered = {str(number): name for number, name in enumerate(names, 1)}
@@ -93,7 +94,7 @@ def _all_images(folder: Path) -> tuple[list[str], Iterator[Car]]:
         columns = fields(file, structs, "relative_im_path", "class", "test", *SIDES)
         for number, (path, label, test, *sides) in enumerate(zip(*columns, strict=True), 1):
             split = "test" if test else "train"
-            yield Place(file, number, "image"), path, label, split, tuple(sides)
+            yield Place(file, number, "image"), str(path), label, split, tuple(sides)
 
     return _names(file), cars()
 
@@ -136,7 +137,7 @@ def _names(file: Path) -> list[str]:
 STANFORD_CARS = Release(
     "Stanford Cars",
     (
-        *(where + name for name in KIT.values() for where in KIT_FOLDERS),
+        *KIT_FILES,
         *TABLES.values(),
         ALL,
     ),

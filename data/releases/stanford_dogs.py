@@ -14,8 +14,8 @@ from errors import UserError, os_reason
 SOURCE = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 LIST_FOLDERS = ("", "lists/")
-IMAGES = ("Images", "images/Images")  # the second as Kaggle has it
-BOXES = ("Annotation", "annotations/Annotation")
+IMAGES = ("images/Images", "Images")  # the first as Kaggle has it
+BOXES = ("annotations/Annotation", "Annotation")
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 CITATION = """@inproceedings{khosla2011novel,
   title = {Novel Dataset for Fine-Grained Image Categorization},
@@ -65,7 +65,7 @@ def _box(file: Path, place: Place) -> Box:
     except OSError as error:
         raise UserError(
             f"{place}: its box {printable(file)} cannot be read ({os_reason(error)}); restore "
-            f"{BOXES[0]} from {SOURCE}, or set data.crop=image"
+            f"{BOXES[-1]} from {SOURCE}, or set data.crop=image"
         ) from error
     except (ElementTree.ParseError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -18,8 +18,10 @@ from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.extractor import ExtractError
 
+from conf.schema import DataConfig
 from data import catalog, drawn_birds
 from data.catalog import ENTRIES
+from data.datasets import open_all_images
 from errors import UserError
 
 DOWNLOADED = [name for name in ENTRIES if name != "drawn_birds"]
@@ -256,6 +258,12 @@ def test_a_folder_of_tfds_is_recognised(birds, tmp_path):
     folders = (tmp_path / "new", tmp_path / "empty", tmp_path / "downloading")
     assert all(map(catalog.is_data_dir, (*folders, birds.data_path.parents[1])))
     assert not any(map(catalog.is_data_dir, (tmp_path, tmp_path / "a file")))
+
+
+def test_the_folder_of_tfds_is_read_where_it_holds_no_release(mocked, tmp_path):
+    (tmp_path / "downloads").mkdir()
+    dataset = open_all_images(DataConfig(name="cub200", path=str(tmp_path)))
+    assert isinstance(dataset.images, catalog.Records) and len(dataset.class_names) == 200
 
 
 def test_a_format_without_random_access_is_an_error(monkeypatch, tmp_path):
