@@ -1,5 +1,6 @@
 """The files of a run's folder: configuration, splits, classes, predictions and metrics."""
 
+import csv
 import dataclasses
 import json
 import logging
@@ -15,12 +16,13 @@ from conf import overrides
 from conf.schema import RENAMED, Config, dotted, literal, nested, stage_2_of_earlier_versions
 from conf.validation import checked
 from data.datasets import Dataset
-from data.names import class_name
+from data.names import class_name, normal
 from errors import UserError
 
 # The second file of each: of a second data set.
 SPLITS = ("splits.json", "reference_splits.json")
 CONTENT = ("content.json", "reference_content.json")
+PREDICTIONS = ["picture", "label", "prediction", "probability"]  # columns of a classification's
 
 logger = logging.getLogger(__name__)
 
@@ -214,12 +216,47 @@ def _read_json(path: Path):
     return files.read_json(path)
 
 
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A test image's true and predicted class; `None`: no class, as a probability was NaN."""
+
+    label: str
+    predicted: str | None
+
+
+def read_predictions(folder: Path) -> dict[str, Prediction]:
+    """Returns what a finished classification predicted for its test images, by key.
+
+    Raises:
+        UserError: a file is missing, or `predictions.csv` does not fit the test split.
+    """
+    path = folder / "predictions.csv"
+    keys = read_splits(folder)["test"]
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; restore it, or repeat the run")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file)
+        if header != PREDICTIONS or len(lines) != len(keys):
+            raise ValueError
+        predictions = {}
+        for key, (_, label, predicted, probability) in zip(keys, lines, strict=True):
+            best = None if probability == "nan" else class_name(predicted)
+            predictions[normal(key)] = Prediction(class_name(label), best)
+    except (ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path}: does not have the columns {','.join(PREDICTIONS)} and one line for each of "
+            f"the {len(keys)} test images in splits.json; restore it, or repeat the run"
+        ) from error
+    return predictions
+
+
 def write_predictions(path: Path, dataset: Dataset, split: str, probabilities: np.ndarray) -> None:
     """Writes one line per image: name, label, predicted class, and its probability."""
     best = probabilities.argmax(axis=1)
     files.write_csv(
         path,
-        ["picture", "label", "prediction", "probability"],
+        PREDICTIONS,
         [
             [*name_and_label(dataset, index), dataset.class_names[label], f"{scores[label]:.6f}"]
             for index, label, scores in zip(dataset.splits[split], best, probabilities, strict=True)

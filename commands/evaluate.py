@@ -3,9 +3,11 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+import files
 import run_folder
 from commands.evaluated_images import choose_images
 from conf import overrides
@@ -15,15 +17,26 @@ from data.decoding import warn_of_missing_ends
 from data.inputs import ImageInputs
 from data.names import normal
 from errors import UserError
-from evaluation.metrics import classification_metrics
+from evaluation.bootstrap import Interval
+from evaluation.class_metrics import ClassMetrics, class_metrics
+from evaluation.metrics import classification_intervals, classification_metrics
+from evaluation.outcomes import image_outcomes
 from evaluation.prediction import predict_indices
 from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
 
+class Evaluation(NamedTuple):
+    """The metrics of a split, and of a classifier the 95% interval of most of them."""
+
+    split: str
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+
+
 def evaluate_run(
-    folder: Path, texts: list[str], split: str | None = None
-) -> tuple[str, dict[str, float]]:
+    folder: Path, texts: list[str], split: str | None = None, per_class: Path | None = None
+) -> Evaluation:
     """Evaluates a run's saved model on a split of the run's own or of other data.
 
     The run's own splits decide, wherever its images lie: its images are recognised by their key
@@ -41,13 +54,12 @@ def evaluate_run(
             the run's own data, the three splits; in other data, all images that the run has not
             trained on. "new": images that the run did not have. Default: `None`, "test" in the
             run's own data and where images of the run's test split are, otherwise "all".
-
-    Returns:
-        The split and its metrics.
+        per_class: CSV file for the metrics of each class. Default: `None`, it is not written.
 
     Raises:
         UserError: the run has not finished, the data cannot be read or lack images of the run,
-            they have classes that the run has not, or the split is empty.
+            they have classes that the run has not, or the split is empty; `per_class` cannot be
+            written, or the run predicts no classes.
     """
     changed = _changed_keys(texts)
     own, config = run_folder.read_config(folder, []).data, run_folder.read_config(folder, texts)
@@ -56,11 +68,13 @@ def evaluate_run(
             f"{folder}: a run of task=one_class, whose scores need the templates of the run; its "
             "metrics are in metrics.json"
         )
+    retrieval = config.task is Task.metric_learning
+    if retrieval and per_class is not None:
+        raise UserError(f"{folder}: a run of task={config.task.value}, which predicts no classes")
     class_names = run_folder.read_classes(folder)
     model = load_model(folder)
     limit = config.data.limit if "data.limit" in changed else None  # the run's own splits have it
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=limit))
-    retrieval = config.task is Task.metric_learning
     dataset = open_all_images(config.data)
     labels = dataset.labels
     if not retrieval:
@@ -83,19 +97,32 @@ def evaluate_run(
     outputs = predict_indices(model, inputs, indices, batch_size, average_mirror)
     warn_of_missing_ends()
     if retrieval:
-        return choice.split, retrieval_metrics(outputs, labels, config.seed)
-    levels = run_folder.read_levels(folder)
-    return choice.split, classification_metrics(outputs, labels, levels)
+        return Evaluation(choice.split, retrieval_metrics(outputs, labels, config.seed), {})
+    levels, top_k = run_folder.read_levels(folder), config.report.top_k
+    if per_class is not None:
+        predictions = image_outcomes(outputs, labels).predictions
+        _write_classes(per_class, class_metrics(labels, predictions, class_names))
+    return Evaluation(
+        choice.split,
+        classification_metrics(outputs, labels, levels, top_k),
+        classification_intervals(outputs, labels, levels, top_k),
+    )
+
+
+def _write_classes(path: Path, metrics: list[ClassMetrics]) -> None:
+    header = ["class", *ClassMetrics._fields[1:]]
+    files.write_csv(path, header, [list(each) for each in metrics], "evaluate the run again")
 
 
 def _changed_keys(texts: list[str]) -> set[str]:
     changed = set()
     for override in overrides.parse(texts):
         key = override.key_or_group
-        if key == "data.image_size" or not key.startswith(("data.", "trainer.batch_size")):
+        allowed = ("data.", "report.", "trainer.batch_size")
+        if key == "data.image_size" or not key.startswith(allowed):
             raise UserError(
-                f"{override.input_line}: the model is already trained; only trainer.batch_size and "
-                "the keys of data, except image_size, can change"
+                f"{override.input_line}: the model is already trained; only trainer.batch_size, "
+                "report.top_k and the keys of data, except image_size, can change"
             )
         changed.add(key)
     return changed

@@ -205,6 +205,11 @@ class OneClassConfig:
 
 
 @dataclasses.dataclass
+class ReportConfig:
+    top_k: int = 5  # report top-k accuracy too, beside that of 5
+
+
+@dataclasses.dataclass
 class Config:
     seed: int = 0
     force: bool = False  # repeat a run that its folder already holds
@@ -221,6 +226,7 @@ class Config:
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     one_class: OneClassConfig = dataclasses.field(default_factory=OneClassConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
 
 # Keys on which no result depends.

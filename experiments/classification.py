@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Classification(TwoStageExperiment):
-    """Trains and calibrates a classifier; reports accuracy, cross-entropy and calibration error."""
+    """Trains and calibrates a classifier; reports the metrics of `classification_metrics`."""
 
     def build_model(self) -> None:
         config, dataset, classes = self.config, self.dataset, len(self.dataset.class_names)
@@ -129,4 +129,5 @@ class Classification(TwoStageExperiment):
 
     def _metrics(self, split: str, probabilities: np.ndarray) -> dict:
         labels = self._labels(split)
-        return classification_metrics(probabilities, labels, self.dataset.levels)
+        levels, top_k = self.dataset.levels, self.config.report.top_k
+        return classification_metrics(probabilities, labels, levels, top_k)

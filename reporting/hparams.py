@@ -12,12 +12,16 @@ import run_folder
 from conf.schema import Config, dotted
 from event_file import EventFile
 
+SECONDARY = {"macro_accuracy", "macro_f1", "mistake_distance"}  # not shown by default
+
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
     """Writes the text "config", one hyperparameter a key, and scalars such as "Test/accuracy".
 
     HParams shows the first five scalars by default, sorted by name. The capital letter puts the
-    final metrics before "epoch_accuracy". If a run is logged again, the last values count.
+    final metrics before "epoch_accuracy". Metrics of `SECONDARY` have a small one, as in
+    "test/macro_f1": otherwise "Val/accuracy" would not be among the five. If a
+    run is logged again, the last values count.
 
     Args:
         folder: the run's folder. HParams shows one row a folder, even for equal configurations.
@@ -26,7 +30,7 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
             are not logged.
     """
     metrics = {
-        f"{split.capitalize()}/{name}": value
+        f"{split if name in SECONDARY else split.capitalize()}/{name}": value
         for split in ("val", "test")
         for name, value in (results[split] or {}).items()
         if isinstance(value, float)

@@ -5,6 +5,7 @@ metrics of the same seeds.
 """
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def _statistics(runs: list[FinishedRun]) -> dict:
 
 def _is_coarser(metric: str) -> bool:
     """Whether a metric is the accuracy at a coarser level, such as "coarse_accuracy"."""
-    return metric.endswith("_accuracy") and metric != "top5_accuracy"
+    return re.fullmatch(r"(?!(macro|top\d+)_accuracy).+_accuracy", metric) is not None
 
 
 def _is_finite(mean: float | None) -> bool:

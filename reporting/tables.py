@@ -4,10 +4,13 @@ import shlex
 from pathlib import Path
 
 from conf.schema import Task
+from evaluation.bootstrap import Interval
+from evaluation.comparison import Comparison
 
 # Short names of metrics and scorers; others are shown under their own names.
 METRIC_LABELS = {f"recall_at_{k}": f"R@{k}" for k in (1, 2, 4, 8)}
 METRIC_LABELS |= {"top5_accuracy": "top-5", "calibration_error": "ECE"}
+METRIC_LABELS |= {"macro_accuracy": "macro", "macro_f1": "F1", "mistake_distance": "distance"}
 METRIC_LABELS |= {"map_at_r": "MAP@R", "nmi": "NMI"}
 METRIC_LABELS |= {"k_nn": "k-NN", "one_class_svm": "SVM"}
 METRIC_LABELS |= {"isolation_forest": "forest", "gaussian_mixture": "GMM"}
@@ -39,6 +42,40 @@ def metrics_table(metrics_by_name: dict[str, dict | None]) -> str:
         values = [metrics[key] for key in names] if metrics else ["-"] * len(names)
         rows.append([name, *(str(v) if isinstance(v, int | str) else f"{v:.4f}" for v in values)])
     return table(header, rows)
+
+
+def evaluation_table(split: str, metrics: dict[str, float], intervals: dict[str, Interval]) -> str:
+    """Formats one metric a line, with its interval; a metric without one has a dash."""
+    rows = []
+    for name, value in metrics.items():
+        low, high = intervals.get(name, (None, None))
+        interval = "-" if low is None else f"{low:.4f} to {high:.4f}"
+        shown = str(value) if isinstance(value, int) else f"{value:.4f}"
+        rows.append([name.replace("_", " "), shown, interval])
+    return table([split, "", "95% interval"], rows)
+
+
+def comparison_table(folders: tuple[Path, Path], comparison: Comparison) -> str:
+    """Formats the accuracies of two runs, their difference, and McNemar's test.
+
+    Args:
+        folders: the folders of the runs.
+        comparison: of the first run, A, with the second one, B.
+    """
+    c = comparison
+    low, high = c.interval
+    rows = [
+        ["accuracy of A", f"{c.accuracy_a:.4f}", ""],
+        ["accuracy of B", f"{c.accuracy_b:.4f}", ""],
+        ["A - B", f"{c.difference:+.4f}", f"{low:+.4f} to {high:+.4f}"],
+        ["images that both predict right", str(c.both), ""],
+        ["only A", str(c.only_a), ""],
+        ["only B", str(c.only_b), ""],
+        ["neither", str(c.neither), ""],
+        ["McNemar's exact test, p", f"{c.p_value:.3g}", ""],
+    ]
+    runs = "\n".join(f"{letter}  {name}" for letter, name in zip("AB", folders, strict=True))
+    return f"{runs}\n\n{table(['test', '', '95% interval'], rows)}"
 
 
 def final_table(task: Task, record: dict, folder: Path) -> str:

@@ -77,7 +77,7 @@ def log_classification(
         return draw_reliability({name: reliability(p, labels) for name, p in stages.items()})
 
     charts = {
-        "test/confusion": lambda: draw_confusion_matrix(labels, predictions, names),
+        "test/confusion": lambda: draw_confusion_matrix(labels, predictions, names, dataset.levels),
         "test/accuracy by class": lambda: class_plots.draw_accuracies(accuracies, len(names)),
         "test/reliability": reliability_diagrams,
     }

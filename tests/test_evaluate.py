@@ -20,6 +20,9 @@ def run(train_once):
 
 def test_the_saved_model_has_the_metrics_of_the_run(run, command):
     evaluated = parse(command("evaluate.py", run, "--json"))
+    intervals = evaluated.pop("intervals")
+    low, high = intervals["accuracy"]
+    assert 0 <= low <= evaluated["accuracy"] <= high <= 1
     first = json.loads((run / "metrics.json").read_text())["test"]
     assert evaluated == pytest.approx(first, rel=1e-5)
 
@@ -42,8 +45,20 @@ def test_averaging_over_the_mirror_image_changes_the_loss_slightly(run, command)
     assert plain["loss"] == pytest.approx(mirrored["loss"], rel=0.2)
 
 
-def test_the_default_output_is_a_table(run, command):
-    assert "accuracy" in command("evaluate.py", run).output
+def test_the_default_output_is_a_table_of_metrics_with_intervals(run, command):
+    lines = [line.split("  ") for line in command("evaluate.py", run).output.splitlines()]
+    names = [line[0] for line in lines]
+    assert {"test", "accuracy", "macro f1", "top5 accuracy", "calibration error"} <= set(names)
+    assert " to " in lines[names.index("accuracy")][-1]
+    assert lines[names.index("calibration error")][-1].strip() == "-"
+
+
+def test_the_metrics_of_each_class_go_to_a_file(run, command, tmp_path):
+    outcome = command("evaluate.py", run, "--per-class", tmp_path / "classes.csv")
+    assert outcome.status == 0, outcome.errors
+    header, *classes = (tmp_path / "classes.csv").read_text().splitlines()
+    assert header == "class,images,accuracy,precision,f1,confused_with,confused"
+    assert [line.split(",")[0] for line in classes] == ["blue", "green", "red"]
 
 
 def test_other_classes_are_rejected(run, command, own_folder):
@@ -73,7 +88,9 @@ def test_coarse_accuracy_beside_the_fine_one(command, draw_images, tmp_path):
     record = json.loads((run / "metrics.json").read_text())
     assert (record["val"]["classes"], record["test"]["classes"]) == (2, 3)
     assert 0 <= record["test"]["accuracy"] <= record["test"]["coarse_accuracy"] <= 1
-    assert parse(command("evaluate.py", run, "--json")) == pytest.approx(record["test"], rel=1e-5)
+    evaluated = parse(command("evaluate.py", run, "--json"))
+    assert evaluated.pop("intervals").keys() >= {"coarse_accuracy", "mistake_distance"}
+    assert evaluated == pytest.approx(record["test"], rel=1e-5)
     # Another folder, with one class and without coarse classes of its own.
     draw_images(tmp_path / "other" / "Anjou", 3, (41, 60, 200))
     other = ("data.name=image_folder", f"data.path={tmp_path / 'other'}", "--json")

@@ -137,6 +137,19 @@ def test_predictions_are_a_line_a_image(tmp_path):
         ]
 
 
+def test_predictions_are_read_back_by_key(tmp_path):
+    splits = {"test": np.array([0, 2])}
+    names = ["ash, a tree", 'the "oak"']
+    dataset = Dataset("made", Named(), names, splits, "")
+    run_folder.write_json(tmp_path / "splits.json", {"test": ["first", "second"]})
+    probabilities = np.array([[0.25, 0.75], [np.nan, 0.9]])
+    run_folder.write_predictions(tmp_path / "predictions.csv", dataset, "test", probabilities)
+    assert run_folder.read_predictions(tmp_path) == {
+        "first": run_folder.Prediction(names[0], names[1]),
+        "second": run_folder.Prediction(names[1], None),
+    }
+
+
 def test_class_names_of_an_earlier_version_are_in_the_composed_unicode_form(tmp_path):
     names = ["e\u0301cole", "o\u0308l", "\u1112\u1161\u11ab", "plain"]
     run_folder.write_json(tmp_path / "classes.json", names)

@@ -196,7 +196,8 @@ def _metrics(
     batch_size, average_mirror = config.trainer.batch_size, config.data.average_mirror
     model = with_probabilities(model)
     probabilities = predict_indices(model, inputs, indices, batch_size, average_mirror)
-    return classification_metrics(probabilities, dataset.labels[indices], dataset.levels)
+    labels = dataset.labels[indices]
+    return classification_metrics(probabilities, labels, dataset.levels, config.report.top_k)
 
 
 def _step_seconds(config: Config, dataset: Dataset, features: ArrayInputs, faults: Faults) -> float:

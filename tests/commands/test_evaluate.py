@@ -1,5 +1,6 @@
 """Metrics of a finished run, on its own data, on data that changed, and on other data."""
 
+import csv
 import json
 import shutil
 import unicodedata
@@ -33,9 +34,46 @@ def evaluated(run, *overrides: str, split: str | None = None) -> int:
 
 @pytest.mark.parametrize(("split", "images"), [("train", 15), ("val", 3), ("test", 6), ("all", 24)])
 def test_a_finished_run_is_evaluated_on_its_own_splits(finished_run, capsys, split, images):
-    name, metrics = evaluate_run(finished_run, [], split)
+    name, metrics, _ = evaluate_run(finished_run, [], split)
     assert (name, metrics["accuracy"], metrics["pictures"]) == (split, 1.0, images)
     assert not capsys.readouterr().err
+
+
+def test_metrics_have_intervals(finished_run):
+    _, metrics, intervals = evaluate_run(finished_run, [])
+    assert intervals["accuracy"] == intervals["macro_f1"] == (1.0, 1.0)
+    low, high = intervals["loss"]
+    assert low < metrics["loss"] < high
+
+
+def test_another_k_is_chosen_by_its_key(finished_run):
+    metrics = evaluate_run(finished_run, ["report.top_k=2"]).metrics
+    assert metrics["top2_accuracy"] == metrics["top5_accuracy"] == 1.0
+    assert "top2_accuracy" not in evaluate_run(finished_run, []).metrics
+    with pytest.raises(UserError, match=r"report\.top_k=0: must be at least 1"):
+        evaluate_run(finished_run, ["report.top_k=0"])
+
+
+def test_the_metrics_of_each_class_are_written_as_csv(finished_run, other, tmp_path):
+    path = tmp_path / "folder" / "classes.csv"
+    data = other({"blue": 3, "red": 1})
+    shutil.copy(tmp_path / "other" / "red" / "0.png", tmp_path / "other" / "blue" / "red.png")
+    metrics = evaluate_run(finished_run, [data], per_class=path).metrics
+    blue, green, red = csv.DictReader(path.open(newline=""))
+    assert blue == {
+        "class": "blue", "images": "4", "accuracy": "0.75", "precision": "1.0",
+        "f1": blue["f1"], "confused_with": "red", "confused": "1",
+    }  # fmt: skip
+    assert float(blue["f1"]) == pytest.approx(6 / 7)
+    assert list(green.values()) == ["green", "0", "", "", "", "", "0"]
+    assert (red["accuracy"], red["precision"]) == ("1.0", "0.5")
+    assert metrics["macro_accuracy"] == pytest.approx((0.75 + 1) / 2)
+
+
+def test_a_table_of_classes_that_cannot_be_written_is_named(finished_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"classes\.csv: writing failed.*evaluate the run again"):
+        evaluate_run(finished_run, [], per_class=tmp_path / "file" / "classes.csv")
 
 
 @pytest.fixture
@@ -69,7 +107,7 @@ def test_images_that_were_added_after_the_run_are_ignored_and_counted(
 ):
     run, folder = changing
     add_blue_images(folder, draw_images)
-    _, metrics = evaluate_run(run, [], split)
+    _, metrics, _ = evaluate_run(run, [], split)
     assert (metrics["accuracy"], metrics["pictures"]) == (1.0, images)
     assert "5 images that were added after the run are ignored" in capsys.readouterr().err
 
@@ -77,7 +115,7 @@ def test_images_that_were_added_after_the_run_are_ignored_and_counted(
 def test_images_that_were_added_after_the_run_are_evaluated_on_request(changing, draw_images):
     run, folder = changing
     add_blue_images(folder, draw_images)
-    _, metrics = evaluate_run(run, [], "new")
+    _, metrics, _ = evaluate_run(run, [], "new")
     assert (metrics["accuracy"], metrics["pictures"]) == (0, 5)
 
 
@@ -130,7 +168,7 @@ def test_changed_settings_move_no_trained_image_into_the_test_split(changing, ov
     make_older(run)  # its images may be replaced
     for key in run_folder.read_splits(run)["train"]:  # the model errs on them
         Image.new("RGB", (20, 20)).save(folder / key)
-    _, metrics = evaluate_run(run, [override])
+    _, metrics, _ = evaluate_run(run, [override])
     assert (metrics["accuracy"], metrics["pictures"]) == (1.0, images)
 
 
@@ -168,7 +206,7 @@ def test_the_splits_of_the_run_decide_wherever_its_folder_lies(
     if older:
         make_older(run)
     add_blue_images(folder, draw_images)
-    name, metrics = evaluate_run(run, [f"data.path={folder}"], split)
+    name, metrics, _ = evaluate_run(run, [f"data.path={folder}"], split)
     assert (name, metrics["accuracy"], metrics["pictures"]) == ("test", 1.0, 6)
     [line] = capsys.readouterr().err.splitlines()
     assert "5 images that were added after the run are ignored" in line
@@ -280,7 +318,7 @@ def test_all_images_of_other_data_are_evaluated(finished_run, tmp_path, draw_ima
     for name, shown in (("blue", "blue"), ("green", "green"), ("red", "blue")):
         draw_images(tmp_path / name, 4, np.array(SHOWN[shown]) + (name == "red"))
     for split in (None, "all"):
-        name, metrics = evaluate_run(finished_run, [f"data.path={tmp_path}"], split)
+        name, metrics, _ = evaluate_run(finished_run, [f"data.path={tmp_path}"], split)
         assert (name, metrics["pictures"]) == ("all", 12)
         assert metrics["accuracy"] == pytest.approx(2 / 3)
         noted = "no image of the run's test split is there: all 12 are evaluated"
@@ -300,7 +338,7 @@ def test_all_images_of_other_data_are_evaluated(finished_run, tmp_path, draw_ima
     ],
 )
 def test_other_data_need_no_split_and_not_every_class(finished_run, other, counts, images):
-    _, metrics = evaluate_run(finished_run, [other(counts)])
+    _, metrics, _ = evaluate_run(finished_run, [other(counts)])
     assert (metrics["accuracy"], metrics["pictures"]) == (1.0, images)
 
 
@@ -345,7 +383,7 @@ def test_class_names_and_keys_are_compared_in_one_unicode_form(changing, draw_im
         text = (run / name).read_text().replace("green", json.dumps(ours)[1:-1])
         (run / name).write_text(text)
     (folder / "green").rename(folder / theirs)
-    _, metrics = evaluate_run(run, [])
+    _, metrics, _ = evaluate_run(run, [])
     assert (metrics["accuracy"], metrics["pictures"]) == (1.0, 6)
 
 

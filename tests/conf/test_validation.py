@@ -57,6 +57,7 @@ def test_every_checked_key_exists():
         ("trainer.epochs=-1", "at least 0"),
         ("trainer.early_stopping=0", "at least 1"),
         ("one_class.templates=1", "at least 2"),
+        ("report.top_k=0", "at least 1"),
     ],
 )
 def test_a_number_outside_its_range_is_named_with_the_range(make_config, override, allowed):
@@ -145,6 +146,7 @@ def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, messa
         ((*ONE_CLASS, "reference.train_crop=random"), "reference.train_crop=random"),
         (("backbone.weights=imagenet", "backbone.seed=3"), "backbone.seed=3"),
         ((*EMBEDDED, "trainer.calibrate=false"), "trainer.calibrate=false"),
+        ((*EMBEDDED, "report.top_k=3"), "report.top_k=3"),
     ],
 )
 def test_an_option_that_nothing_reads_is_reported(make_config, overrides, unused):

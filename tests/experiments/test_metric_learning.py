@@ -15,6 +15,7 @@ from whole_runs import run_steps
 
 from commands.evaluate import evaluate_run
 from conf.schema import Task
+from errors import UserError
 from models.saved_model import load_model
 from reporting.tables import final_table
 
@@ -124,14 +125,17 @@ def test_tensorboard_gets_curves_neighbours_and_the_projector(finished):
 
 
 def test_evaluate_measures_it_again_from_the_saved_model(finished):
-    _, evaluated = evaluate_run(finished, [], "test")
+    _, evaluated, intervals = evaluate_run(finished, [], "test")
+    assert not intervals
+    with pytest.raises(UserError, match="task=metric_learning, which predicts no classes"):
+        evaluate_run(finished, [], per_class=finished / "classes.csv")
     assert evaluated == pytest.approx(metrics(finished)["test"], abs=1e-4)
 
 
 def test_evaluate_takes_classes_that_the_run_has_never_heard_of(finished, tmp_path, draw_images):
     for number, colour in enumerate((COLOURS | MORE).values()):
         draw_images(tmp_path / str(number), 3, np.array(colour) + 1)
-    _, record = evaluate_run(finished, [f"data.path={tmp_path}"])
+    _, record, _ = evaluate_run(finished, [f"data.path={tmp_path}"])
     assert (record["pictures"], record["recall_at_1"]) == (15, 1.0)
 
 

@@ -102,6 +102,16 @@ def test_a_sweep_has_a_row_for_each_run_with_its_curves(train):
     assert "head.name" in {key["name"] for key in shown["hparamInfos"] if key["differs"]}
 
 
+def test_every_metric_is_logged_and_accuracies_are_among_the_first_five(make_config, tmp_path):
+    names = ("accuracy", "macro_accuracy", "macro_f1", "top5_accuracy", "loss", "calibration_error")
+    metrics = dict.fromkeys(names, 0.5)
+    log_hparams(tmp_path / "run", make_config(), {"val": metrics, "test": metrics})
+    shown = answer_of(tmp_path, "experiment", {"experimentName": "", "includeMetrics": True})
+    tags = [metric["name"]["tag"] for metric in shown["metricInfos"]]
+    assert {"Test/accuracy", "Val/accuracy"} < set(tags[:5])
+    assert len(tags) == 2 * len(names) and "test/macro_f1" in tags
+
+
 def test_runs_differ_in_a_key_that_is_null_in_one_of_them(make_config, tmp_path):
     for root in ("null", "exact"):
         config = make_config("head=bilinear", f"head.root={root}")

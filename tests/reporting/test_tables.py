@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from conf.schema import Task
-from reporting.tables import final_table, metrics_table, table
+from evaluation.comparison import Comparison
+from reporting.tables import (
+    comparison_table,
+    evaluation_table,
+    final_table,
+    metrics_table,
+    table,
+)
 
 GOOD = {"accuracy": 0.9, "top5_accuracy": 1.0, "loss": 0.25, "pictures": 40}
 
@@ -22,6 +29,26 @@ def test_missing_metrics_are_dashes():
     assert lines[0].split() == ["accuracy", "top-5", "loss", "pictures"]
     assert lines[2].split() == ["val", "-", "-", "-", "-"]
     assert lines[3].split() == ["test", "0.9000", "1.0000", "0.2500", "40"]
+
+
+def test_an_evaluation_has_a_line_for_each_metric():
+    assert evaluation_table("test", GOOD, {"accuracy": (0.85, 0.95)}).splitlines() == [
+        "test                       95% interval",
+        "-------------  ------  ----------------",
+        "accuracy       0.9000  0.8500 to 0.9500",
+        "top5 accuracy  1.0000                 -",
+        "loss           0.2500                 -",
+        "pictures           40                 -",
+    ]
+
+
+def test_a_comparison_names_both_runs():
+    comparison = Comparison(5, 1, 2, 2, 0.6, 0.7, -0.1, (-0.4, 0.2), 1.0)
+    lines = comparison_table((Path("runs/one"), Path("runs/two")), comparison).splitlines()
+    assert lines[:2] == ["A  runs/one", "B  runs/two"]
+    assert [line.split() for line in lines if line.startswith("A - B")] == [
+        ["A", "-", "B", "-0.1000", "-0.4000", "to", "+0.2000"]
+    ]
 
 
 def test_the_final_table_shows_each_stage_the_test_split_and_the_command_for_curves():

@@ -78,7 +78,7 @@ def test_from_zero_the_head_without_a_fault_is_what_task_classification_trains(
     plain = metrics(run_in(tmp_path / "plain"))
     finished = run_in(tmp_path / "post_mortem", "task=post_mortem")
     assert metrics(finished)["test"] == pytest.approx(plain["test"], abs=2e-3)
-    _, evaluated = evaluate_run(finished, [], "test")
+    _, evaluated, _ = evaluate_run(finished, [], "test")
     assert evaluated == pytest.approx(plain["test"], abs=2e-3)
 
 
