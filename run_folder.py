@@ -1,5 +1,6 @@
 """The files of a run's folder: configuration, splits, classes, predictions and metrics."""
 
+import csv
 import dataclasses
 import json
 import logging
@@ -192,6 +193,23 @@ def read_levels(folder: Path) -> dict[str, list[str]]:
     """Returns the coarser classes of a run, by level, in the order of `read_classes`."""
     path = folder / "levels.json"
     return files.read_json(path) if path.exists() else {}
+
+
+def read_predictions(folder: Path) -> list[tuple[str, str]]:
+    """Returns the class of each test image and the class that a classification run predicted.
+
+    Raises:
+        UserError: the run has no such `predictions.csv`.
+    """
+    path = folder / "predictions.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        return [(class_name(line["label"]), class_name(line["prediction"])) for line in lines]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: has no predictions for the test split; they are written at the end of a run"
+        ) from error
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
