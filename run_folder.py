@@ -204,9 +204,10 @@ def read_predictions(folder: Path) -> list[tuple[str, str]]:
     path = folder / "predictions.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-        return [(class_name(line["label"]), class_name(line["prediction"])) for line in lines]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
+            header, *lines = csv.reader(file)
+        label, prediction = header.index("label"), header.index("prediction")
+        return [(class_name(line[label]), class_name(line[prediction])) for line in lines]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise UserError(
             f"{path}: has no predictions for the test split; they are written at the end of a run"
         ) from error

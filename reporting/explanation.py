@@ -53,11 +53,11 @@ def draw_explanation(
     Returns:
         uint8 of shape (height, width, 3).
     """
-    predicted = f"predicted: {best[0][0]}\n{best[0][1]:.1%}" if best else ""
+    predicted = f"predicted ({best[0][1]:.1%})\n{best[0][0]}" if best else ""
     tiles = [Tile(image, f"{name}\n{predicted}")]
     if evidence is not None:
-        (first, _), (second, probability) = best[:2]
-        caption = f"evidence\nred: for {first}\nblue: for {second} ({probability:.1%})"
+        second, probability = best[1]
+        caption = f"red: for the prediction\nblue: for the second ({probability:.1%})\n{second}"
         tiles.append(Tile(overlay(image, evidence, SIDE), caption))
     for number, (neighbour, view) in enumerate(nearest, 1):
         caption = f"nearest {number}: {neighbour.similarity:.3f}\n{neighbour.label}"
