@@ -195,32 +195,26 @@ def test_without_predictions_of_the_test_split_one_line_says_so(
     assert "no confusions: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("names", [
-    ["../out/x.png", "../out/x.jpg", "x.png"],
-    ["a\nb.png", "a b.png", "a_b.png"],
-    ["caf\udce9.png", "caf\udcea.png", "$\\frac{a}{b}$ 鳥.png"],
-    ["鳥" * 80 + ".png", "鳥" * 79 + "a.png", "CON.png"],
-    ["-rf.png", "%s.png", "<script>.png"],
-])  # fmt: skip
-def test_files_of_any_images_are_apart_and_inside_the_folder(
-    make_run, draw_images, tmp_path, names
-):
+NAMES = [
+    *("x.png", "x.jpg", "a\nb.png", "a b.png", "a_b.png", "caf\udce9.png", "caf\udcea.png"),
+    *("$\\frac{a|b}$ 鳥.png", "鳥" * 80 + ".png", "鳥" * 79 + "a.png", "-rf %s <b>.png"),
+]
+
+
+def test_files_of_any_images_are_apart_and_inside_the_folder(make_run, draw_images, tmp_path):
     folder, *_ = make_run()
     [image] = draw_images(tmp_path / "drawn", 1)
-    images = []
-    for name in names:
-        (tmp_path / "out").mkdir(exist_ok=True)
-        images.append(Path(shutil.copy(image, tmp_path / "drawn" / name)))
-    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "result")}
-    explanations = explained(folder, images, tmp_path / "result")
-    assert len({explanation.file for explanation in explanations}) == 3
-    for explanation in explanations:
-        assert explanation.file.parent == tmp_path / "result"
-        assert explanation.file.name.isprintable()
-        assert_picture(explanation.file, tiles=7)
-    after = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "result")}
-    assert before == after
-    assert len(table(tmp_path / "result")) == 3
+    images = [Path(shutil.copy(image, tmp_path / "drawn" / name)) for name in NAMES]
+    images[1] = tmp_path / "drawn" / ".." / "drawn" / "x.jpg"
+    before = set(tmp_path.rglob("*"))
+    explanations = explained(folder, images, tmp_path / "out")
+    files = {explanation.file for explanation in explanations}
+    written = set(tmp_path.rglob("*")) - before - {tmp_path / "out"}
+    assert len(files) == len(NAMES) and written == files | {tmp_path / "out" / explain.TABLE}
+    for file in files:
+        assert file.parent == tmp_path / "out" and file.name.isprintable()
+        assert_picture(file, tiles=7)
+    assert len(table(tmp_path / "out")) == len(NAMES)
 
 
 def test_an_image_has_the_same_file_in_each_call(make_run, new_images, tmp_path):
@@ -231,16 +225,16 @@ def test_an_image_has_the_same_file_in_each_call(make_run, new_images, tmp_path)
     assert again[1].file == first.file != again[0].file
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "L", "I;16", "P"])
-def test_images_of_any_mode(make_run, tmp_path, mode):
+def test_images_of_any_mode(make_run, tmp_path):
     folder, *_ = make_run()
     grey = np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)
-    if mode == "I;16":
-        Image.fromarray(grey.astype(np.uint16) * 256).save(tmp_path / "image.png")
-    else:
-        Image.fromarray(grey).convert(mode).save(tmp_path / "image.png")
-    [explanation] = explained(folder, [tmp_path / "image.png"], tmp_path / "out")
-    assert_picture(explanation.file, tiles=7)
+    images = [tmp_path / f"{mode}.png" for mode in ("RGBA", "L", "P", "1")]
+    for image in images:
+        Image.fromarray(grey).convert(image.stem).save(image)
+    images.append(tmp_path / "16 bits.png")
+    Image.fromarray(grey.astype(np.uint16) * 256).save(images[-1])
+    for explanation in explained(folder, images, tmp_path / "out"):
+        assert_picture(explanation.file, tiles=7)
 
 
 def test_data_that_have_moved(make_run, new_images, own_folder, tmp_path, capsys):
