@@ -6,7 +6,7 @@ other classes come first in a tie, so vectors that are all equal retrieve nothin
 vector is not finite retrieves nothing, and ranks last for the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -89,6 +89,33 @@ def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
     """
     blocks = (distances for _, distances in distances_to_others(vectors))
     return np.concatenate([np.argsort(d, axis=1, kind="stable")[:, :count] for d in blocks])
+
+
+def most_similar(
+    queries: np.ndarray, batches: Iterable[tuple[np.ndarray, np.ndarray]], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the vectors with the largest cosine similarity to each query, largest first.
+
+    One batch of vectors is in memory at a time. Equally similar ones are in the order in which they
+    come.
+
+    Args:
+        queries: float32 of unit norm, (q, D).
+        batches: numbers of vectors, (b,), and these vectors, (b, D).
+        count: the number of vectors for each query; there may be fewer.
+
+    Returns:
+        The numbers of the vectors, (q, count), and their similarities, -1...1, (q, count).
+    """
+    numbers = np.empty((len(queries), 0), np.int64)
+    similarities = np.empty((len(queries), 0), np.float32)
+    for batch, vectors in batches:
+        numbers = np.concatenate([numbers, np.broadcast_to(batch, (len(queries), len(batch)))], 1)
+        similarities = np.concatenate([similarities, queries @ unit(vectors).T], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
+        numbers = np.take_along_axis(numbers, order, axis=1)
+        similarities = np.take_along_axis(similarities, order, axis=1)
+    return numbers, np.clip(similarities, -1, 1)
 
 
 def _checked(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:

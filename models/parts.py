@@ -104,6 +104,18 @@ def build_parts(config: Config, build_linear: Callable[[tuple[int, ...]], keras.
     return Parts(backbone, descriptor, linear)
 
 
+def parts_of(model: keras.Model) -> Parts:
+    """Returns the parts of a model that `Parts.network` joined, such as that of a finished run.
+
+    Raises:
+        ValueError: the model does not consist of the three parts.
+    """
+    backbone, descriptor, linear = [
+        layer for layer in model.layers if isinstance(layer, keras.Model)
+    ]
+    return Parts(backbone, descriptor, linear)
+
+
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
     """Sets the global dtype policy of Keras for a block."""

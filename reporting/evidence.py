@@ -25,9 +25,9 @@ from PIL import Image
 
 from conf.schema import HeadConfig, Pooling
 from models.heads import build_descriptor
-from models.parts import Parts
 from reporting.image_grid import GAP, WRONG, Tile, draw_image_grid
 
+POOLINGS = (Pooling.average, Pooling.second_order, Pooling.compact)  # which are homogeneous
 COLUMNS = 3  # pairs of images in a row
 SIDE = 154  # pixels of an image
 
@@ -85,33 +85,48 @@ def draw_evidence(
         caption, colour = f"{names[first]}\nnot {names[second]}", "black"
         if first != label:
             caption, colour = f"{caption}\nis {names[label]}", WRONG
-        tiles.append(Tile(_overlay(image, part), caption, colour))
+        scaled = np.asarray(_scaled(image, SIDE))
+        gap = np.full((SIDE, GAP, 3), 255, np.uint8)
+        pair = np.concatenate([scaled, gap, overlay(image, part, SIDE)], axis=1)
+        tiles.append(Tile(pair, caption, colour))
     title = "evidence for the predicted class (red) and for the second one (blue), by position"
     return draw_image_grid(title, tiles, COLUMNS, (2 * SIDE + GAP, SIDE))
 
 
-def pooled_maps(classifier: Parts, images: np.ndarray) -> np.ndarray:
+def pooled_maps(descriptor: keras.Model, features) -> np.ndarray:
     """Returns the maps that are pooled: the backbone's maps or patch tokens, reduced if the head
-    reduces them."""
-    maps = classifier.backbone(images.astype(np.float32), training=False)
-    names = [layer.name for layer in classifier.descriptor.layers]
+    reduces them.
+
+    Args:
+        descriptor: see `Parts`.
+        features: outputs of the backbone, which `descriptor` reads.
+    """
+    names = [layer.name for layer in descriptor.layers]
     for last in ("reduction_relu", "patches"):  # the layer in front of the pooling, if any
         if last in names:
-            pooled = classifier.descriptor.get_layer(last).output
-            maps = keras.Model(classifier.descriptor.input, pooled)(maps, training=False)
+            pooled = descriptor.get_layer(last).output
+            features = keras.Model(descriptor.input, pooled)(features, training=False)
             break
-    return np.asarray(tf.cast(maps, tf.float32))
+    return np.asarray(tf.cast(features, tf.float32))
 
 
-def _overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """The image, and at its right the image in grey below the evidence, red or blue by its sign."""
-    scaled = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+def overlay(image: np.ndarray, evidence: np.ndarray, side: int) -> np.ndarray:
+    """Draws evidence over the image in grey, red where it is positive and blue where negative.
+
+    Args:
+        image: uint8 of shape (height, width, 3).
+        evidence: of one image, see `contributions`.
+        side: of the result, uint8 of shape (side, side, 3), in pixels.
+    """
     largest = np.quantile(np.abs(evidence), 0.995) or 1.0
     small = Image.fromarray(np.clip(evidence / largest, -1, 1).astype(np.float32))
-    relative = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.NEAREST))
-    grey = np.clip((scaled.mean(axis=2, keepdims=True) + 120) / 420, 0, 1)
+    relative = np.asarray(small.resize((side, side), Image.Resampling.NEAREST))
+    brightness = np.asarray(_scaled(image, side)).mean(axis=2, keepdims=True)
+    grey = np.clip((brightness + 120) / 420, 0, 1)
     colour = matplotlib.colormaps["bwr"]((relative + 1) / 2)[..., :3]
     alpha = np.minimum(abs(relative) ** 0.6, 0.8)[..., None]
-    mixed = (255 * (grey * (1 - alpha) + colour * alpha)).astype(np.uint8)
-    gap = np.full((SIDE, GAP, 3), 255, np.uint8)
-    return np.concatenate([scaled, gap, mixed], axis=1)
+    return (255 * (grey * (1 - alpha) + colour * alpha)).astype(np.uint8)
+
+
+def _scaled(image: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)

@@ -19,7 +19,7 @@ from models.classifier import complete
 from models.parts import Parts
 from reporting import class_plots, plots
 from reporting.confusion_matrix import draw_confusion_matrix
-from reporting.evidence import contributions, draw_evidence, pooled_maps
+from reporting.evidence import POOLINGS, contributions, draw_evidence, pooled_maps
 from reporting.image_summary import image_pb
 from reporting.reliability import draw_reliability
 from reporting.rendering import drawn
@@ -59,7 +59,8 @@ def log_classification(
 
     @functools.cache
     def maps() -> np.ndarray:
-        return pooled_maps(classifier, images())
+        features = classifier.backbone(images().astype(np.float32), training=False)
+        return pooled_maps(classifier.descriptor, features)
 
     def evidence() -> np.ndarray:
         best = np.argsort(-probabilities[shown], axis=1, kind="stable")[:, :2]
@@ -85,7 +86,7 @@ def log_classification(
         "test/worst mistakes": lambda: plots.worst_mistakes(*predicted),
         "test/confused pairs": lambda: class_plots.draw_confused_pairs(*predicted),
     }
-    if config.head.pooling in (Pooling.average, Pooling.second_order, Pooling.compact):
+    if config.head.pooling in POOLINGS:
         photographs["test/evidence"] = evidence
     if config.head.pooling is Pooling.second_order:
         charts["test/spectrum"] = spectrum

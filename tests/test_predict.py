@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,37 @@ def test_mistakes_are_reported_in_one_line(run, command, tmp_path):
     assert "no images" in command("predict.py", run, tmp_path / "empty").error
     assert "--top 0" in command("predict.py", run, tmp_path, "--top", "0").error
     assert "not a run's folder" in command("predict.py", tmp_path, tmp_path).error
+    assert "only --explain" in command("predict.py", tmp_path, tmp_path, "data.path=x").error
+    assert "no images" in command("predict.py", tmp_path, "data.path=x", "--explain").error
+
+
+def test_an_explanation_of_each_image(run, command, tmp_path, draw_images):
+    [image] = draw_images(tmp_path / "new", 1, (201, 60, 40))
+    plain = command("predict.py", run, image, "--top", "2").output
+    outcome = command("predict.py", run, image, "--top", "2", "--explain")
+    assert outcome.status == 0, outcome.errors
+    assert outcome.output.startswith(plain)
+    nearest, confusion, file = outcome.output.splitlines()[3:]
+    assert nearest.startswith("  nearest training images: red 0.") and nearest.count("(red/") == 5
+    assert confusion.startswith("  test images predicted as red: ")
+    path = Path(file.removeprefix("  explanation: "))
+    assert path.is_file() and path.parent == run / "explanations"
+
+
+def test_the_folder_of_explanations_and_moved_data(run, command, tmp_path, own_folder):
+    own_folder.rename(tmp_path / "moved")
+    images = tmp_path / "moved" / "red"
+    data, output = f"data.path={tmp_path / 'moved'}", tmp_path / "out"
+    outcome = command("predict.py", run, images, data, "--csv", "--explain", output)
+    assert outcome.status == 0, outcome.errors
+    assert outcome.output == command("predict.py", run, images, "--csv").output
+    assert len(list(output.glob("*.png"))) == 10
+    with (output / "explanations.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 10 and all(line["nearest_1_class"] == "red" for line in lines)
+
+
+def test_an_image_behind_the_option_is_not_taken_for_a_folder(run, command, tmp_path, draw_images):
+    first, second = draw_images(tmp_path / "new", 2)
+    outcome = command("predict.py", run, "--explain", first, second)
+    assert "is a file; put --explain behind the images" in outcome.error

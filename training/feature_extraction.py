@@ -47,18 +47,7 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
         UserError: the disk is full, or an image cannot be decoded.
     """
     images = ImageInputs(dataset.images, config.data, dataset.hashes)
-    key = feature_key(config, dataset, backbone)
-    stores = [  # the store with the required views comes before one with more
-        FeatureStore(
-            Path(config.trainer.feature_dir),
-            key,
-            dataset.indices,
-            backbone.output.shape[1:],
-            "float32",
-            views,
-        )
-        for views in range(stored_views(config), 3)
-    ]
+    stores = _stores(config, dataset, backbone)
     store = next((store for store in stores if store.complete), stores[0])
 
     @tf.function(input_signature=[tf.TensorSpec((None, *images.shape), images.dtype)])
@@ -76,6 +65,21 @@ def stored_features(config: Config, dataset: Dataset, backbone: keras.Model) -> 
     features.views = training_views(config)  # the store may hold one more
     _read_content(store, dataset)
     return features
+
+
+def are_stored(config: Config, dataset: Dataset, backbone: keras.Model) -> bool:
+    """Returns whether `stored_features` has nothing to extract, unless a store is damaged."""
+    return any(store.complete for store in _stores(config, dataset, backbone))
+
+
+def _stores(config: Config, dataset: Dataset, backbone: keras.Model) -> list[FeatureStore]:
+    """Returns the stores that may serve: that with the required views, then one with more."""
+    root, key = Path(config.trainer.feature_dir), feature_key(config, dataset, backbone)
+    shape = backbone.output.shape[1:]
+    return [
+        FeatureStore(root, key, dataset.indices, shape, "float32", views)
+        for views in range(stored_views(config), 3)
+    ]
 
 
 def _read_content(store: FeatureStore, dataset: Dataset) -> None:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.metrics.pairwise import cosine_similarity
 
 from errors import UserError
 from evaluation import distances, retrieval
-from evaluation.retrieval import nearest, recall_at_1, retrieval_metrics, unit
+from evaluation.retrieval import most_similar, nearest, recall_at_1, retrieval_metrics, unit
 
 
 def neighbours(vectors: np.ndarray, labels: np.ndarray, query: int) -> list[bool]:
@@ -130,3 +131,25 @@ def test_nearest_neighbours_exclude_the_image_itself():
 
 def test_unit_keeps_zero_vectors():
     np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]])
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50, 80])
+@pytest.mark.parametrize("count", [1, 5, 60])
+def test_the_most_similar_vectors_of_all_batches(batch, count):
+    rng = np.random.default_rng(0)
+    queries, vectors = rng.normal(size=(9, 6)), rng.normal(size=(50, 6)).astype(np.float32)
+    vectors[3] = 0  # it has no direction: similarity 0
+    numbers = np.arange(100, 150)
+    parts = [(numbers[i : i + batch], vectors[i : i + batch]) for i in range(0, 50, batch)]
+    chosen, similarities = most_similar(unit(queries).astype(np.float32), iter(parts), count)
+    expected = cosine_similarity(queries, vectors)
+    order = np.argsort(-expected, axis=1)[:, :count]
+    np.testing.assert_array_equal(chosen, numbers[order])
+    np.testing.assert_allclose(similarities, np.take_along_axis(expected, order, axis=1), atol=1e-6)
+
+
+def test_equally_similar_vectors_keep_their_order():
+    vectors = np.ones((6, 3), np.float32)
+    parts = [(np.arange(i, i + 2), vectors[i : i + 2]) for i in (0, 2, 4)]
+    chosen, similarities = most_similar(unit(vectors[:1]), parts, 4)
+    assert chosen.tolist() == [[0, 1, 2, 3]] and similarities.max() <= 1
