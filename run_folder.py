@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -196,24 +197,6 @@ def read_levels(folder: Path) -> dict[str, list[str]]:
     return files.read_json(path) if path.exists() else {}
 
 
-def read_predictions(folder: Path) -> list[tuple[str, str]]:
-    """Returns the class of each test image and the class that a classification run predicted.
-
-    Raises:
-        UserError: the run has no such `predictions.csv`.
-    """
-    path = folder / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file)
-        label, prediction = header.index("label"), header.index("prediction")
-        return [(class_name(line[label]), class_name(line[prediction])) for line in lines]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise UserError(
-            f"{path}: has no predictions for the test split; they are written at the end of a run"
-        ) from error
-
-
 def read_splits(folder: Path) -> dict[str, list[str]]:
     """Returns the keys of the images of each split."""
     return _read_json(folder / "splits.json")
@@ -234,8 +217,7 @@ def _read_json(path: Path):
     return files.read_json(path)
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A test image's true and predicted class; `None`: no class, as a probability was NaN."""
 
     label: str

@@ -26,6 +26,7 @@ from models.saved_model import load_model
 from reporting.evidence import POOLINGS, contributions, pooled_maps
 from reporting.explanation import Neighbour, draw_explanation
 from reporting.image_summary import write_png
+from run_folder import Prediction
 from training.feature_extraction import inference
 
 NEAREST = 5  # training images beside an image
@@ -212,9 +213,9 @@ def _parts(folder: Path, classifies: bool) -> Parts:
     return dataclasses.replace(parts, descriptor=parts.network(StageInput.features))
 
 
-def _test_predictions(folder: Path) -> list[tuple[str, str]] | None:
+def _test_predictions(folder: Path) -> list[Prediction] | None:
     try:
-        return run_folder.read_predictions(folder)
+        return list(run_folder.read_predictions(folder).values())
     except UserError as error:
         _note(f"no confusions: {error}")
         return None

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Sequence
 
 SHOWN = 3  # classes in a sentence
 
@@ -37,11 +38,11 @@ class Confusion:
         return f"{text}, wrong: {self.wrong} ({', '.join(shown + more)})"
 
 
-def confusion_of(name: str, predictions: list[tuple[str, str]]) -> Confusion:
+def confusion_of(name: str, predictions: Sequence[tuple[str, str | None]]) -> Confusion:
     """Returns the confusion of the class `name`.
 
     Args:
-        predictions: the true class and the predicted one of each test image.
+        predictions: the true class and the predicted one of each test image; `None`: no class.
     """
     labels = collections.Counter(label for label, predicted in predictions if predicted == name)
     total = labels.total()
