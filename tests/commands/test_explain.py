@@ -286,7 +286,7 @@ def test_features_are_read_from_a_complete_store(make_run, tmp_path):
         assert [n.similarity for n in ours] == pytest.approx([n.similarity for n in theirs])
 
 
-@pytest.mark.parametrize("head", ["improved_bilinear", "compact_bilinear", "isqrt_cov"])
+@pytest.mark.parametrize("head", ["compact_bilinear", "isqrt_cov"])
 def test_heads_with_evidence(make_run, new_images, tmp_path, capsys, head):
     overrides = ["head.reduction=4"] if head == "isqrt_cov" else []
     folder, *_ = make_run(f"head={head}", *overrides)
@@ -313,8 +313,8 @@ def test_evidence_lies_where_the_colour_is(make_run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("overrides", [
-    ("head=log_euclidean",), ("head=attentive", "head.queries=4"),
-    ("head=moment_probing", "head.projection=16", "head.groups=2"),
+    ("head=log_euclidean",),
+    ("head=moment_probing", "head.projection=16", "head.groups=2", "optimizer=adamw"),
 ])  # fmt: skip
 def test_heads_without_evidence_say_so_and_give_the_rest(
     make_run, new_images, tmp_path, capsys, overrides
@@ -326,8 +326,12 @@ def test_heads_without_evidence_say_so_and_give_the_rest(
     assert_picture(explanation.file, tiles=6)
 
 
-def test_an_embedding_has_neighbours_only(make_run, new_images, tmp_path, capsys):
-    folder, config, dataset, _ = make_run(
+def test_an_embedding_has_neighbours_only(
+    make_run, new_images, own_folder, draw_images, tmp_path, capsys
+):
+    for number in range(3):  # the classes of training are not those of the test split
+        draw_images(own_folder / f"grey {number}", 4, (80 * number,) * 3)
+    folder, _, dataset, _ = make_run(
         "task=metric_learning", "loss=triplet_semi_hard", "head.embedding=8",
         "trainer.classes_per_batch=2", "trainer.pictures_per_class=2",
         "data.val_fraction=0", "data.test_fraction=0.34",
@@ -338,10 +342,6 @@ def test_an_embedding_has_neighbours_only(make_run, new_images, tmp_path, capsys
     assert {n.name for n in explanation.nearest} <= set(dataset.keys()["train"])
     assert_picture(explanation.file, tiles=6)
     assert table(tmp_path / "out")[0]["class"] == ""
-    vectors = keras.models.load_model(folder / "model.keras").predict(
-        ImageInputs(dataset.images, config.data).evaluation(dataset.splits["train"]), verbose=0
-    )
-    assert vectors.shape[1] == 8
 
 
 def test_a_model_of_another_structure(finished_run, new_images, tmp_path):
@@ -358,6 +358,4 @@ def test_mistakes_are_errors_before_the_work(make_run, new_images, tmp_path):
         explained(folder, new_images[:1], tmp_path / "out", "data.image_size=8")
     with pytest.raises(UserError, match="no such file"):
         explained(folder, [tmp_path / "nowhere"], tmp_path / "out")
-    with pytest.raises(UserError, match="pth"):
-        explained(folder, new_images[:1], tmp_path / "out", "data.pth=8")
     assert not os.path.exists(tmp_path / "out")
