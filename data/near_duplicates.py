@@ -27,7 +27,7 @@ _BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and b
 _GRID = 24  # samples in each direction that are correlated
 _MARGIN = 0.06  # around these samples, so that a shifted grid stays within the image
 _SCALES = (-0.025, 0.0, 0.025)  # added to the crop to align two images
-_SHIFTS = (-0.03, -0.015, 0.0, 0.015, 0.03)  # of the width or height
+_SHIFTS = (-0.02, 0.0, 0.02)  # of the width or height
 _SHARED = 4  # lowest frequencies in each direction: different scenes often share them
 _FAINT = 2.0  # standard deviation of details, in grey levels, below which they may be noise
 _BLOCK = 16  # images that are compared with all others at a time
@@ -58,6 +58,8 @@ def near_duplicates(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         correlations, (m,), from `CONFIRMED` to 1. The best pair is the first one.
     """
     best: dict[tuple[int, int], float] = {}
+    if len(thumbnails) < 2:
+        return np.empty((0, 2), np.int64), np.empty(0)
     for firsts, seconds, variants in _proposals(thumbnails):
         for start in range(0, len(firsts), _PAIRS):
             block = slice(start, start + _PAIRS)
@@ -176,7 +178,9 @@ def _weights(crop: float, shift: float, count: int) -> np.ndarray:
 
 
 def _resampled(images: np.ndarray, vertical: np.ndarray, horizontal: np.ndarray) -> np.ndarray:
-    return vertical @ images @ horizontal.T
+    # Two large matrix products take a tenth of the time of many small ones.
+    narrower = np.tensordot(images, horizontal, (-1, 1))
+    return np.tensordot(narrower, vertical, (-2, 1)).swapaxes(-1, -2)
 
 
 _BASIS = dct(np.eye(_GRID), axis=0, norm="ortho")[:_SHARED].astype(np.float32)
