@@ -30,4 +30,9 @@ def perceptual_hashes(brightness: np.ndarray) -> np.ndarray:
 
 def distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Returns the number of bits in which each hash differs from each other hash, uint8, (n, m)."""
-    return np.bitwise_count(hashes[:, None] ^ others)
+    differing = np.empty(len(others), np.uint64)  # used again: new memory would take longer to get
+    bits = np.empty((len(hashes), len(others)), np.uint8)
+    for number, each in enumerate(hashes):
+        np.bitwise_xor(each, others, out=differing)
+        np.bitwise_count(differing, out=bits[number])
+    return bits

@@ -39,7 +39,10 @@ def split_lines(inspection: Inspection) -> dict[str, str]:
         if counts.sum():
             least, most = int(counts.argmin()), int(counts.argmax())
             names = [printable(dataset.class_names[label]) for label in (least, most)]
-            text += f", {counts[least]:,} ({names[0]}) to {counts[most]:,} ({names[1]}) a class"
+            if counts[least] < counts[most]:
+                text += f", {counts[least]:,} ({names[0]}) to {counts[most]:,} ({names[1]}) a class"
+            else:
+                text += f", {counts[most]:,} a class"
         if empty := np.count_nonzero(counts == 0):
             text += f"; {empty:,} of {len(counts):,} classes have none"
         lines[split] = text
