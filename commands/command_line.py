@@ -35,11 +35,20 @@ def arranged(arguments: list[str]) -> list[str]:
         ) from error
     if unknown:
         raise UserError(explain_option(unknown[0], arguments))
-    _check_words(known.overrides)
     options = list(arguments)
     for setting in known.overrides:
         options.remove(setting)
-    return [*options, *map(with_home, known.overrides)]
+    return [*options, *settings(known.overrides)]
+
+
+def settings(words: list[str]) -> list[str]:
+    """Returns arguments of the form key=value as Hydra can read them; see `with_home`.
+
+    Raises:
+        UserError: a word is no setting, or see `with_home`.
+    """
+    _check_words(words)
+    return list(map(with_home, words))
 
 
 def _raise(message: str) -> NoReturn:

@@ -113,6 +113,18 @@ def decoded(
         yield image
 
 
+def stored_format(encoded: bytes) -> tuple[str, tuple[int, int]]:
+    """Returns the format of a file that `decoded` reads, and its upright width and height."""
+    for readable in (encoded, without_metadata(encoded)):
+        with contextlib.suppress(Exception):
+            image = Image.open(io.BytesIO(readable), formats=FORMATS)
+            # Pillow turns the size of a TIFF upright when it opens the file.
+            is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+            turned = not is_tiff and _transposition(image) in _TURNS
+            return str(image.format), image.size[::-1] if turned else image.size
+    raise ValueError("the file has none of the formats that are decoded")
+
+
 def warn_of_missing_ends() -> None:
     """Logs how many images without their last bytes were decoded since the last call."""
     if _without_end:
