@@ -8,10 +8,10 @@ examples:
   python predict.py RUN FOLDER --csv > predictions.csv
       the same as a table
   python predict.py RUN IMAGE... --explain
-      the same, and for each image a picture in RUN/explanations: the regions that decide the
+      the same, and for each image a plot in RUN/explanations: the regions that decide the
       prediction, and the nearest training images; with the mistakes in the run's test split
   python predict.py RUN IMAGE... data.path=FOLDER --explain OUTPUT
-      the same, with the pictures in OUTPUT, where the run's data have moved to FOLDER
+      the same, with the plots in OUTPUT, where the run's data have moved to FOLDER
 """
 
 import csv
@@ -90,7 +90,7 @@ def _explained(
 ) -> Iterator[Printed]:
     """Yields each image with its classes, the reason if it cannot be read, and lines about it.
 
-    The folder of the pictures must not be a file: an image that stands behind --explain.
+    The folder of the plots must not be a file: an image that stands behind --explain.
     """
     from commands.command_line import with_home
     from commands.explain import explain_images

@@ -52,7 +52,7 @@ class Explanation:
     Attributes:
         image: the image.
         best: all classes with their probabilities, most probable first; empty for an embedding.
-        file: the picture that explains the prediction.
+        file: the plot that explains the prediction.
         nearest: the nearest training images, nearest first; empty if they cannot be read.
         confusion: of the predicted class; `None` for an embedding, and if the run has no
             predictions of its test split.
@@ -68,7 +68,7 @@ class Explanation:
 def explain_images(
     folder: Path, paths: list[Path], output: Path, settings: list[str]
 ) -> Iterator[tuple[Path, Explanation | None, str | None]]:
-    """Explains the prediction for each image: writes a picture of each, and a table of all.
+    """Explains the prediction for each image: writes a plot of each, and a table of all.
 
     Lines on standard error say what cannot be explained: the evidence of some heads, or the nearest
     images if the training images cannot be read.
@@ -77,7 +77,7 @@ def explain_images(
         folder: Folder of a finished run of task=classification, or of task=metric_learning, whose
             neighbours are compared by their embeddings instead of their descriptors.
         paths: Images, and folders of images.
-        output: Folder of the pictures and the table. The same image has the same file in each call.
+        output: Folder of the plots and the table. The same image has the same file in each call.
         settings: `key=value` changes to the configuration of the run's data.
 
     Yields:
@@ -177,7 +177,7 @@ class _Explainer:
         evidence: np.ndarray | None,
         nearest: list[Neighbour],
     ) -> Explanation:
-        """Writes the picture of an image."""
+        """Writes the plot of an image."""
         confusion = None
         if self.predictions is not None:
             confusion = confusion_of(best[0][0], self.predictions)

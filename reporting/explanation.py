@@ -1,4 +1,4 @@
-"""The picture that explains a prediction: image, evidence, and the nearest training images."""
+"""The plot that explains a prediction: image, evidence, and the nearest training images."""
 
 import dataclasses
 from collections.abc import Sequence

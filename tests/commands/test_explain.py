@@ -112,10 +112,10 @@ def explained(folder: Path, images: list[Path], output: Path, *settings: str) ->
     return [explanation for _, explanation, _ in results]
 
 
-def assert_picture(path: Path, tiles: int) -> None:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG" and picture.width >= tiles * 180
-        assert len(np.unique(np.asarray(picture))) > 10
+def assert_plot(path: Path, tiles: int) -> None:
+    with Image.open(path) as plot:
+        assert plot.format == "PNG" and plot.width >= tiles * 180
+        assert len(np.unique(np.asarray(plot))) > 10
 
 
 def table(output: Path) -> list[dict[str, str]]:
@@ -132,7 +132,7 @@ def test_a_folder_with_a_damaged_image(make_run, new_images, tmp_path):
     assert [red.best[0][0], blue.best[0][0]] == ["red", "blue"]
     assert {neighbour.label for neighbour in red.nearest} == {"red"}
     assert {neighbour.label for neighbour in blue.nearest} == {"blue"}
-    assert_picture(red.file, tiles=7)
+    assert_plot(red.file, tiles=7)
     names = {red.file.name, blue.file.name}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"explanations.csv"}
     lines = table(tmp_path / "out")
@@ -213,7 +213,7 @@ def test_files_of_any_images_are_apart_and_inside_the_folder(make_run, draw_imag
     assert len(files) == len(NAMES) and written == files | {tmp_path / "out" / explain.TABLE}
     for file in files:
         assert file.parent == tmp_path / "out" and file.name.isprintable()
-        assert_picture(file, tiles=7)
+        assert_plot(file, tiles=7)
     assert len(table(tmp_path / "out")) == len(NAMES)
 
 
@@ -234,7 +234,7 @@ def test_images_of_any_mode(make_run, tmp_path):
     images.append(tmp_path / "16 bits.png")
     Image.fromarray(grey.astype(np.uint16) * 256).save(images[-1])
     for explanation in explained(folder, images, tmp_path / "out"):
-        assert_picture(explanation.file, tiles=7)
+        assert_plot(explanation.file, tiles=7)
 
 
 def test_data_that_have_moved(make_run, new_images, own_folder, tmp_path, capsys):
@@ -245,7 +245,7 @@ def test_data_that_have_moved(make_run, new_images, own_folder, tmp_path, capsys
     errors = capsys.readouterr().err.splitlines()
     assert [line for line in errors if "no nearest images: " in line and "data.path=FOLDER" in line]
     assert without.nearest == [] and without.confusion == before.confusion
-    assert_picture(without.file, tiles=2)
+    assert_plot(without.file, tiles=2)
     assert table(tmp_path / "out")[0]["nearest_1"] == ""
     setting = f"data.path={tmp_path / 'moved'}"
     assert explained(folder, new_images[:1], tmp_path / "out", setting) == [before]
@@ -291,7 +291,7 @@ def test_heads_with_evidence(make_run, new_images, tmp_path, capsys, head):
     overrides = ["head.reduction=4"] if head == "isqrt_cov" else []
     folder, *_ = make_run(f"head={head}", *overrides)
     [explanation] = explained(folder, new_images[:1], tmp_path / "out")
-    assert_picture(explanation.file, tiles=7)
+    assert_plot(explanation.file, tiles=7)
     assert "no evidence" not in capsys.readouterr().err
 
 
@@ -323,7 +323,7 @@ def test_heads_without_evidence_say_so_and_give_the_rest(
     [explanation] = explained(folder, new_images[:1], tmp_path / "out")
     assert capsys.readouterr().err.count("no evidence: it is not defined for head.pooling=") == 1
     assert len(explanation.nearest) == 5 and explanation.confusion is not None
-    assert_picture(explanation.file, tiles=6)
+    assert_plot(explanation.file, tiles=6)
 
 
 def test_an_embedding_has_neighbours_only(
@@ -340,7 +340,7 @@ def test_an_embedding_has_neighbours_only(
     assert "an embedding predicts no classes" in capsys.readouterr().err
     assert explanation.best == [] and explanation.confusion is None
     assert {n.name for n in explanation.nearest} <= set(dataset.keys()["train"])
-    assert_picture(explanation.file, tiles=6)
+    assert_plot(explanation.file, tiles=6)
     assert table(tmp_path / "out")[0]["class"] == ""
 
 

@@ -1,4 +1,4 @@
-"""The picture that explains a prediction."""
+"""The plot that explains a prediction."""
 
 import numpy as np
 import pytest
@@ -18,23 +18,23 @@ def neighbours(*labels: str) -> list[tuple[Neighbour, np.ndarray]]:
 @pytest.mark.parametrize("labels", [[], ["rose"], ["rose", "tulip", "lily"]])
 def test_anything_but_the_image_may_be_missing(evidence, best, labels):
     evidence = evidence if best else None
-    picture = draw_explanation("title", "name", IMAGE, best, evidence, neighbours(*labels))
+    plot = draw_explanation("title", "name", IMAGE, best, evidence, neighbours(*labels))
     tiles = 1 + (evidence is not None) + len(labels)
-    assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    assert tiles * SIDE < picture.shape[1] < (tiles + 1) * SIDE
+    assert plot.dtype == np.uint8 and plot.shape[2] == 3
+    assert tiles * SIDE < plot.shape[1] < (tiles + 1) * SIDE
 
 
 def test_frames_say_which_neighbours_are_of_the_predicted_class():
     def colours(best) -> set[tuple[int, ...]]:
-        picture = draw_explanation("", "", IMAGE, best, None, neighbours("rose", "tulip"))
-        return {tuple(pixel) for pixel in picture[-SIDE // 2].tolist()}
+        plot = draw_explanation("", "", IMAGE, best, None, neighbours("rose", "tulip"))
+        return {tuple(pixel) for pixel in plot[-SIDE // 2].tolist()}
 
     assert {(0, 128, 0), (255, 0, 0)} <= colours(BEST)
     assert not {(0, 128, 0), (255, 0, 0)} & colours([])
 
 
-def test_long_names_make_no_wide_picture():
+def test_long_names_make_no_wide_plot():
     name = "a long name " * 100
     best = [(name, 0.9), (name, 0.1)]
-    picture = draw_explanation(name, name, IMAGE, best, np.eye(3), neighbours(name))
-    assert picture.shape[1] < 4 * SIDE
+    plot = draw_explanation(name, name, IMAGE, best, np.eye(3), neighbours(name))
+    assert plot.shape[1] < 4 * SIDE
