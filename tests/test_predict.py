@@ -25,7 +25,7 @@ def test_classes_are_sorted_by_probability(run, command, tmp_path, draw_images):
 def test_csv_of_a_whole_folder(run, command, own_folder):
     outcome = command("predict.py", run, own_folder, "--csv", "--top", "1")
     lines = list(csv.DictReader(io.StringIO(outcome.output)))
-    assert len(lines) == 30 and list(lines[0]) == ["plot", "rank", "class", "probability"]
+    assert len(lines) == 30 and list(lines[0]) == ["picture", "rank", "class", "probability"]
     assert all(line["class"] in line["picture"] for line in lines)
 
 

@@ -34,7 +34,7 @@ def test_frames_say_which_neighbours_are_of_the_predicted_class():
 
 
 def test_long_names_make_no_wide_plot():
-    name = "a long name " * 100
+    name = "a long name " * 20
     best = [(name, 0.9), (name, 0.1)]
     plot = draw_explanation(name, name, IMAGE, best, np.eye(3), neighbours(name))
     assert plot.shape[1] < 4 * SIDE
