@@ -240,13 +240,18 @@ def read_predictions(folder: Path) -> dict[str, Prediction]:
         if header != PREDICTIONS or len(lines) != len(keys):
             raise ValueError
         predictions = {}
-        for key, (_, label, predicted, probability) in zip(keys, lines, strict=True):
+        # The names of a folder's images are their keys, and those of TFDS are not.
+        named = {normal(name) for name, *_ in lines} == set(map(normal, keys))
+        for key, (name, label, predicted, probability) in zip(keys, lines, strict=True):
+            if named and normal(name) != normal(key):
+                raise ValueError
             best = None if probability == "nan" else class_name(predicted)
             predictions[normal(key)] = Prediction(class_name(label), best)
     except (ValueError, csv.Error) as error:
         raise UserError(
             f"{path}: does not have the columns {','.join(PREDICTIONS)} and one line for each of "
-            f"the {len(keys)} test images in splits.json; restore it, or repeat the run"
+            f"the {len(keys)} test images in splits.json, in their order; restore it, or repeat "
+            "the run"
         ) from error
     return predictions
 

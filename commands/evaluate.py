@@ -71,6 +71,8 @@ def evaluate_run(
     retrieval = config.task is Task.metric_learning
     if retrieval and per_class is not None:
         raise UserError(f"{folder}: a run of task={config.task.value}, which predicts no classes")
+    if per_class is not None and not per_class.parent.is_dir():
+        raise UserError(f"--per-class {per_class}: there is no folder {per_class.parent}")
     class_names = run_folder.read_classes(folder)
     model = load_model(folder)
     limit = config.data.limit if "data.limit" in changed else None  # the run's own splits have it

@@ -87,6 +87,7 @@ class DataConfig:
     limit: int | None = None  # images per class and split, at most
     shots: int | None = None  # training images per class, at most, drawn by seed; null: all
     limit_classes: int | None = None  # number of classes; the first ones are kept
+    level: str | None = None  # the groups of this level are the classes, such as family; null: none
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@ from data import catalog, decoding
 from data.collection import Collection, ImageSource, Splits
 from data.image_folder import read_folder
 from data.image_list import read_list
+from data.levels import at_level
 from data.names import printable
 from data.progress import map_images
 from data.releases.registry import RELEASES
@@ -158,9 +159,12 @@ def _open_images(config: DataConfig, train_required: bool = True) -> Collection:
     """Reads the images; see `open_dataset`.
 
     Raises:
-        UserError: see `_read`; or `config.crop` needs boxes that the data do not have.
+        UserError: see `_read`; or the data do not have the boxes that `config.crop` needs, or the
+            level `config.level`.
     """
     collection = _read(config, train_required)
+    if config.level is not None:
+        collection = at_level(collection, config.level)
     images = collection.images
     if config.crop is Region.box and len(images) and images.box(0) is None:
         raise UserError(
@@ -185,6 +189,11 @@ def _read(config: DataConfig, train_required: bool) -> Collection:
         folder = release.find(Path(config.path))
         if folder is not None:
             return release.read(folder, config, train_required)
+        if entry is not None and not Path(config.path).exists():
+            raise UserError(  # a wrong path does not start a download
+                f"data.path={printable(config.path)}: there is no such folder; give that of "
+                f"{release.description()}, or create it for TFDS's data sets"
+            )
         if entry is None or not catalog.is_data_dir(Path(config.path)):
             others = "" if entry is None else ", nor is it empty or the folder of TFDS's data sets"
             raise UserError(

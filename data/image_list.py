@@ -75,6 +75,7 @@ class ImageList:
         self._root, self._files_required, self._advice = root, files_required, advice
         self._entries: dict[str, Entry] = {}  # by path
         self._first_of_class: dict[str, Entry] = {}
+        self._groups: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
         self._missing: list[tuple[Place, str]] = []
         self._repeated: list[Place] = []
 
@@ -112,6 +113,7 @@ class ImageList:
             known = ", ".join(SPLITS)
             raise UserError(f"{place}: the split {split.strip()!r} is unknown; known are {known}")
         groups = {level: class_name(group.strip()) for level, group in groups.items()}
+        groups = self._groups.setdefault(tuple(groups.items()), groups)  # shared: millions of lines
         entry = Entry(class_name(label.strip()), SPLITS[name], groups, box, place)
         path = self._existing(path, place)
         before = self._entries.setdefault(path, entry)

@@ -18,7 +18,11 @@ def bootstrap_intervals(
 
     Each of 1,000 resamples has as many images, drawn with replacement; the interval lies between
     the 2.5% and the 97.5% quantile of the metric (Efron and Tibshirani, 1993, chapter 13). The
-    model is fixed: the effect of its seed and of its training images is not in the interval.
+    model is fixed: the effect of its seed and of its training images is not in the interval. If
+    all images are right, or all wrong, the interval of the accuracy has no width.
+
+    Resamples for which a metric is NaN, not defined, do not count for it. If all of them are, it
+    has no interval.
 
     Args:
         metrics: Metrics by name, each of shape (r,), of resamples, which are indices, (r, images).
@@ -33,6 +37,8 @@ def bootstrap_intervals(
     intervals = {}
     for name in blocks[0]:
         values = np.concatenate([block[name] for block in blocks])
-        low, high = np.quantile(values, [0.025, 0.975])
-        intervals[name] = float(low), float(high)
+        defined = values[~np.isnan(values)]
+        if len(defined):
+            low, high = np.quantile(defined, [0.025, 0.975])
+            intervals[name] = float(low), float(high)
     return intervals

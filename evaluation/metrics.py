@@ -37,7 +37,7 @@ def classification_metrics(
     outcomes = image_outcomes(probabilities, labels, levels, top_k)
     metrics = outcomes.metrics(np.arange(len(labels))[None])
     return {
-        **{name: float(value) for name, [value] in metrics.items()},
+        **{name: float(np.nan_to_num(value)) for name, [value] in metrics.items()},
         "calibration_error": calibration_error(probabilities.astype(np.float64), outcomes.labels),
         "pictures": len(labels),
         "classes": len(np.unique(labels)),

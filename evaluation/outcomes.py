@@ -28,7 +28,8 @@ class Outcomes:
     def metrics(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Returns metrics of several selections of images, by name, each of shape (selections,).
 
-        `docs/running.md` defines them. An image may be selected several times.
+        `docs/running.md` defines them. An image may be selected several times. Without mistakes
+        their mean distance is NaN.
 
         Args:
             indices: the images of each selection, (selections, m).
@@ -37,8 +38,10 @@ class Outcomes:
         metrics = {"accuracy": means.pop("accuracy"), **self._macro_metrics(indices), **means}
         if self.distances is not None:
             distances = self.distances[indices]
-            mistakes = np.maximum(np.count_nonzero(distances, axis=1), 1)
-            metrics["mistake_distance"] = distances.sum(axis=1) / mistakes
+            mistakes = np.count_nonzero(distances, axis=1)
+            total = distances.sum(axis=1, dtype=np.float64)
+            nothing = np.full(len(indices), np.nan)
+            metrics["mistake_distance"] = np.divide(total, mistakes, nothing, where=mistakes > 0)
         return metrics
 
     def _macro_metrics(self, indices: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,16 +12,14 @@ import run_folder
 from conf.schema import Config, dotted
 from event_file import EventFile
 
-SECONDARY = {"macro_accuracy", "macro_f1", "mistake_distance"}  # not shown by default
-
 
 def log_hparams(folder: Path, config: Config, results: dict) -> None:
     """Writes the text "config", one hyperparameter a key, and scalars such as "Test/accuracy".
 
     HParams shows the first five scalars by default, sorted by name. The capital letter puts the
-    final metrics before "epoch_accuracy". Metrics of `SECONDARY` have a small one, as in
-    "test/macro_f1": otherwise "Val/accuracy" would not be among the five. If a
-    run is logged again, the last values count.
+    final metrics before "epoch_accuracy". Secondary metrics have a small one, as in
+    "test/macro_f1": otherwise "Val/accuracy" would not be among the five. If a run is logged
+    again, the last values count.
 
     Args:
         folder: the run's folder. HParams shows one row a folder, even for equal configurations.
@@ -30,7 +28,7 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
             are not logged.
     """
     metrics = {
-        f"{split if name in SECONDARY else split.capitalize()}/{name}": value
+        f"{split if _is_secondary(name) else split.capitalize()}/{name}": value
         for split in ("val", "test")
         for name, value in (results[split] or {}).items()
         if isinstance(value, float)
@@ -40,6 +38,12 @@ def log_hparams(folder: Path, config: Config, results: dict) -> None:
         start = api.hparams_pb(flat(config), trial_id=f"{folder.name} in {folder.parent}")
         end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
         events.write([text, start, *map(scalar_pb, metrics, metrics.values()), end])
+
+
+def _is_secondary(metric: str) -> bool:
+    """Whether it is a macro metric, a top-k accuracy of another k than 5, or one of groups."""
+    other_accuracy = metric.endswith("_accuracy") and metric != "top5_accuracy"
+    return other_accuracy or metric in ("macro_f1", "mistake_distance")
 
 
 def flat(config: Config) -> dict[str, bool | int | float | str]:

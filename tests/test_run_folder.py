@@ -150,6 +150,15 @@ def test_predictions_are_read_back_by_key(tmp_path):
     }
 
 
+def test_predictions_in_another_order_are_refused(tmp_path):
+    dataset = Dataset("made", Named(), ["ash", "oak"], {"test": np.array([1, 2])}, "")
+    keys = [dataset.images.name(2), dataset.images.name(1)]
+    run_folder.write_json(tmp_path / "splits.json", {"test": keys})
+    run_folder.write_predictions(tmp_path / "predictions.csv", dataset, "test", np.eye(2))
+    with pytest.raises(UserError, match=r"one line for each of the 2 test images .* in their or"):
+        run_folder.read_predictions(tmp_path)
+
+
 def test_class_names_of_an_earlier_version_are_in_the_composed_unicode_form(tmp_path):
     names = ["e\u0301cole", "o\u0308l", "\u1112\u1161\u11ab", "plain"]
     run_folder.write_json(tmp_path / "classes.json", names)

@@ -33,7 +33,7 @@ def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
             label = look_up(names, Cell(path.rpartition("/")[0], place), CLASSES)
             used.add(label)
             images.add(place, f"images/{path}.jpg", label, split)
-    same_keys(folder / CLASSES, names, folder / "meta" / "train.txt", used)
+    same_keys(folder / CLASSES, names, folder / texts[0], used)
     return images.collection(list(names), train_required, CITATION)
 
 

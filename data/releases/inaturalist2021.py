@@ -19,7 +19,15 @@ from errors import UserError
 
 SOURCE = "https://github.com/visipedia/inat_comp/tree/master/2021"
 TRAIN, TEST = ("train.json", "train_mini.json"), "val.json"
-LEVELS = ("genus", "family", "order", "class", "phylum", "kingdom")
+# The rank "class" is called otherwise here, so that its accuracy is not taken for that of classes.
+LEVELS = {
+    "genus": "genus",
+    "family": "family",
+    "order": "order",
+    "taxonomic_class": "class",
+    "phylum": "phylum",
+    "kingdom": "kingdom",
+}
 CITATION = """@inproceedings{vanhorn2021benchmarking,
   title = {Benchmarking Representation Learning for Natural World Image Collections},
   author = {Van Horn, Grant and Cole, Elijah and Beery, Sara and Wilber, Kimberly and
@@ -79,7 +87,10 @@ def _parsed(file: Path) -> Annotations:
         categories = {str(each["id"]): each for each in content["categories"]}
         parsed = Annotations(
             {key: str(each["name"]) for key, each in categories.items()},
-            {key: tuple(str(each[level]) for level in LEVELS) for key, each in categories.items()},
+            {
+                key: tuple(str(each[rank]) for rank in LEVELS.values())
+                for key, each in categories.items()
+            },
             {each["id"]: str(each["file_name"]) for each in content["images"]},
             {each["image_id"]: str(each["category_id"]) for each in content["annotations"]},
         )

@@ -30,6 +30,11 @@ CITATION = """@inproceedings{vanhorn2015building,
 
 
 def _read(folder: Path, config: DataConfig, train_required: bool) -> Collection:
+    if not (folder / HIERARCHY).is_file() and all((folder / name).is_file() for name in LISTS):
+        raise UserError(
+            f"data.path={printable(folder)}: has no {HIERARCHY}; if it is CUB-200-2011, "
+            f"data=cub200 reads it, otherwise restore the file from {SOURCE}"
+        )
     require(folder, (*LISTS, HIERARCHY), SOURCE)
     names = {key: cell.text for key, cell in read_table(folder / CLASSES).items()}
     labels = {label.text: label for label in read_table(folder / LABELS).values()}

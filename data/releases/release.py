@@ -31,11 +31,16 @@ class Release:
     read: Callable[[Path, DataConfig, bool], Collection]
 
     def find(self, path: Path) -> Path | None:
-        """Returns the folder of the release: `path`, or the one of `folders` in it; or `None`."""
-        for folder in (path, *(path / name for name in self.folders)):
-            if any((folder / name).is_file() for name in self.lists):
-                return folder
-        return None
+        """Returns the folder of the release: `path`, or one of `folders` in it; or `None`.
+
+        It is the one with most of the lists: other data may have a file of the same name.
+        """
+        counts = {
+            folder: sum((folder / name).is_file() for name in self.lists)
+            for folder in (path, *(path / name for name in self.folders))
+        }
+        best = max(counts, key=lambda folder: counts[folder])
+        return best if counts[best] else None
 
     def description(self) -> str:
         """One line: by which files it is recognised, and where to get it."""

@@ -182,6 +182,15 @@ def test_every_metric_but_the_calibration_error_has_an_interval():
         assert low <= metrics[name] <= high
 
 
+def test_resamples_without_mistakes_do_not_count_for_their_distance():
+    labels = np.zeros(200, np.int64)
+    predicted = np.where(np.arange(200) < 3, 2, 0)  # three mistakes, of height 2
+    intervals = classification_intervals(np.eye(4)[predicted], labels, LEVELS)
+    assert intervals["mistake_distance"] == (2, 2)
+    intervals = classification_intervals(np.eye(4)[labels], labels, LEVELS)
+    assert "mistake_distance" not in intervals and intervals["accuracy"] == (1, 1)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_single_image_is_its_own_interval(label):
     intervals = classification_intervals(np.array([[0.75, 0.25]]), np.array([label]))

@@ -103,7 +103,10 @@ def test_a_sweep_has_a_row_for_each_run_with_its_curves(train):
 
 
 def test_every_metric_is_logged_and_accuracies_are_among_the_first_five(make_config, tmp_path):
-    names = ("accuracy", "macro_accuracy", "macro_f1", "top5_accuracy", "loss", "calibration_error")
+    names = (
+        *("accuracy", "macro_accuracy", "macro_f1", "top5_accuracy", "loss", "calibration_error"),
+        *("top3_accuracy", "top10_accuracy", "family_accuracy", "mistake_distance"),
+    )
     metrics = dict.fromkeys(names, 0.5)
     log_hparams(tmp_path / "run", make_config(), {"val": metrics, "test": metrics})
     shown = answer_of(tmp_path, "experiment", {"experimentName": "", "includeMetrics": True})

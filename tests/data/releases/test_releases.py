@@ -59,7 +59,7 @@ INATURALIST = {
     "genus": ["Morus (Sulidae)", "Morus (Moraceae)", "Sula"],
     "family": ["Sulidae", "Moraceae", "Sulidae"],
     "order": ["Suliformes", "Rosales", "Suliformes"],
-    "class": ["Aves", "Magnoliopsida", "Aves"],
+    "taxonomic_class": ["Aves", "Magnoliopsida", "Aves"],
     "phylum": ["Chordata", "Tracheophyta", "Chordata"],
     "kingdom": ["Animalia", "Plantae", "Animalia"],
 }
@@ -465,7 +465,12 @@ TRAIN_CARS, TEST_CARS = "devkit/cars_train_annos.mat", "cars_test_annos_withlabe
     [
         ("cars_kit", TRAIN_CARS, set_field("class", 4), "annos.mat, image 1: class 4 is not in"),
         ("cars_kit", TRAIN_CARS, set_field("fname", "0.jpg"), "there is no file cars_train/0.jpg"),
-        ("cars_kit", TRAIN_CARS, set_field("fname", "00002.jpg"), "Ram C/V.*but AM General|but"),
+        (
+            "cars_kit",
+            TRAIN_CARS,
+            set_field("fname", "00002.jpg"),
+            "2.jpg is Ram C/V.*but AM General",
+        ),
         ("cars_kit", TEST_CARS, set_field("bbox_x2", 8), "image 1: the box 8 8 8 24 has no area"),
         ("cars_kit", TEST_CARS, set_field("bbox_x2", "x"), "its box is not four numbers"),
         ("cars_kit", TEST_CARS, lambda all_: all_.pop("annotations"), "no variable annotations"),
@@ -575,3 +580,33 @@ def test_a_release_that_tfds_has_not_needs_a_path(name, tmp_path):
         open_dataset(DataConfig(name=name), 0)
     with pytest.raises(UserError, match="there is no"):
         open_dataset(DataConfig(name=name, path=str(tmp_path / "nowhere")), 0)
+
+
+@pytest.mark.parametrize("name", ["cub200", "stanford_cars", "food101"])
+def test_a_wrong_path_starts_no_download(name, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: there is no such folder; give that of .*http"):
+        open_dataset(DataConfig(name=name, path=str(tmp_path / "nowhere")), 0)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_of_the_same_name_above_a_release_does_not_hide_it(release):
+    root = release("cub200")
+    (root.parent / "classes.txt").write_text("my own notes")
+    assert RELEASES["cub200"].find(root.parent) == root
+
+
+def test_cub_is_not_taken_for_nabirds(release):
+    message = error("nabirds", release("cub200"))
+    assert "has no hierarchy.txt; if it is CUB-200-2011, data=cub200 reads it" in message
+
+
+def test_the_classes_can_be_the_groups_of_a_level(release):
+    path = str(release("fgvc_aircraft"))
+    opened = open_dataset(DataConfig(name="fgvc_aircraft", path=path, level="manufacturer"), 0)
+    variants = open_dataset(DataConfig(name="fgvc_aircraft", path=path), 0)
+    assert opened.class_names == sorted(set(variants.levels["manufacturer"]))
+    assert opened.levels == {}
+    for index in opened.indices:
+        variant = variants.labels[index]
+        name = variants.levels["manufacturer"][variant]
+        assert opened.class_names[opened.labels[index]] == name
