@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import commands.python_version  # noqa: F401
 from commands.running import argument_parser, import_tensorflow, run_command
 from conf.paths import expanded
+from data.names import printable
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("run", type=expanded, metavar="RUN", help="folder of a finished run")
     meaning = "file or folder; with --explain also data.KEY=VALUE, a change to the run's data"
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help=meaning)
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=meaning)
     parser.add_argument("--top", type=int, default=5, help="classes per image (default: 5)")
     parser.add_argument("--csv", action="store_true", help=f"columns: {','.join(HEADER)}")
-    meaning = "explain the predictions, behind the images (default folder: RUN/explanations)"
+    meaning = (
+        "also write a plot of each image into FOLDER (default: RUN/explanations); give it after "
+        "the images"
+    )
     parser.add_argument("--explain", nargs="?", const="", metavar="FOLDER", help=meaning)
     options = parser.parse_intermixed_args(arguments)
     if options.top < 1:
@@ -52,11 +56,15 @@ def main(arguments: list[str] | None = None) -> None:
     if settings and options.explain is None:
         raise UserError(f"{settings[0]}: only --explain reads the run's data")
     if not images:
-        raise UserError("no images; give files or folders behind RUN")
+        if options.explain:
+            raise UserError(
+                f"no images: --explain {printable(expanded(options.explain))} names the folder of "
+                "the plots; --explain goes last, after the images"
+            )
+        raise UserError("no images; give files or folders after RUN")
 
     import_tensorflow()
     from commands.predict import predict_images
-    from data.names import printable
 
     predictions: Iterator[Printed] = (
         (*prediction, []) for prediction in predict_images(options.run, images, options.top)
@@ -88,15 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _explained(
     run: Path, images: list[Path], top: int, output: Path, settings: list[str]
 ) -> Iterator[Printed]:
-    """Yields each image with its classes, the reason if it cannot be read, and lines about it.
-
-    The folder of the plots must not be a file: an image that stands behind --explain.
-    """
+    """Yields each image with its classes, the reason if it cannot be read, and lines about it."""
     from commands.command_line import with_home
-    from commands.explain import explain_images
+    from commands.explain import TABLE, explain_images
 
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--explain {output}: is a file; put --explain behind the images")
     for image, explanation, error in explain_images(
         run, images, output, [*map(with_home, settings)]
     ):
@@ -104,6 +107,7 @@ def _explained(
             yield image, [], error, []
         else:
             yield image, explanation.best[:top], error, _lines(explanation)
+    print(f"written: {printable(output / TABLE)}", file=sys.stderr)
 
 
 def _lines(explanation: "Explanation") -> list[str]:

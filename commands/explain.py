@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ EVIDENCE_BATCH = 8  # images whose evidence is computed at once
 TABLE = "explanations.csv"
 HEADER = [
     *("picture", "explanation", "class", "probability", "second", "second_probability"),
-    *("test_predicted", "test_wrong", "confused_with", "confused"),
+    *("test_predicted", "test_wrong", "test_wrong_true_class", "test_wrong_true_class_count"),
     *(
         f"nearest_{rank}{column}"
         for rank in range(1, NEAREST + 1)
@@ -73,11 +74,15 @@ def explain_images(
     Lines on standard error say what cannot be explained: the evidence of some heads, or the nearest
     images if the training images cannot be read.
 
+    The table is written after each block of images, and when the iteration is interrupted. Until
+    the first image is explained, that of an earlier call remains.
+
     Args:
         folder: Folder of a finished run of task=classification, or of task=metric_learning, whose
             neighbours are compared by their embeddings instead of their descriptors.
         paths: Images, and folders of images.
-        output: Folder of the plots and the table. The same image has the same file in each call.
+        output: Folder of the plots and the table, which is new, empty, or that of an earlier call.
+            It contains none of the images. The same image has the same file in each call.
         settings: `key=value` changes to the configuration of the run's data.
 
     Yields:
@@ -85,7 +90,7 @@ def explain_images(
 
     Raises:
         UserError: the run has no model or is of another task, a path does not exist or contains no
-            images, a setting is wrong, or the output cannot be written.
+            images, a setting is wrong, or the output cannot be written or is not such a folder.
     """
     if any(setting.startswith("data.image_size=") for setting in settings):
         raise UserError("data.image_size: the model is already trained, so it cannot change")
@@ -96,21 +101,27 @@ def explain_images(
             "metrics are in metrics.json"
         )
     images = list(dict.fromkeys(list_images(paths)))  # each image once
+    parts = _parts(folder, config.task is Task.classification)
+    _check_output(output, paths, images)
+    _prepare_table(output)
     warn_of_boxes(config.data)
-    explainer = _Explainer(folder, config, output)
-    _write_table(output, [])  # a folder that cannot be written is an error before the long work
-    written = []
+    explainer = _Explainer(folder, config, output, parts)
+    lines: list[list] = []
     for start in range(0, len(images), explainer.block):
         block = images[start : start + explainer.block]
         views, errors = read_views(block, config.data)
         explanations = explainer.explain(views)
-        for image in block:
-            if image in errors:
-                yield image, None, errors[image]
-            else:
-                written.append(next(explanations))
-                yield image, written[-1], None
-    _write_table(output, written)
+        try:
+            for image in block:
+                if image in errors:
+                    yield image, None, errors[image]
+                else:
+                    explanation = next(explanations)
+                    lines.append(_columns(explanation))
+                    yield image, explanation, None
+        finally:  # after Ctrl-C too
+            if lines or not views:
+                files.write_csv(output / TABLE, HEADER, lines, ADVICE)
     warn_of_missing_ends()
 
 
@@ -121,8 +132,8 @@ class _Explainer:
         block: the largest number of images of a block.
     """
 
-    def __init__(self, folder: Path, config: Config, output: Path):
-        self.config, self.output = config, output
+    def __init__(self, folder: Path, config: Config, output: Path, parts: Parts):
+        self.config, self.output, self.parts = config, output, parts
         self.classifies = config.task is Task.classification
         self.has_evidence = self.classifies and config.head.pooling in POOLINGS
         if not self.classifies:
@@ -131,7 +142,6 @@ class _Explainer:
             _note(f"no evidence: it is not defined for head.pooling={config.head.pooling.value}")
         self.names = run_folder.read_classes(folder)
         self.predictions = _test_predictions(folder) if self.classifies else None
-        self.parts = _parts(folder, self.classifies)
         self.backbone, self.descriptor = map(
             inference, (self.parts.backbone, self.parts.descriptor)
         )
@@ -241,8 +251,65 @@ def _file_name(image: Path) -> str:
     return f"{stem}-{digest}.png"
 
 
-def _write_table(output: Path, explanations: list[Explanation]) -> None:
-    files.write_csv(output / TABLE, HEADER, list(map(_columns, explanations)), ADVICE)
+def _check_output(output: Path, paths: list[Path], images: list[Path]) -> None:
+    """Checks that plots in `output` are neither among the images nor beside files of others.
+
+    Args:
+        paths: The images and folders of images that the user gives.
+        images: The images among and below them.
+
+    Raises:
+        UserError: a file or folder of images stands where the output is expected, or the output
+            lies in a folder of images, or contains images.
+    """
+    name = f"--explain {printable(output)}"
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{name}: is a file; put --explain after the images")
+    place = _real(output)
+    for path in paths:
+        if path.is_dir() and place.is_relative_to(_real(path)):
+            raise UserError(
+                f"{name}: lies in {printable(path)}, so its plots would be explained by the next "
+                "call; give another folder, --explain FOLDER after the images"
+            )
+    for folder in {image.parent for image in images}:
+        if _real(folder).is_relative_to(place):
+            raise UserError(
+                f"{name}: contains images that are to be explained; give another folder, "
+                "--explain FOLDER after the images"
+            )
+    if output.is_dir() and any(output.iterdir()) and not _is_own(output / TABLE):
+        raise UserError(
+            f"{name}: holds files, but no table of explanations; put --explain after the images, "
+            "with a new folder"
+        )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises for a loop of links
+
+
+def _is_own(table: Path) -> bool:
+    """Whether a file is a table of `HEADER`."""
+    first = ",".join(HEADER).encode()
+    if not table.is_file():
+        return False
+    with table.open("rb") as file:
+        return file.readline(len(first) + 2).rstrip(b"\r\n") == first
+
+
+def _prepare_table(output: Path) -> None:
+    """Writes the table without lines, or that of an earlier call again.
+
+    A folder that cannot be written is an error before the long work, and the folder of an
+    interrupted call is known by its table.
+    """
+    table = output / TABLE
+    if not table.exists():
+        files.write_csv(table, HEADER, [], ADVICE)
+        return
+    with files.atomic_path(table, ADVICE) as unfinished:
+        shutil.copyfile(table, unfinished)
 
 
 def _columns(explanation: Explanation) -> list:
@@ -251,14 +318,14 @@ def _columns(explanation: Explanation) -> list:
         ""
     ] * 4
     confusion = explanation.confusion
-    confused: list = [""] * 4
+    test: list = [""] * 4
     if confusion is not None:
         most = confusion.others[0] if confusion.others else ("", 0)
-        confused = [confusion.total, confusion.wrong, *most]
+        test = [confusion.total, confusion.wrong, *most]
     nearest = [
         text
         for neighbour in explanation.nearest
         for text in (neighbour.name, neighbour.label, f"{neighbour.similarity:.6f}")
     ]
-    columns = [printable(explanation.image), explanation.file.name, *best, *confused, *nearest]
+    columns = [printable(explanation.image), explanation.file.name, *best, *test, *nearest]
     return columns + [""] * (len(HEADER) - len(columns))

@@ -53,7 +53,10 @@ class TrainingImages:
             note = "the nearest images are those of the others"
             gone = f"{total - len(self.indices)} of the run's {total} training images"
             print(f"{gone} are gone or have changed: {note}", file=sys.stderr)
-        self.dataset = dataclasses.replace(dataset, splits=known.splits)
+        left = self.indices[:0]
+        if config.data.shots is not None:  # the run has stored the features of all images
+            left = np.setdiff1d(dataset.indices, np.concatenate(list(known.splits.values())))
+        self.dataset = dataclasses.replace(dataset, splits=known.splits, left=left)
         self.images = ImageInputs(dataset.images, config.data)
         self.inputs: Inputs = self.images
         start = StageInput.images

@@ -49,6 +49,7 @@ def test_mistakes_are_reported_in_one_line(run, command, tmp_path):
     assert "not a run's folder" in command("predict.py", tmp_path, tmp_path).error
     assert "only --explain" in command("predict.py", tmp_path, tmp_path, "data.path=x").error
     assert "no images" in command("predict.py", tmp_path, "data.path=x", "--explain").error
+    assert "no images; give files or folders after RUN" in command("predict.py", run).error
 
 
 def test_an_explanation_of_each_image(run, command, tmp_path, draw_images):
@@ -62,6 +63,7 @@ def test_an_explanation_of_each_image(run, command, tmp_path, draw_images):
     assert confusion.startswith("  test images predicted as red: ")
     path = Path(file.removeprefix("  explanation: "))
     assert path.is_file() and path.parent == run / "explanations"
+    assert outcome.errors.splitlines()[-1] == f"written: {path.parent / 'explanations.csv'}"
 
 
 def test_the_folder_of_explanations_and_moved_data(run, command, tmp_path, own_folder):
@@ -71,13 +73,25 @@ def test_the_folder_of_explanations_and_moved_data(run, command, tmp_path, own_f
     outcome = command("predict.py", run, images, data, "--csv", "--explain", output)
     assert outcome.status == 0, outcome.errors
     assert outcome.output == command("predict.py", run, images, "--csv").output
+    assert outcome.errors.splitlines()[-1] == f"written: {output / 'explanations.csv'}"
     assert len(list(output.glob("*.png"))) == 10
     with (output / "explanations.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 10 and all(line["nearest_1_class"] == "red" for line in lines)
 
 
-def test_an_image_behind_the_option_is_not_taken_for_a_folder(run, command, tmp_path, draw_images):
+def test_an_image_after_the_option_is_not_taken_for_a_folder(run, command, tmp_path, draw_images):
     first, second = draw_images(tmp_path / "new", 2)
     outcome = command("predict.py", run, "--explain", first, second)
-    assert "is a file; put --explain behind the images" in outcome.error
+    assert "is a file; put --explain after the images" in outcome.error
+    for arguments in ([run, "--explain", first], ["--explain", run, first]):
+        outcome = command("predict.py", *arguments)
+        assert outcome.status == 2
+        assert "--explain goes last, after the images" in outcome.error
+
+
+def test_a_folder_of_images_after_the_option_stays_as_it_is(run, command, own_folder):
+    before = {path: path.read_bytes() for path in own_folder.glob("*/*")}
+    outcome = command("predict.py", run, "--explain", own_folder / "red", own_folder / "blue")
+    assert "put --explain after the images" in outcome.error
+    assert {path: path.read_bytes() for path in own_folder.glob("*/*")} == before

@@ -70,6 +70,8 @@ def test_to_repeat_a_finished_run_there_is_one_line(train_once, in_read_only):
     [
         (["evaluate.py", "RUN"], None),
         (["predict.py", "RUN", "IMAGES"], None),
+        (["predict.py", "RUN", "IMAGES", "--explain", "OUTPUT"], None),
+        (["predict.py", "RUN", "IMAGES", "--explain"], "explanations/explanations.csv"),
         (["summarize.py", "RUN"], None),
         (["summarize.py", "RUN", "--output", "RUN"], "summary.csv"),
         (["export.py", "RUN", "--format", "keras"], "model-exported.keras"),
@@ -78,10 +80,10 @@ def test_to_repeat_a_finished_run_there_is_one_line(train_once, in_read_only):
     ],
 )
 def test_only_what_writes_to_a_finished_run_fails(
-    train_once, own_folder, in_read_only, arguments, written
+    train_once, own_folder, in_read_only, tmp_path, arguments, written
 ):
     _, folder = train_once()
-    names = {"RUN": folder, "IMAGES": own_folder}
+    names = {"RUN": folder, "IMAGES": own_folder, "OUTPUT": tmp_path / "output"}
     done = in_read_only(folder, *(names.get(argument, argument) for argument in arguments))
     if written is None:
         assert done.returncode == 0, done.stderr

@@ -1,8 +1,10 @@
 """Explanations: evidence, nearest training images and confusions of each prediction."""
 
 import csv
+import gc
 import os
 import shutil
+import weakref
 from pathlib import Path
 
 import keras
@@ -12,7 +14,7 @@ from conftest import COLOURS
 from PIL import Image
 
 import run_folder
-from commands import explain, resuming
+from commands import explain, resuming, training_images
 from commands.explain import Explanation, explain_images
 from commands.predict import predict_images
 from commands.training_images import TrainingImages
@@ -181,8 +183,11 @@ def test_confusions_are_those_of_the_test_split(make_run, new_images, own_folder
     assert (green.confusion.total, green.confusion.others) == (4, [("blue", 2)])
     assert (red.confusion.total, red.confusion.others) == (2, [])
     assert blue.confusion.total == 0
-    assert [line["confused_with"] for line in table(tmp_path / "out")] == ["blue", "", ""]
-    assert [line["confused"] for line in table(tmp_path / "out")] == ["2", "0", "0"]
+    lines = table(tmp_path / "out")
+    assert [line["test_predicted"] for line in lines] == ["4", "2", "0"]
+    assert [line["test_wrong"] for line in lines] == ["2", "0", "0"]
+    assert [line["test_wrong_true_class"] for line in lines] == ["blue", "", ""]
+    assert [line["test_wrong_true_class_count"] for line in lines] == ["2", "0", "0"]
 
 
 def test_without_predictions_of_the_test_split_one_line_says_so(
@@ -273,8 +278,9 @@ def test_training_images_that_are_gone_or_have_changed_are_left_out(
     assert not {names[0], names[1]} & {neighbour.name for neighbour in explanation.nearest}
 
 
-def test_features_are_read_from_a_complete_store(make_run, tmp_path):
-    folder, config, dataset, parts = make_run()
+@pytest.mark.parametrize("overrides", [(), ("data.shots=2",)])
+def test_features_are_read_from_a_complete_store(make_run, tmp_path, overrides):
+    folder, config, dataset, parts = make_run(*overrides)
     query = np.eye(1, parts.descriptor.output.shape[-1], dtype=np.float32)
     computed = TrainingImages(folder, config, parts)
     assert type(computed.inputs) is ImageInputs and not (tmp_path / "features").exists()
@@ -359,3 +365,115 @@ def test_mistakes_are_errors_before_the_work(make_run, new_images, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         explained(folder, [tmp_path / "nowhere"], tmp_path / "out")
     assert not os.path.exists(tmp_path / "out")
+
+
+def tree(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("table", [None, b"", b"picture,label\r\n", b"\x00\xff", "folder"])
+def test_a_folder_of_other_files_is_refused(make_run, new_images, own_folder, table):
+    folder, *_ = make_run()
+    if table == "folder":
+        (own_folder / explain.TABLE).mkdir()
+    elif table is not None:
+        (own_folder / explain.TABLE).write_bytes(table)
+    before = tree(own_folder)
+    with pytest.raises(UserError, match=r"--explain .*: holds files, .* after the images"):
+        explained(folder, new_images[:1], own_folder)
+    assert tree(own_folder) == before
+
+
+def test_an_empty_folder_and_that_of_an_earlier_call_are_taken(make_run, new_images, tmp_path):
+    folder, *_ = make_run()
+    (tmp_path / "out").mkdir()
+    for image in (new_images[0], new_images[2]):
+        explained(folder, [image], tmp_path / "out")
+    assert [line["picture"] for line in table(tmp_path / "out")] == [str(new_images[2])]
+
+
+@pytest.mark.parametrize(("images", "output"), [
+    ("pictures", "pictures"),
+    ("pictures", "pictures/out/new"),
+    ("pictures/red", "pictures/red/../red/out"),
+    ("link", "pictures/out"),
+    ("pictures", "link/out"),
+    ("linked", "pictures"),
+])  # fmt: skip
+def test_plots_are_never_among_the_images(make_run, own_folder, tmp_path, images, output):
+    folder, *_ = make_run()
+    (tmp_path / "link").symlink_to(own_folder)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "red").symlink_to(own_folder / "red")
+    before = tree(own_folder)
+    with pytest.raises(UserError, match=r"--explain .*: (lies in|contains images) .* after the im"):
+        explained(folder, [tmp_path / images], tmp_path / output)
+    assert tree(own_folder) == before
+
+
+def test_plots_are_not_explained_into_their_own_folder(make_run, new_images, tmp_path):
+    folder, *_ = make_run()
+    [explanation] = explained(folder, new_images[:1], tmp_path / "out")
+    with pytest.raises(UserError, match="contains images that are to be explained"):
+        explained(folder, [explanation.file], tmp_path / "out")
+    with pytest.raises(UserError, match="lies in"):
+        explained(folder, [tmp_path / "out"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("block_bytes", [2**29, 1])
+def test_an_interrupted_call_leaves_a_table_of_what_it_has_explained(
+    make_run, new_images, own_folder, tmp_path, monkeypatch, block_bytes
+):
+    monkeypatch.setattr(explain, "BLOCK_BYTES", block_bytes)
+    folder, *_ = make_run()
+    explained(folder, new_images[:1], tmp_path / "out")
+    explanations = explain_images(folder, [own_folder], tmp_path / "out", [])
+    names = [next(explanations)[1].file.name for _ in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        explanations.throw(KeyboardInterrupt)
+    assert [line["explanation"] for line in table(tmp_path / "out")] == names
+
+
+def test_before_the_first_explanation_the_table_of_an_earlier_call_remains(
+    make_run, new_images, tmp_path, monkeypatch
+):
+    folder, *_ = make_run()
+    explained(folder, new_images[:1], tmp_path / "out")
+    before = tree(tmp_path / "out")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    for module, name in [(explain, "draw_explanation"), (training_images, "hash_images")]:
+        monkeypatch.setattr(module, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            explained(folder, new_images[2:], tmp_path / "out")
+        assert tree(tmp_path / "out") == before
+
+
+def test_a_call_without_a_readable_image_leaves_a_table_without_lines(
+    make_run, new_images, tmp_path
+):
+    folder, *_ = make_run()
+    explained(folder, new_images[:1], tmp_path / "out")
+    list(explain_images(folder, new_images[1:2], tmp_path / "out", []))
+    assert table(tmp_path / "out") == []
+
+
+def test_the_output_is_checked_before_images_are_hashed(
+    make_run, new_images, tmp_path, monkeypatch
+):
+    folder, *_ = make_run()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(training_images, "hash_images", lambda *_: pytest.fail("hashed"))
+    with pytest.raises(UserError, match="writing failed"):
+        explained(folder, new_images[:1], tmp_path / "file" / "out")
+
+
+def test_no_explanation_is_kept(make_run, own_folder, tmp_path):
+    folder, *_ = make_run()
+    explanations = explain_images(folder, [own_folder / "red"], tmp_path / "out", [])
+    first = weakref.ref(next(explanations)[1])
+    next(explanations)
+    gc.collect()
+    assert first() is None
