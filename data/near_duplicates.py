@@ -86,7 +86,8 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
             queries = hashes[variant // 2, start:stop] ^ (MIRRORED if variant % 2 else _UPRIGHT)
             bits = distances(queries, hashes[0])
             bits[np.arange(stop - start), np.arange(start, stop)] = 64  # the image itself
-            pairs = _nearest(bits.ravel(), (stop - start) * PROPOSALS)
+            lines = [number * len(thumbnails) + _nearest(line) for number, line in enumerate(bits)]
+            pairs = np.concatenate(lines)
             near.append((pairs, bits.ravel()[pairs], np.full(len(pairs), variant, np.uint8)))
         pairs, bits, variants = map(np.concatenate, zip(*near, strict=True))
         order = np.lexsort((bits, pairs))
@@ -105,13 +106,12 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
             bar.update(min(_BLOCK, len(thumbnails) - bar.n))
 
 
-def _nearest(bits: np.ndarray, count: int) -> np.ndarray:
-    """The positions of `bits` up to `BITS`, or of the smallest ones: about `count` at most."""
-    most = BITS
-    while most and np.count_nonzero(bits <= most) > count:
-        most -= 1
-    positions = np.flatnonzero(bits <= most)
-    return positions[:: 1 + len(positions) // (count + 1)]
+def _nearest(bits: np.ndarray) -> np.ndarray:
+    """The positions of the `PROPOSALS` smallest values up to `BITS`; of equal ones the first."""
+    near = np.flatnonzero(bits <= BITS)
+    if len(near) <= PROPOSALS:
+        return near
+    return near[np.argsort(bits[near], kind="stable")[:PROPOSALS]]
 
 
 def _hashes(thumbnails: np.ndarray, crop: float) -> np.ndarray:
