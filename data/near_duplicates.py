@@ -86,8 +86,7 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
             queries = hashes[variant // 2, start:stop] ^ (MIRRORED if variant % 2 else _UPRIGHT)
             bits = distances(queries, hashes[0])
             bits[np.arange(stop - start), np.arange(start, stop)] = 64  # the image itself
-            lines = [number * len(thumbnails) + _nearest(line) for number, line in enumerate(bits)]
-            pairs = np.concatenate(lines)
+            pairs = _nearest(bits)
             near.append((pairs, bits.ravel()[pairs], np.full(len(pairs), variant, np.uint8)))
         pairs, bits, variants = map(np.concatenate, zip(*near, strict=True))
         order = np.lexsort((bits, pairs))
@@ -107,11 +106,23 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
 
 
 def _nearest(bits: np.ndarray) -> np.ndarray:
-    """The positions of the `PROPOSALS` smallest values up to `BITS`; of equal ones the first."""
+    """The flat positions of the `PROPOSALS` smallest values up to `BITS` of each line.
+
+    Of equal values the first ones are kept.
+    """
     near = np.flatnonzero(bits <= BITS)
     if len(near) <= PROPOSALS:
         return near
-    return near[np.argsort(bits[near], kind="stable")[:PROPOSALS]]
+    lines = np.split(near, np.searchsorted(near, np.arange(1, len(bits)) * bits.shape[1]))
+    values = bits.ravel()
+    return np.concatenate(
+        [
+            line[np.argsort(values[line], kind="stable")[:PROPOSALS]]
+            if len(line) > PROPOSALS
+            else line
+            for line in lines
+        ]
+    )
 
 
 def _hashes(thumbnails: np.ndarray, crop: float) -> np.ndarray:
