@@ -59,15 +59,35 @@ def atomic_path(path: Path, advice: str = RESUME) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # such as when another process deletes it too
                 if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                     shutil.rmtree(folder)
-        with tempfile.TemporaryDirectory(
-            prefix=f"unfinished-{path.name}-", dir=path.parent, ignore_cleanup_errors=True
-        ) as temporary:
-            unfinished = Path(temporary, f"unfinished-{path.name}")
+        with _unfinished(path) as unfinished:
             yield unfinished
             if unfinished.is_file():
                 with unfinished.open("rb+") as file:
                     os.fsync(file.fileno())  # else a power cut could leave an empty file
             os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Yields the temporary path of `atomic_path`, and deletes its folder at the end."""
+    with tempfile.TemporaryDirectory(
+        prefix=f"unfinished-{path.name}-", dir=path.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        yield Path(temporary, f"unfinished-{path.name}")
+
+
+def require_writable(path: Path, advice: str) -> None:
+    """Checks that `atomic_path` can write `path`, which stays unchanged.
+
+    Call it before long work whose result is written there. The folders above `path` are created.
+
+    Raises:
+        UserError: see `explain_write_errors`.
+    """
+    with explain_write_errors(path, advice):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _unfinished(path) as unfinished:
+            unfinished.touch()
 
 
 def write_text(path: Path, text: str, advice: str = RESUME) -> None:

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from commands.inspect_data import inspect_data
 
-    print(inspect_data(config, options.output))
+    inspect_data(config, options.output, print)
     print(f"\nwritten: {options.output}")
 
 

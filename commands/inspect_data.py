@@ -1,5 +1,6 @@
 """Reads all images of a configuration's data, compares them, and writes what they show."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from commands.running import import_tensorflow
@@ -13,14 +14,17 @@ from reporting.data_page import check_page, write_page
 from reporting.data_summary import summary_text
 
 
-def inspect_data(config: Config, page: Path) -> str:
+def inspect_data(config: Config, page: Path, show: Callable[[str], object]) -> None:
     """Inspects the data of a run, in the splits of the run, and writes the page.
 
     Data that `train.py` refuses, such as a class that is too small to be split, are inspected in
     the splits that they define.
 
-    Returns:
-        The summary as text.
+    Args:
+        config: of the run.
+        page: the file; see `check_page`.
+        show: is called with the summary as text, before the page is written: it is known even if
+            writing fails.
 
     Raises:
         UserError: the data cannot be read or have no images, or see `check_page`, `write_page`.
@@ -31,8 +35,8 @@ def inspect_data(config: Config, page: Path) -> str:
     dataset, refusal = _open(config)
     inspection = inspect_images(dataset, config.data)
     warn_of_missing_ends()
+    show(summary_text(inspection, refusal))
     write_page(page, inspection, config.data, refusal)
-    return summary_text(inspection, refusal)
 
 
 def _open(config: Config) -> tuple[Dataset, str]:

@@ -37,6 +37,21 @@ class Pair:
 
 
 @dataclasses.dataclass(frozen=True)
+class Damaged:
+    """An image that cannot be decoded.
+
+    Attributes:
+        index: of the image.
+        split: "left out" if `data.skip_damaged` skips it.
+        reason: why it cannot be decoded.
+    """
+
+    index: int
+    split: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Inspection:
     """The images of a data set's splits, as they were read.
 
@@ -45,7 +60,7 @@ class Inspection:
         indices: the images that can be decoded, in the order of the splits.
         formats: the file format of each of them, such as "JPEG".
         sizes: width and height of each of them in pixels, upright, int64 of shape (n, 2).
-        damaged: index and reason of each image that cannot be decoded.
+        damaged: the images that cannot be decoded.
         copies: exact copies. An image with several copies is the first one of each pair.
         near_duplicates: the best pair first. One image of each set of exact copies is compared.
     """
@@ -54,16 +69,9 @@ class Inspection:
     indices: np.ndarray
     formats: list[str]
     sizes: np.ndarray
-    damaged: dict[int, str]
+    damaged: list[Damaged]
     copies: list[Pair]
     near_duplicates: list[Pair]
-
-    def split_of(self, index: int) -> str:
-        """The split of an image; "left out" for the damaged ones that `data.skip_damaged` skips."""
-        for split, indices in self.dataset.splits.items():
-            if index in indices:
-                return split
-        return "left out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,18 +111,24 @@ def inspect_images(dataset: Dataset, config: DataConfig) -> Inspection:
     indices: list[int] = []
     formats: list[str] = []
     sizes: list[tuple[int, int]] = []
-    damaged: dict[int, str] = {}
+    damaged: list[Damaged] = []
+    splits = {i: split for split, members in dataset.splits.items() for i in members.tolist()}
     looks = map_images(look, [*read, *left_out], "reading images", delay=2)
     for index, seen in zip([*read, *left_out], looks, strict=True):
+        if index not in splits:  # its file may have changed, or only its full size be damaged
+            reason = seen if isinstance(seen, str) else "it could not be decoded at first"
+            damaged.append(Damaged(index, "left out", reason))
+            continue
         if isinstance(seen, str):
-            damaged[index] = seen
+            damaged.append(Damaged(index, splits[index], seen))
             continue
         thumbnails[len(indices)] = seen.thumbnail
         dataset.hashes[index] = seen.content
         indices.append(index)
         formats.append(seen.format)
         sizes.append(seen.size)
-    compared = _Comparison(dataset, np.array(indices, np.int64), thumbnails[: len(indices)])
+    decoded = np.array(indices, np.int64)
+    compared = _Comparison(dataset, splits, decoded, thumbnails[: len(indices)])
     return Inspection(
         dataset,
         compared.indices,
@@ -138,9 +152,10 @@ def _left_out(dataset: Dataset) -> list[int]:
 class _Comparison:
     """Compares the images with each other; `positions` are those in `indices`."""
 
-    def __init__(self, dataset: Dataset, indices: np.ndarray, thumbnails: np.ndarray):
+    def __init__(
+        self, dataset: Dataset, splits: dict[int, str], indices: np.ndarray, thumbnails: np.ndarray
+    ):
         self.dataset, self.indices, self.thumbnails = dataset, indices, thumbnails
-        splits = {i: split for split, members in dataset.splits.items() for i in members.tolist()}
         self.splits = [splits[index] for index in indices.tolist()]
         self.original: list[int] = []  # the first position with the same content
         first: dict[str, int] = {}

@@ -86,7 +86,7 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
             queries = hashes[variant // 2, start:stop] ^ (MIRRORED if variant % 2 else _UPRIGHT)
             bits = distances(queries, hashes[0])
             bits[np.arange(stop - start), np.arange(start, stop)] = 64  # the image itself
-            pairs = _nearest(bits.ravel(), (stop - start) * PROPOSALS)
+            pairs = _nearest(bits)
             near.append((pairs, bits.ravel()[pairs], np.full(len(pairs), variant, np.uint8)))
         pairs, bits, variants = map(np.concatenate, zip(*near, strict=True))
         order = np.lexsort((bits, pairs))
@@ -105,13 +105,24 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
             bar.update(min(_BLOCK, len(thumbnails) - bar.n))
 
 
-def _nearest(bits: np.ndarray, count: int) -> np.ndarray:
-    """The positions of `bits` up to `BITS`, or of the smallest ones: about `count` at most."""
-    most = BITS
-    while most and np.count_nonzero(bits <= most) > count:
-        most -= 1
-    positions = np.flatnonzero(bits <= most)
-    return positions[:: 1 + len(positions) // (count + 1)]
+def _nearest(bits: np.ndarray) -> np.ndarray:
+    """The flat positions of the `PROPOSALS` smallest values up to `BITS` of each line.
+
+    Of equal values the first ones are kept.
+    """
+    near = np.flatnonzero(bits <= BITS)
+    if len(near) <= PROPOSALS:
+        return near
+    lines = np.split(near, np.searchsorted(near, np.arange(1, len(bits)) * bits.shape[1]))
+    values = bits.ravel()
+    return np.concatenate(
+        [
+            line[np.argsort(values[line], kind="stable")[:PROPOSALS]]
+            if len(line) > PROPOSALS
+            else line
+            for line in lines
+        ]
+    )
 
 
 def _hashes(thumbnails: np.ndarray, crop: float) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The HTML page of an inspection: one file without references, to be opened from disk.
 
 Its size has limits, which the page states: `SHEET` images in the contact sheets, `PAIRS` pairs of
-each kind, `NAMES` damaged images. With all of them it has about 10 MB.
+each kind, `NAMES` damaged images. With all of them it has about 15 MB. Each class is named, with
+its counts, in about 400 bytes.
 """
 
 import base64
@@ -34,7 +35,8 @@ from reporting.data_summary import (
 from reporting.rendering import new_figure, render
 
 START = "<!DOCTYPE html>\n<!-- page of inspect_data.py -->\n"
-SHEET = 1500  # images in all contact sheets
+ADVICE = "run the command again, or give another --output"
+SHEET = 2000  # images in all contact sheets
 EACH = 4  # images of each class and split, at most
 PAIRS = 60  # of each kind
 NAMES = 200  # damaged images
@@ -73,20 +75,22 @@ td { padding: .15em 0; }
 
 
 def check_page(path: Path) -> None:
-    """Refuses to overwrite a file that is no page of an inspection.
+    """Refuses a file that cannot be written, or that exists and is no page of an inspection.
 
     Raises:
         UserError: it names the file.
     """
-    if path.is_dir():
-        raise UserError(f"{printable(path)}: is a folder; give the name of a file")
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(len(START)) != START.encode():
-                raise UserError(
-                    f"{printable(path)}: exists and is no page of inspect_data.py; give another "
-                    "file, or remove it"
-                )
+    with files.explain_write_errors(path, ADVICE):
+        if path.is_dir():
+            raise UserError(f"{printable(path)}: is a folder; give the name of a file")
+        if path.exists():
+            with path.open("rb") as file:
+                if file.read(len(START)) != START.encode():
+                    raise UserError(
+                        f"{printable(path)}: exists and is no page of inspect_data.py; give "
+                        "another file, or remove it"
+                    )
+    files.require_writable(path, ADVICE)
 
 
 def write_page(path: Path, inspection: Inspection, config: DataConfig, warning: str = "") -> None:
@@ -102,7 +106,7 @@ def write_page(path: Path, inspection: Inspection, config: DataConfig, warning: 
         UserError: see `files.write_text`.
     """
     text = page(inspection, config, warning)
-    files.write_text(path, text, "run the command again")
+    files.write_text(path, text, ADVICE)
 
 
 def page(inspection: Inspection, config: DataConfig, warning: str = "") -> str:
@@ -228,39 +232,59 @@ def _classes(
 ) -> list[str]:
     dataset, counts = inspection.dataset, class_counts(inspection)
     most = max(1, int(np.max(np.sum(list(counts.values()), axis=0))))
-    lines = ["<h2>Classes</h2>", _limit(len(sheets), len(dataset.class_names), "classes")]
-    for label, by_split in enumerate(sheets):
+    lines = ["<h2>Classes</h2>"]
+    if len(sheets) < len(dataset.class_names):
+        shown = f"{len(sheets):,} of {len(dataset.class_names):,} classes"
+        lines.append(f'<p class="note">Counts of all classes, images of the first {shown}.</p>')
+    for label, name in enumerate(dataset.class_names):
         numbers = {split: int(of_class[label]) for split, of_class in counts.items()}
         bars = "".join(
             f'<span class="bar {split}" style="width: {180 * number / most:.0f}px"></span>'
             for split, number in numbers.items()
         )
         text = ", ".join(f"{number:,} {split}" for split, number in numbers.items())
-        name = _named(dataset.class_names[label])
-        lines.append(f'<h3>{name} {bars} <span class="note">{text}</span></h3>')
-        lines.append('<div class="sheet">')
-        for split, indices in by_split.items():
-            if indices:
-                shown = [_image(images[i], image_name(inspection, i)) for i in indices]
-                lines.append(f'<div class="split"><b>{split}</b>{"".join(shown)}</div>')
-        lines.append("</div>")
+        lines.append(f'<h3>{_named(name)} {bars} <span class="note">{text}</span></h3>')
+        if label < len(sheets):
+            lines += _sheet(inspection, sheets[label], images)
     return lines
+
+
+def _sheet(
+    inspection: Inspection, by_split: dict[str, list[int]], images: dict[int, str]
+) -> list[str]:
+    lines = ['<div class="sheet">']
+    for split, indices in by_split.items():
+        if indices:
+            shown = [_image(images[i], image_name(inspection, i)) for i in indices]
+            lines.append(f'<div class="split"><b>{split}</b>{"".join(shown)}</div>')
+    return [*lines, "</div>"]
 
 
 def _sheet_indices(inspection: Inspection) -> list[dict[str, list[int]]]:
     """The images of the contact sheets: some of each split for each of the first classes."""
     dataset = inspection.dataset
-    classes, splits = len(dataset.class_names), len(dataset.splits)
-    each = min(EACH, max(1, SHEET // (classes * splits)))
+    classes = len(dataset.class_names)
     readable = np.isin(np.arange(len(dataset.images)), inspection.indices)
-    sheets: list[dict[str, list[int]]] = [{} for _ in range(min(classes, SHEET // (each * splits)))]
+    members: dict[str, list[np.ndarray]] = {}  # of each split, for each class
     for split, indices in dataset.splits.items():
-        members = indices[readable[indices]]
-        for label, sheet in enumerate(sheets):
-            of_class = members[dataset.labels[members] == label]
+        shown = indices[readable[indices]]
+        shown = shown[np.argsort(dataset.labels[shown], kind="stable")]
+        ends = np.searchsorted(dataset.labels[shown], np.arange(1, classes))
+        members[split] = np.split(shown, ends)
+    cells = np.array(
+        [[len(of_class) > 0 for of_class in of_split] for of_split in members.values()]
+    )
+    each = min(EACH, max(1, SHEET // max(1, int(cells.sum()))))
+    first = np.count_nonzero(np.cumsum(cells.sum(0)) * each <= SHEET)
+    sheets: list[dict[str, list[int]]] = []
+    for label in range(first):
+        sheet = {}
+        for split, of_split in members.items():
+            of_class = of_split[label]
             # Evenly spaced, as neighbours in a folder are often of one scene.
             places = np.linspace(0, len(of_class) - 1, min(each, len(of_class))).round()
             sheet[split] = of_class[places.astype(int)].tolist()
+        sheets.append(sheet)
     return sheets
 
 

@@ -80,8 +80,8 @@ def damaged_lines(inspection: Inspection) -> list[str]:
     """Name, split and reason of each damaged image."""
     name = inspection.dataset.images.name
     return [
-        f"{printable(name(index))} ({inspection.split_of(index)}): {reason}"
-        for index, reason in inspection.damaged.items()
+        f"{printable(name(damaged.index))} ({damaged.split}): {damaged.reason}"
+        for damaged in inspection.damaged
     ]
 
 

@@ -127,6 +127,22 @@ def test_a_feature_store_that_cannot_be_written(train, tmp_path, folder):
     assert "trainer.feature_store=false" in outcome.error
 
 
+@pytest.mark.parametrize("page", ["FILE/page.html", "/proc/page.html"])
+def test_a_page_of_an_inspection_that_cannot_be_written_is_noticed_first(command, tmp_path, page):
+    (tmp_path / "file").touch()
+    page = page.replace("FILE", str(tmp_path / "file"))
+    data = ["data=image_folder", "data.path=nowhere"]  # is not read
+    outcome = command("inspect_data.py", *data, "--output", page)
+    assert outcome.status == 2 and f"{page}: writing failed" in outcome.error
+    assert "another --output" in outcome.error and "nowhere" not in outcome.error
+
+
+def test_a_page_of_an_inspection_in_a_read_only_folder(in_read_only, tmp_path):
+    data = ["data=image_folder", "data.path=nowhere"]
+    done = in_read_only(tmp_path, "inspect_data.py", *data, "--output", tmp_path / "page.html")
+    assert f"{tmp_path / 'page.html'}: writing failed" in one_line(done)
+
+
 @pytest.mark.parametrize("folder", ["FILE/tfds", "/proc/tfds"])
 def test_a_data_set_that_cannot_be_prepared(command, tmp_path, folder):
     (tmp_path / "file").touch()

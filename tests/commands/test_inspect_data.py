@@ -1,7 +1,9 @@
 """`inspect_data.py`: what it prints, for sound and for strange data."""
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +172,17 @@ def test_another_file_is_not_overwritten(command, birds, tmp_path):
     outcome = command("inspect_data.py", *data, "--output", tmp_path / "thesis.html")
     assert outcome.status == 2 and "give another file" in outcome.error
     assert (tmp_path / "thesis.html").read_text() == "mine"
+
+
+def test_the_summary_is_printed_even_if_the_page_cannot_be_written(
+    command, birds, tmp_path, monkeypatch
+):
+    def full(path, mode="w", *arguments, **settings):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    data = ["data=image_folder", f"data.path={birds}"]
+    outcome = command("inspect_data.py", *data, "--output", tmp_path / "page.html")
+    assert outcome.status == 2 and "page.html: writing failed (No space left" in outcome.error
+    assert "2 classes, images: " in outcome.output and "damaged images: 0" in outcome.output
+    assert "written" not in outcome.output and not (tmp_path / "page.html").exists()

@@ -95,6 +95,17 @@ def test_of_many_images_that_all_look_alike_only_the_nearest_are_compared(monkey
     assert 20 <= len(pairs) <= 20 * 2
 
 
+def test_many_look_alikes_do_not_hide_the_copies_of_other_images(monkeypatch):
+    monkeypatch.setattr(near_duplicates_module, "PROPOSALS", 2)
+    monkeypatch.setattr(near_duplicates_module, "CROPS", (0.0,))
+    dimmed = [ImageEnhance.Brightness(drawing(4)).enhance(1 - number / 100) for number in range(40)]
+    copies = [cropped(drawing(seed), 0.03) for seed in (5, 6)]
+    # All in one block of images; the copies differ in more bits than the look-alikes.
+    named = compared([drawing(5), *dimmed[:6], drawing(6), *copies, *dimmed[6:]])
+    assert {(0, 8), (7, 9)} <= named.keys()
+    assert not any({0, 7, 8, 9} & {*pair} for pair in named.keys() - {(0, 8), (7, 9)})
+
+
 def test_the_hash_of_a_mirrored_image_is_known_without_it():
     brightness = np.random.default_rng(0).random((20, 32, 32))
     hashes, others = perceptual_hashes(brightness), perceptual_hashes(brightness[..., ::-1])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conf.schema import DataConfig
 from data.datasets import Dataset
-from data.inspection import inspect_images
+from data.inspection import Damaged, Inspection, inspect_images
 from errors import UserError
 from reporting import data_page
 
@@ -134,8 +134,45 @@ def test_the_limits_are_stated(monkeypatch):
         inspected(made, {"train": range(0, 12, 2), "test": range(1, 12, 2)}, names),
         DataConfig("made"),
     )
-    assert "The first 2 of 6 classes." in text and "The first 2 of 6 pairs." in text
+    assert "Counts of all classes, images of the first 2 of 6 classes." in text
+    assert all(f"class {number}</span>" in text for number in range(6))
+    assert text.count("1 train, 1 test") == 6
+    assert "The first 2 of 6 pairs." in text
     assert len(Tags(text).images()) == 4 + 2 * 2 + 1
+
+
+def test_classes_that_lack_images_in_a_split_leave_room_for_others(monkeypatch):
+    monkeypatch.setattr(data_page, "SHEET", 8)
+    made = MadeImages([noise(number) for number in range(16)], np.arange(16) // 4)
+    names = [f"class {number}" for number in range(4)]
+    splits = {"train": range(16), "val": [], "test": []}
+    text = data_page.page(inspected(made, splits, names), DataConfig("made"))
+    assert "images of the first" not in text
+    assert len(Tags(text.split("<h2>Classes</h2>")[1]).images()) == 8
+
+
+def test_each_class_of_nabirds_has_images_of_each_split(monkeypatch):
+    monkeypatch.setattr(data_page, "_data_uris", lambda *arguments: dict.fromkeys(range(1665), ""))
+    made = MadeImages([noise(0)] * 1665, np.repeat(np.arange(555), 3))
+    names = [f"class {number}" for number in range(555)]
+    splits = {
+        split: np.arange(start, 1665, 3) for start, split in enumerate(["train", "val", "test"])
+    }
+    dataset = Dataset("made", made, names, splits, "")
+    sizes = np.full((1665, 2), 40)
+    inspection = Inspection(dataset, np.arange(1665), ["PNG"] * 1665, sizes, [], [], [])
+    sheets = Tags(data_page.page(inspection, DataConfig("made")).split("<h2>Classes</h2>")[1])
+    assert len(sheets.images()) == 1665
+
+
+def test_an_image_that_was_left_out_and_can_be_read_is_not_compared():
+    made = MadeImages([noise(0), noise(1), noise(0)], [0, 0, -1])
+    indices = {"train": np.array([0, 1]), "test": np.array([], np.int64)}
+    inspection = inspect_images(
+        Dataset("made", made, ["a"], indices, "", ("2.png",)), DataConfig("made")
+    )
+    assert inspection.damaged == [Damaged(2, "left out", "it could not be decoded at first")]
+    assert not inspection.copies and len(inspection.formats) == 2
 
 
 def test_a_page_replaces_a_page_but_no_other_file(tmp_path):
