@@ -12,7 +12,7 @@ from errors import UserError
 def at_level(collection: Collection, level: str) -> Collection:
     """Returns a collection whose classes are the groups of one of its levels, sorted by name.
 
-    Of its levels, those remain of which each group lies in one group: the coarser ones.
+    Of its coarser levels, those remain in which each of these groups lies in one group.
 
     Args:
         collection: the images; it stays as it is.
@@ -26,10 +26,11 @@ def at_level(collection: Collection, level: str) -> Collection:
         raise UserError(f"data.level={level}: the data have no such level; they have: {known}")
     groups = collection.levels[level]
     names, numbers = np.unique(groups, return_inverse=True)
-    levels = {}
-    for other, coarser in collection.levels.items():
+    levels, order = {}, list(collection.levels)
+    for other in order[order.index(level) + 1 :]:
+        coarser = collection.levels[other]
         above = dict(zip(groups, coarser, strict=True))
-        if other != level and all(above[a] == b for a, b in zip(groups, coarser, strict=True)):
+        if all(above[a] == b for a, b in zip(groups, coarser, strict=True)):
             levels[other] = [above[name] for name in names.tolist()]
     images = copy.copy(collection.images)
     images.labels = numbers.astype(np.int64)[collection.images.labels]

@@ -77,6 +77,7 @@ def test_an_unknown_key_is_rejected(run, command):
     assert "image_size" in command("evaluate.py", run, "data.imge_size=3").error
 
 
+@pytest.mark.slow
 def test_coarse_accuracy_beside_the_fine_one(command, draw_images, tmp_path):
     release, run = make_grocery_store(tmp_path / "release", draw_images), tmp_path / "run"
     outcome = command(
@@ -101,9 +102,10 @@ def test_coarse_accuracy_beside_the_fine_one(command, draw_images, tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "crop"),
-    [(make_cub200, "box"), pytest.param(make_nabirds, "image", marks=pytest.mark.slow)],
+    [(make_cub200, "box"), (make_nabirds, "image")],
     ids=["cub200", "nabirds"],
 )
+@pytest.mark.slow
 def test_a_run_on_a_release_is_evaluated_where_the_release_lies_then(make, crop, command, tmp_path):
     """The lists decide about the test split, and the hierarchy gives coarse accuracies."""
     name, release, run = make.__name__[5:], make(tmp_path / "release"), tmp_path / "run"

@@ -66,6 +66,7 @@ def test_an_explanation_of_each_image(run, command, tmp_path, draw_images):
     assert outcome.errors.splitlines()[-1] == f"written: {path.parent / 'explanations.csv'}"
 
 
+@pytest.mark.slow
 def test_the_folder_of_explanations_and_moved_data(run, command, tmp_path, own_folder):
     own_folder.rename(tmp_path / "moved")
     images = tmp_path / "moved" / "red"

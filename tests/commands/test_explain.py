@@ -206,6 +206,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 def test_files_of_any_images_are_apart_and_inside_the_folder(make_run, draw_images, tmp_path):
     folder, *_ = make_run()
     [image] = draw_images(tmp_path / "drawn", 1)
@@ -222,6 +223,7 @@ def test_files_of_any_images_are_apart_and_inside_the_folder(make_run, draw_imag
     assert len(table(tmp_path / "out")) == len(NAMES)
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_file_in_each_call(make_run, new_images, tmp_path):
     folder, *_ = make_run()
     red, blue = new_images[0], new_images[2]
@@ -242,6 +244,7 @@ def test_images_of_any_mode(make_run, tmp_path):
         assert_plot(explanation.file, tiles=7)
 
 
+@pytest.mark.slow
 def test_data_that_have_moved(make_run, new_images, own_folder, tmp_path, capsys):
     folder, *_ = make_run()
     [before] = explained(folder, new_images[:1], tmp_path / "out")
@@ -384,6 +387,7 @@ def test_a_folder_of_other_files_is_refused(make_run, new_images, own_folder, ta
     assert tree(own_folder) == before
 
 
+@pytest.mark.slow
 def test_an_empty_folder_and_that_of_an_earlier_call_are_taken(make_run, new_images, tmp_path):
     folder, *_ = make_run()
     (tmp_path / "out").mkdir()
@@ -470,6 +474,7 @@ def test_the_output_is_checked_before_images_are_hashed(
         explained(folder, new_images[:1], tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 def test_no_explanation_is_kept(make_run, own_folder, tmp_path):
     folder, *_ = make_run()
     explanations = explain_images(folder, [own_folder / "red"], tmp_path / "out", [])

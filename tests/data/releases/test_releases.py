@@ -590,7 +590,8 @@ def test_a_wrong_path_starts_no_download(name, tmp_path):
 
 
 def test_a_file_of_the_same_name_above_a_release_does_not_hide_it(release):
-    root = release("cub200")
+    made = release("cub200")
+    root = made.rename(made.parent / "CUB_200_2011")
     (root.parent / "classes.txt").write_text("my own notes")
     assert RELEASES["cub200"].find(root.parent) == root
 
