@@ -10,9 +10,9 @@ planted  copies a folder of class folders into train, val and test folders by se
          "others" are all other pairs, those of a copy and a near-duplicate of its original
          included. They are counted for the first three ways together, which are planted alone, and
          for all ways.
-many     draws small JPEGs of random shapes in a temporary folder, a hundredth of them changed
-         copies of others, and inspects them in a process of its own: seconds, peak memory (VmHWM,
-         Linux), and how many of the copies are named.
+many     draws small JPEGs of random shapes in a temporary folder, a hundredth of them mirrored
+         copies of others, and inspects them in a process of its own: seconds, also of processor
+         time, peak memory (VmHWM, Linux), and how many of the copies are named.
 """
 
 import argparse
@@ -164,6 +164,7 @@ def _inspect_many(folder: str) -> dict[str, str]:
     return {
         "images": f"{len(inspection.indices)}",
         "seconds": f"{seconds:.0f}",
+        "of processor time": f"{time.process_time():.0f}",
         "peak memory": f"{process_bytes('VmHWM') / 2**30:.2f} GiB",
         "copies": f"{-(-len(inspection.indices) // 100)}",
         "of them named": f"{copies}",

@@ -25,6 +25,8 @@ from evaluation.prediction import predict_indices
 from evaluation.retrieval import retrieval_metrics
 from models.saved_model import load_model
 
+AGAIN = "evaluate the run again"
+
 
 class Evaluation(NamedTuple):
     """The metrics of a split, and of a classifier the 95% interval of most of them."""
@@ -71,8 +73,8 @@ def evaluate_run(
     retrieval = config.task is Task.metric_learning
     if retrieval and per_class is not None:
         raise UserError(f"{folder}: a run of task={config.task.value}, which predicts no classes")
-    if per_class is not None and not per_class.parent.is_dir():
-        raise UserError(f"--per-class {per_class}: there is no folder {per_class.parent}")
+    if per_class is not None:
+        files.require_writable(per_class, AGAIN)
     class_names = run_folder.read_classes(folder)
     model = load_model(folder)
     limit = config.data.limit if "data.limit" in changed else None  # the run's own splits have it
@@ -113,7 +115,7 @@ def evaluate_run(
 
 def _write_classes(path: Path, metrics: list[ClassMetrics]) -> None:
     header = ["class", *ClassMetrics._fields[1:]]
-    files.write_csv(path, header, [list(each) for each in metrics], "evaluate the run again")
+    files.write_csv(path, header, [list(each) for each in metrics], AGAIN)
 
 
 def _changed_keys(texts: list[str]) -> set[str]:
