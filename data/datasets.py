@@ -189,11 +189,6 @@ def _read(config: DataConfig, train_required: bool) -> Collection:
         folder = release.find(Path(config.path))
         if folder is not None:
             return release.read(folder, config, train_required)
-        if entry is not None and not Path(config.path).exists():
-            raise UserError(  # a wrong path does not start a download
-                f"data.path={printable(config.path)}: there is no such folder; give that of "
-                f"{release.description()}, or create it for TFDS's data sets"
-            )
         if entry is None or not catalog.is_data_dir(Path(config.path)):
             others = "" if entry is None else ", nor is it empty or the folder of TFDS's data sets"
             raise UserError(

@@ -162,6 +162,7 @@ def test_the_exported_model_of_a_run_loads_where_only_the_package_is(
     np.testing.assert_allclose(np.load(tmp_path / "elsewhere.npy"), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_with_the_adapter_of_one_class_runs_loads_there(other_project, tmp_path):
     python, project = other_project
     images = keras.Input((32, 32, 3))

@@ -29,6 +29,7 @@ def unescaped(text: str) -> str:
     return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
 
 
+@pytest.mark.slow
 def test_a_run_finishes_and_its_files_hold_every_name(strange_folder, train, command):
     outcome, folder = train()
     assert outcome.status == 0, outcome.errors

@@ -184,6 +184,7 @@ def test_a_sweep_ends_with_a_table_over_seeds(train):
     assert "±" in outcome.output
 
 
+@pytest.mark.slow
 def test_one_failed_job_does_not_lose_the_others_and_is_named(train):
     outcome, folder = train("-m", "backbone.tap=block1_conv1,nowhere")
     assert outcome.status != 0
@@ -227,6 +228,7 @@ def test_a_tap_that_does_not_exist_lists_the_taps(train):
     fails(*train("backbone.tap=block1_conv3"), "backbone.tap=block1_conv3", "block1_conv2")
 
 
+@pytest.mark.slow
 def test_what_failed_before_training_is_corrected_in_the_same_folder(train, own_folder):
     broken = own_folder / "red" / "3.png"
     broken.write_bytes(b"no image")

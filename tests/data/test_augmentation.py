@@ -152,6 +152,7 @@ def test_integer_labels_stay_as_they_are():
     assert labels.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_workers_augment_their_parts_of_a_batch_in_different_ways():
     first, second = (
         batches({"operations": 2}, images=Photographs, count=3, share=Share(i, 1, 2))

@@ -83,6 +83,7 @@ def test_a_run_that_is_logged_twice_is_one_row_with_the_last_metrics(make_config
     assert (row["sessions"], row["metrics"]["Test/accuracy"]) == (1, 0.75)
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_row_for_each_run_with_its_curves(train):
     _, folder = train("-m", "head=average,bilinear", "trainer.epochs=1")
     rows = rows_in(folder)

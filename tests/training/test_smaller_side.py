@@ -610,6 +610,7 @@ def whole(train, uninterrupted, monkeypatch) -> dict:
         pytest.param(Coordinates, "dual", 1, id="return", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_interrupted_a_run_ends_with_the_same_metrics(
     train, whole, monkeypatch, tmp_path, kind, method, call
 ):

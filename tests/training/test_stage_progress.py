@@ -132,6 +132,7 @@ def test_quick_steps_and_epochs_do_not_draw(clock):
     assert "| 0/3 epochs" in first and "| 3/3 epochs" in last
 
 
+@pytest.mark.slow
 def test_the_message_of_an_error_begins_its_line():
     def main():
         with bar_of([]) as bar:

@@ -582,13 +582,6 @@ def test_a_release_that_tfds_has_not_needs_a_path(name, tmp_path):
         open_dataset(DataConfig(name=name, path=str(tmp_path / "nowhere")), 0)
 
 
-@pytest.mark.parametrize("name", ["cub200", "stanford_cars", "food101"])
-def test_a_wrong_path_starts_no_download(name, tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: there is no such folder; give that of .*http"):
-        open_dataset(DataConfig(name=name, path=str(tmp_path / "nowhere")), 0)
-    assert not (tmp_path / "nowhere").exists()
-
-
 def test_a_file_of_the_same_name_above_a_release_does_not_hide_it(release):
     made = release("cub200")
     root = made.rename(made.parent / "CUB_200_2011")

@@ -180,6 +180,7 @@ def test_the_saved_model_gives_features(learn_once):
     assert isinstance(model, keras.Model)
 
 
+@pytest.mark.slow
 def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn_once):
     outcome, folder = learn_once(*PAIR)
     assert outcome.status == 0, outcome.errors
