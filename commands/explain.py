@@ -48,7 +48,7 @@ ADVICE = "give the command again; or choose another folder, --explain FOLDER"
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What is known about the prediction for an image.
+    """The explanation of the prediction for one image.
 
     Attributes:
         image: the image.

@@ -1,4 +1,4 @@
-"""What one reading of all images of a data set shows: formats, sizes, damage and duplicates."""
+"""Inspects the images of a data set: formats, sizes, damaged images and duplicates."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ class Inspection:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What is kept of an image."""
+    """The properties of one image that was read."""
 
     content: str
     format: str

@@ -12,7 +12,7 @@ from errors import UserError
 def at_level(collection: Collection, level: str) -> Collection:
     """Returns a collection whose classes are the groups of one of its levels, sorted by name.
 
-    Of its coarser levels, those remain in which each of these groups lies in one group.
+    A coarser level remains if each of these groups lies in one of its groups.
 
     Args:
         collection: the images; it stays as it is.

@@ -108,7 +108,7 @@ def _proposals(thumbnails: np.ndarray) -> Iterator[Proposals]:
 def _nearest(bits: np.ndarray) -> np.ndarray:
     """The flat positions of the `PROPOSALS` smallest values up to `BITS` of each line.
 
-    Of equal values the first ones are kept.
+    Ties keep the first positions.
     """
     near = np.flatnonzero(bits <= BITS)
     if len(near) <= PROPOSALS:

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 
 class ClassMetrics(NamedTuple):
-    """Metrics of a class. What is not defined is `None`.
+    """Metrics of a class. A metric that is not defined is `None`.
 
     Attributes:
         name: the class.

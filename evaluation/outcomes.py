@@ -1,4 +1,4 @@
-"""What became of each image: from this, classification metrics of any selection of the images."""
+"""The outcome of each image, and classification metrics of any selection of the images."""
 
 import dataclasses
 

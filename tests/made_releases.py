@@ -108,7 +108,7 @@ def _numbered_lists(root: Path, files: dict[str, tuple[int, str]]) -> Path:
 def make_cars_kit(
     root: Path, kit: str = "devkit", nested: bool = False, names=CARS, counts=(3, 1)
 ) -> Path:
-    """The development kit, in a folder, with the labels of the test images beside it.
+    """Writes the development kit into a folder, and the labels of the test images beside it.
 
     Args:
         root: where to write it.

@@ -5,13 +5,12 @@ from pathlib import Path
 from conf.schema import DataConfig
 from data.collection import Collection
 from data.names import printable
-from data.releases.numbered_lists import CLASSES, LABELS, LISTS, read_numbered_lists
+from data.releases.numbered_lists import CLASSES, HIERARCHY, LABELS, LISTS, read_numbered_lists
 from data.releases.release import Release, require
 from data.releases.tables import read_table, same_keys
 from errors import UserError
 
 SOURCE = "https://data.caltech.edu/records/65de6-vp158"
-HIERARCHY = "hierarchy.txt"  # NABirds has it, CUB has not
 CITATION = """@techreport{wah2011caltech,
   title = {The Caltech-UCSD Birds-200-2011 Dataset},
   author = {Wah, Catherine and Branson, Steve and Welinder, Peter and Perona, Pietro and

@@ -10,13 +10,12 @@ from conf.schema import DataConfig
 from data.collection import Collection
 from data.names import printable
 from data.releases.hierarchy import Lineage, distinct_groups, distinct_names
-from data.releases.numbered_lists import CLASSES, LABELS, LISTS, read_numbered_lists
+from data.releases.numbered_lists import CLASSES, HIERARCHY, LABELS, LISTS, read_numbered_lists
 from data.releases.release import Release, require
 from data.releases.tables import Cell, look_up, read_table
 from errors import UserError
 
 SOURCE = "https://dl.allaboutbirds.org/nabirds"
-HIERARCHY = "hierarchy.txt"
 LEVELS = ("species", "family", "order")
 CITATION = """@inproceedings{vanhorn2015building,
   title = {Building a Bird Recognition App and Large Scale Dataset with Citizen Scientists: The

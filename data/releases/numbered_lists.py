@@ -12,6 +12,7 @@ from errors import UserError
 IMAGES, LABELS, SPLITS = "images.txt", "image_class_labels.txt", "train_test_split.txt"
 BOXES, CLASSES = "bounding_boxes.txt", "classes.txt"
 LISTS = (IMAGES, LABELS, SPLITS, BOXES, CLASSES)
+HIERARCHY = "hierarchy.txt"  # NABirds has it, CUB has not
 SPLIT_NAMES = {"1": "train", "0": "test"}
 
 

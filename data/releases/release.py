@@ -1,4 +1,4 @@
-"""What the releases of data sets have in common: how one is recognised, and what it lacks."""
+"""Releases of data sets: recognises one by its files, and names the files that it lacks."""
 
 import dataclasses
 from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ TEXT_COMMENT = "#"
 
 
 class Cell(NamedTuple):
-    """What a file says about an image or a class, and where."""
+    """A value of an image or a class, and its place in a file."""
 
     text: str
     place: Place

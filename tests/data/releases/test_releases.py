@@ -560,7 +560,7 @@ def test_a_box_of_a_dog_that_cannot_be_read_is_named(damage, release):
     assert len(open_all_images(config("stanford_dogs", root)).indices) == 12
 
 
-# What the path holds
+# Paths
 
 
 @pytest.mark.parametrize("name", RELEASES)
