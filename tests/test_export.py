@@ -49,6 +49,7 @@ def test_onnx_has_the_outputs_of_the_run_s_model(short_run, command, head):
     assert "same for 6 of them" in outcome.output and (folder / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_tflite_needs_only_built_in_operations_and_accepts_any_batch_size(run, command):
     command("export.py", run, "--format", "tflite")
     built_in = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -127,10 +127,9 @@ def full_disk_at(monkeypatch):
     return fill
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads names of files from /proc")
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "model.keras" else pytest.mark.slow) for n in FILES]
-)
+@pytest.mark.parametrize("name", FILES)
 def test_a_run_on_a_full_disk_names_the_file_and_resumes(train, full_disk_at, name):
     with full_disk_at(name):
         outcome, folder = train()

@@ -74,7 +74,10 @@ def test_an_interrupted_fine_tuning_goes_on_exactly(train, preset, monkeypatch, 
     "head",
     [
         ("head=class_token",),
-        ("head=moment_probing", "optimizer=adamw", "head.projection=28", "head.groups=2"),
+        pytest.param(
+            ("head=moment_probing", "optimizer=adamw", "head.projection=28", "head.groups=2"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("head=attentive", "optimizer=adamw"), marks=pytest.mark.slow),
         pytest.param(("head=average_tokens", "head.reduction=8"), marks=pytest.mark.slow),
         pytest.param(("head=class_token", "solver=svm"), marks=pytest.mark.slow),

@@ -103,6 +103,7 @@ def test_a_finished_run_is_reported_and_not_repeated(train, train_once):
     assert first.output.splitlines()[-8:] == again.output.splitlines()[-8:]
 
 
+@pytest.mark.slow
 def test_the_folder_alone_is_enough(train_once, command):
     _, folder = train_once()
     before = metrics(folder)
@@ -113,6 +114,7 @@ def test_the_folder_alone_is_enough(train_once, command):
     assert metrics(folder) == before
 
 
+@pytest.mark.slow
 def test_force_repeats_a_finished_run(train, train_once):
     _, folder = train_once()
     before = metrics(folder)
@@ -128,6 +130,7 @@ def test_a_folder_with_another_configuration_is_refused(train, train_once):
     assert "seed: 0" in outcome.error and "force=true" in outcome.error
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_skips_what_is_finished(train):
     sweep = ("-m", "seed=0,1")
     _, folder = train(*sweep)

@@ -57,9 +57,10 @@ def test_a_sweep_and_its_table_finish(strange_folder, train):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [*(pytest.param(each, marks=pytest.mark.slow) for each in ("$", "a $x$ {")), "new\udce9\nline"],
+    ["$", "a $x$ {", "new\udce9\nline"],
 )
 def test_a_one_class_run_on_a_strange_name_finishes(own_folder, train, draw_images, tmp_path, name):
     (own_folder / "red").rename(own_folder / name)

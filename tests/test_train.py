@@ -98,6 +98,7 @@ def test_a_seed_repeated_gives_the_same_metrics_to_the_last_digit(train, train_o
     assert timeless[0] != timeless[2]
 
 
+@pytest.mark.slow
 def test_fine_tuning_changes_the_backbone(train, train_once):
     frozen = metrics(train_once()[1])
     _, folder = train("trainer.fine_tune_epochs=1", "data.val_fraction=0", name="tuned")
@@ -120,6 +121,7 @@ def test_without_the_store_images_are_read_every_epoch(train, tmp_path):
     assert metrics(folder)["stages"]["head"]["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_has_no_validation_and_says_so(train):
     outcome, folder = train("data.val_fraction=0")
     assert metrics(folder)["val"] is None
@@ -168,6 +170,7 @@ def test_debug_overfit_learns_its_few_images(train):
 # ---------------------------------------------------------------- sweeps
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_a_table_over_seeds(train):
     outcome, folder = train("-m", "head=average,bilinear", "seed=0,1")
     assert outcome.status == 0, outcome.errors

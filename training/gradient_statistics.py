@@ -1,5 +1,6 @@
 """Norms and histograms of gradients, updates and weights for TensorBoard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -17,18 +18,23 @@ class GradientStatistics(keras.callbacks.Callback):
 
     For every trained variable these are the curves "gradient norm" (of one batch, before clipping),
     "update norm", "weight norm" and "relative update" (update norm / weight norm; about 1e-3 is
-    healthy), and histograms of weights and updates.
+    healthy), and histograms of weights and updates. "gradient norm/all" is the norm of the whole
+    gradient, "gradient norm/backbone" that of the weights of the part "backbone".
 
     Args:
         folder: folder of the event file. The tags contain the variables' paths.
         steps: steps in an epoch.
         every: epochs between two histograms. The last epoch also has histograms. Norms are logged
             in every epoch.
+        parts: parts of the model whose gradients have a norm of their own, by their names.
+            Default: none.
     """
 
-    def __init__(self, folder: Path, steps: int, every: int):
+    def __init__(
+        self, folder: Path, steps: int, every: int, parts: Sequence[keras.layers.Layer] = ()
+    ):
         super().__init__()
-        self.folder, self.steps, self.every = folder, steps, every
+        self.folder, self.steps, self.every, self.parts = folder, steps, every, parts
         self._watched = False
         self._before: list[np.ndarray] = []
 
@@ -52,6 +58,12 @@ class GradientStatistics(keras.callbacks.Callback):
         gradients = self._optimizer.gradient_norms.numpy()
         variables = self.model.trainable_variables
         summaries = [scalar_pb("gradient norm/all", np.linalg.norm(gradients))]
+        for part in self.parts:
+            own = {variable.path for variable in part.trainable_variables}
+            if own:
+                norms_of_part = gradients[[variable.path in own for variable in variables]]
+                tag = f"gradient norm/{part.name}"
+                summaries.append(scalar_pb(tag, np.linalg.norm(norms_of_part)))
         for variable, before, gradient in zip(variables, self._before, gradients, strict=True):
             after = variable.numpy()
             update = after - before

@@ -299,10 +299,11 @@ def _logs(
     stage: Stage, config: Config, folder: Path, resume_epoch: int, steps_per_epoch: int
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that log curves, norms, histograms and the profile."""
-    board = folder / "tensorboard"
+    board, every = folder / "tensorboard", config.trainer.histogram_epochs
+    parts = [layer for layer in stage.model.layers if isinstance(layer, keras.Model)]
     return [
         MetricsLog(folder / "metrics.jsonl", stage.name, resume_epoch),
         EpochScalars(board),
-        GradientStatistics(folder / "dynamics", steps_per_epoch, config.trainer.histogram_epochs),
+        GradientStatistics(folder / "dynamics", steps_per_epoch, every, parts),
         *([Profile(board / "train", *PROFILED)] if config.trainer.profile else []),
     ]

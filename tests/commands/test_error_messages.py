@@ -18,6 +18,7 @@ def test_a_renamed_key_is_one_line_with_its_new_name(command, arguments):
     assert outcome.status == 2 and outcome.error == RENAMED
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_evaluated(train_once, command):
     _, folder = train_once()
     path = folder / "config.yaml"

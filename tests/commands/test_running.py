@@ -90,6 +90,7 @@ def test_a_worker_whose_others_are_gone_waits_for_nothing():
     assert done.stderr == "error: another worker has ended\n"
 
 
+@pytest.mark.slow
 def test_the_threads_that_read_images_do_not_outlive_the_interpreter():
     """They made it hang at its end, or crash."""
     process = subprocess.run(

@@ -136,6 +136,7 @@ def test_the_magnitude_says_how_much_each_operation_changes(number):
     assert weak < 10 and weak < middle < strong < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_the_precision_of_the_backbone_does_not_matter(policy):
     expected = batches(CHANGES["all"], count=4, images=Photographs)

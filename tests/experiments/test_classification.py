@@ -56,6 +56,7 @@ AVERAGE_SVM = pytest.param(("head=average", "solver=svm"), marks=pytest.mark.slo
 
 
 # Stage 1 of the bilinear head, with more dimensions than samples, is trained on coordinates.
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [("head=bilinear",), AVERAGE_SVM])
 def test_the_logits_of_the_saved_model_are_divided_by_the_temperature(run, overrides):
     calibrated, folder = run("calibrated", *overrides)
@@ -87,6 +88,7 @@ def test_a_model_that_was_fine_tuned_is_calibrated_for_the_mean_over_mirror_imag
     assert_saved_model_agrees(folder, record)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_after_its_calibration_is_not_calibrated_twice(run):
     record, folder = run("run")
     weights = classifier(folder)

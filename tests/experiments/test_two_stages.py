@@ -16,6 +16,7 @@ def stages(own_folder, tmp_path, make_config, monkeypatch):
     def run(*overrides: str):
         config = make_config(
             "data=image_folder",
+            "head=bilinear",
             f"data.path={own_folder}",
             "data.image_size=32",
             "backbone.tap=block1_conv2",

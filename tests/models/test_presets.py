@@ -309,6 +309,7 @@ load_model(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_loading_without_the_package_names_the_command(preset, tmp_path):
     built(preset("vgg"), 64).save(tmp_path / "model.keras")
     command = [sys.executable, "-c", LOAD_WITHOUT_KERAS_HUB, str(tmp_path)]
@@ -327,14 +328,10 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize(
-    "families",
-    [("dinov2", "siglip"), pytest.param(tuple(SIZES), marks=pytest.mark.slow)],
-    ids=["some", "all"],
-)
-def test_saved_models_predict_in_another_process(preset, tmp_path, families):
-    expected, paths = {}, [str(tmp_path / family) for family in families]
-    for family, path in zip(families, paths, strict=True):
+@pytest.mark.slow
+def test_saved_models_predict_in_another_process(preset, tmp_path):
+    expected, paths = {}, [str(tmp_path / family) for family in SIZES]
+    for family, path in zip(SIZES, paths, strict=True):
         pixels = images(SIZES[family])
         backbone = built(preset(family), SIZES[family])
         backbone.save(f"{path}.keras")
@@ -513,6 +510,7 @@ def test_the_presets_of_named_configurations_exist():
 # Real weights
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_features_of_a_photograph(shared):
     folder = str(shared / "weights/efficientnet_lite0_imagenet")

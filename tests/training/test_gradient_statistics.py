@@ -68,6 +68,29 @@ def test_norms_are_those_of_each_epochs_last_step(tmp_path):
         assert list(logged.values()) == pytest.approx(list(wanted), rel=1e-4)
 
 
+def test_parts_have_a_norm_of_their_own(tmp_path):
+    inputs = keras.Input((3,))
+    backbone = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)], name="backbone")
+    fixed = keras.Sequential([keras.layers.Dense(2)], name="fixed")
+    linear = keras.layers.Dense(1)
+    model = keras.Model(inputs, linear(fixed(backbone(inputs))))
+    fixed.trainable = False
+    model.compile(build_optimizer(OptimizerConfig(name=Optimizer.sgd), 0.1), "mse")
+    statistics = GradientStatistics(tmp_path, 1, 1, parts=[backbone, fixed])
+    model.fit(X, Y, batch_size=12, verbose=0, callbacks=[statistics])
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    norms = {
+        variable.path: curve(events, f"gradient norm/{variable.path}")[0]
+        for variable in model.trainable_variables
+    }
+    of_backbone = [norms[variable.path] for variable in backbone.trainable_variables]
+    wanted = np.linalg.norm(of_backbone)
+    assert curve(events, "gradient norm/backbone")[0] == pytest.approx(wanted, rel=1e-5)
+    assert 0 < wanted < curve(events, "gradient norm/all")[0]
+    assert "gradient norm/fixed" not in events.Tags()["tensors"]
+
+
 def test_an_epoch_that_ends_early_is_not_logged(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -148,6 +148,7 @@ def test_an_adapter_leaves_directions_without_variance_at_0():
     assert not directions(np.ones((3, 4), np.float32), 2).any()
 
 
+@pytest.mark.slow
 def test_a_classifier_s_embedding_can_be_whitened_too(train):
     outcome, _ = train("head.embedding=8", "head.embedding_init=whitening", "trainer.epochs=1")
     assert outcome.status == 0, outcome.errors

@@ -87,6 +87,7 @@ def test_a_run_that_goes_on_keeps_its_choice(resolve, timed):
     assert resolve("trainer.precision=auto") is first
 
 
+@pytest.mark.slow
 def test_the_choice_is_part_of_the_store_s_key_and_the_head_stays_in_float32(
     train, timed, tmp_path
 ):

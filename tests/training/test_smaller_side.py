@@ -354,17 +354,15 @@ STABLE = (  # at a rate of 10, label smoothing lets a change of 1e-6 grow to 1, 
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
         ("data.average_mirror=true",),
-        pytest.param(STABLE, marks=pytest.mark.slow),
-        pytest.param(("head=mpn_cov", "data.mirror=true"), marks=pytest.mark.slow),
-        pytest.param((*STABLE, "head.standardize=false"), marks=pytest.mark.slow),
-        pytest.param(
-            ("data.mirror=false", "data.average_mirror=true", "trainer.classes_per_batch=2"),
-            marks=pytest.mark.slow,
-        ),
+        STABLE,
+        ("head=mpn_cov", "data.mirror=true"),
+        (*STABLE, "head.standardize=false"),
+        ("data.mirror=false", "data.average_mirror=true", "trainer.classes_per_batch=2"),
     ],
 )
 def test_after_50_epochs_both_ways_predict_the_same(trained_run, overrides):
@@ -374,6 +372,7 @@ def test_after_50_epochs_both_ways_predict_the_same(trained_run, overrides):
     assert_same_predictions(outputs(coordinates), outputs(vectors))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [(), ("data.mirror=false", "data.average_mirror=true")])
 def test_an_svm_is_the_same_on_both_ways(trained_run, overrides):
     ways = ("coordinates", "descriptors")
@@ -381,6 +380,7 @@ def test_an_svm_is_the_same_on_both_ways(trained_run, overrides):
     assert_same_predictions(*map(outputs, runs))
 
 
+@pytest.mark.slow
 def test_without_mirrored_training_images_both_ways_read_the_plain_ones(trained_run):
     """`data.average_mirror` stores the mirrored images too, and only evaluation reads them."""
     overrides = ("data.mirror=false", "data.average_mirror=true", "trainer.epochs=3")
@@ -453,15 +453,13 @@ def distances(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([block for _, block in distances_to_others(vectors)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
         ("trainer.epochs=3",),
-        pytest.param(("optimizer=adamw", "trainer.epochs=0"), marks=pytest.mark.slow),
-        pytest.param(
-            ("trainer.epochs=0", "data.average_mirror=true", "head.embedding_l2=false"),
-            marks=pytest.mark.slow,
-        ),
+        ("optimizer=adamw", "trainer.epochs=0"),
+        ("trainer.epochs=0", "data.average_mirror=true", "head.embedding_l2=false"),
     ],
 )
 def test_retrieval_is_the_same_on_both_ways(retrieval, overrides):
@@ -488,6 +486,7 @@ def test_untrained_vectors_have_the_inner_products_of_the_descriptors(retrieval)
     np.testing.assert_allclose(vectors @ vectors.T, expected @ expected.T, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_saved_embedding_is_that_of_the_coordinates(retrieval):
     run = retrieval("coordinates", "trainer.epochs=2")
     test = run.dataset.splits["test"]

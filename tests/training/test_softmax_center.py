@@ -180,6 +180,7 @@ def test_fine_tuning_goes_on_with_the_centers_of_the_chosen_epoch(train, monkeyp
     assert np.abs(began[1]).max() > 0
 
 
+@pytest.mark.slow
 def test_what_it_needs_is_reported(train):
     for number, (overrides, reported) in enumerate(
         [

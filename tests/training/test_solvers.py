@@ -151,6 +151,7 @@ def test_a_run_reports_metrics_and_its_saved_model_agrees(train, command, solver
     assert again.pop("intervals") and again == pytest.approx(metrics["test"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_path_is_printed_and_stored(train):
     outcome, folder = train("solver=logistic")
     assert outcome.status == 0, outcome.errors

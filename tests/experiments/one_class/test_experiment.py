@@ -197,6 +197,7 @@ def test_several_targets_give_mean_and_deviation_in_folders_of_their_own(learn_o
     assert "mean" in outcome.output and "std" in outcome.output
 
 
+@pytest.mark.slow
 def test_the_second_target_is_fine_tuned_as_if_it_were_the_only_one(learn_once):
     records = metrics(learn_once(*PAIR)[1])["classes"]
     assert all(list(record["stages"]) == ["head", "fine_tune"] for record in records.values())

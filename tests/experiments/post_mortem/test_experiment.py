@@ -70,6 +70,7 @@ def test_loops_take_time_and_change_no_metric(finished):
     assert looped["step_seconds"] > 3 * batched["step_seconds"]
 
 
+@pytest.mark.slow
 def test_from_zero_the_head_without_a_fault_is_what_task_classification_trains(
     run_in, tmp_path, monkeypatch
 ):
