@@ -21,6 +21,7 @@ from layers import SecondOrderPooling, SignedSquareRoot
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "isqrt_cov.npz"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+ON_JAX = keras.backend.backend() == "jax"  # which compiles each shape
 EPSILON = SecondOrderPooling().epsilon
 # Without float64, as on JAX by default, the smallest modes are less accurate.
 SLACK = 1 if HAS_FLOAT64 else 12
@@ -125,7 +126,14 @@ def test_without_a_root_it_is_the_second_moment(centered):
 
 
 @pytest.mark.parametrize("centered", [False, True])
-@pytest.mark.parametrize("shape", [(49, 128), (64, 64), (96, 48), (8, 16)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (49, 128),
+        (96, 48),
+        *(pytest.param(shape, marks=[pytest.mark.slow] * ON_JAX) for shape in [(64, 64), (8, 16)]),
+    ],
+)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_contract(spectrum, shape, centered):
     if centered and spectrum == "constant":
