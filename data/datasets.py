@@ -35,6 +35,7 @@ class Dataset:
         hashes: content hashes by index, of the images that were hashed so far; see `content.py`.
         left: sorted indices of the training images that `data.shots` leaves out. Their features
             are stored too, so that all numbers of shots share one store.
+        test_is_drawn: the data set defines no test split, so each seed draws another one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Dataset:
     levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     hashes: dict[int, str] = dataclasses.field(default_factory=dict, compare=False)
     left: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    test_is_drawn: bool = False
 
     @property
     def labels(self) -> np.ndarray:
@@ -127,8 +129,17 @@ def open_dataset(config: DataConfig, seed: int, disjoint_classes: bool = False) 
         left = np.setdiff1d(splits["train"], train)
         splits["train"] = train
     levels = {level: names[: config.limit_classes] for level, names in opened.levels.items()}
-    citation = opened.citation
-    return Dataset(config.name, images, class_names, splits, citation, damaged, levels, left=left)
+    return Dataset(
+        config.name,
+        images,
+        class_names,
+        splits,
+        opened.citation,
+        damaged,
+        levels,
+        left=left,
+        test_is_drawn="test" not in opened.splits,
+    )
 
 
 def open_all_images(config: DataConfig) -> Dataset:

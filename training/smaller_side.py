@@ -1,5 +1,6 @@
 """Stage 1 on the smaller side: see `training/coordinates.py` for why, and when it is the same."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from conf.schema import Config, EmbeddingInit, HeadConfig, Loss, Optimizer, Pooling, Solver
+from conf.schema import Config, EmbeddingInit, HeadConfig, Loss, Optimizer, Pooling, Solver, Task
 from data.datasets import Dataset
 from data.inputs import MemoryInputs
 from data.progress import progress
@@ -48,7 +49,7 @@ def why_not(
     """
     samples = len(dataset.splits["train"]) * training_views(config)
     size = parts.descriptor.output.shape[-1]
-    stored = len(dataset.indices) * stored_views(config)
+    stored = len(images_of_stage_1(config, dataset)) * stored_views(config)
     # Inner products and coordinates in float32, the factor and a copy of it in float64.
     needed = 4 * stored * (stored + samples) + 16 * samples**2
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -70,6 +71,22 @@ def why_not(
         f"{samples} training samples, {size} dimensions": samples >= size,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def images_of_stage_1(config: Config, dataset: Dataset) -> np.ndarray:
+    """Returns the sorted indices of the images whose inner products are stored.
+
+    These are all images, so that the runs with other splits share a store. But a test split that is
+    the same in each run is left out if stage 2 follows, which evaluates it from images. On CUB, a
+    quarter of the products remain.
+    """
+    if (
+        config.trainer.fine_tune_epochs == 0
+        or config.task is not Task.classification  # retrieval by untrained descriptors is tested
+        or dataset.test_is_drawn
+    ):
+        return dataset.indices
+    return np.setdiff1d(dataset.indices, dataset.splits["test"])
 
 
 def _random_embedding(config: Config, dataset: Dataset) -> bool:
@@ -94,7 +111,8 @@ class SmallerSide:
         build_linear: returns a linear part like that of `parts` for samples of another shape.
 
     Attributes:
-        inputs: the coordinates of all images and stored views.
+        indices: the images, see `images_of_stage_1`.
+        inputs: the coordinates of these images and of their stored views.
         linear: maps coordinates to logits, as `parts.linear` maps descriptors.
     """
 
@@ -107,11 +125,12 @@ class SmallerSide:
     ):
         self.config, self.dataset, self.parts = config, dataset, parts
         self.features = stored_features(config, dataset, parts.backbone)
+        self.indices = images_of_stage_1(config, dataset)
         train = self._samples(dataset.splits["train"], self.features.views)
         self.coordinates = Coordinates(self._inner_products(), train)
-        shape = stored_views(config), len(self.features.indices), len(train)
+        shape = stored_views(config), len(self.indices), len(train)
         values = self.coordinates.values.reshape(shape)
-        self.inputs = MemoryInputs(self.features.indices, values, self.features.views)
+        self.inputs = MemoryInputs(self.indices, values, self.features.views)
         with dtype_policy("float32"):
             self.linear = build_linear(self.inputs.shape)
 
@@ -164,12 +183,12 @@ class SmallerSide:
 
     def _samples(self, indices: np.ndarray, views: int = 1) -> np.ndarray:
         """Returns the numbers of the samples of images: all images, then all mirrored images."""
-        positions = np.searchsorted(self.features.indices, indices)
-        count = len(self.features.indices)
+        positions = np.searchsorted(self.indices, indices)
+        count = len(self.indices)
         return np.concatenate([positions + view * count for view in range(views)])
 
     def _inner_products(self) -> np.ndarray:
-        """Returns the inner products of all samples, (N, N)."""
+        """Returns the inner products of all samples of `indices`, (N, N)."""
         config, descriptor = self.config, self.parts.descriptor
         head = config.head
         spectral: list = []  # nothing for the other poolings, so that their keys stay the same
@@ -186,10 +205,13 @@ class SmallerSide:
                 config.seed if head.pooling is Pooling.compact else 0, *spectral,
             ],
         }  # fmt: skip
+        if len(self.indices) < len(self.dataset.indices):
+            digest = hashlib.blake2b(self.indices.tobytes(), digest_size=16)
+            key["described"] = digest.hexdigest()
         store = GramStore(
             Path(config.trainer.feature_dir),
             key,
-            len(self.features.indices) * stored_views(config),
+            len(self.indices) * stored_views(config),
             descriptor.output.shape[-1],
             "float32",
             config.trainer.stage_1_gib * 2**30,
@@ -199,9 +221,10 @@ class SmallerSide:
     def _describer(self):
         """Returns a function from numbers of samples to their descriptors, (b, D)."""
         features, forward = self.features, inference(self.parts.descriptor)
+        positions = np.searchsorted(features.indices, self.indices)
 
         def describe(samples: np.ndarray) -> np.ndarray:
-            views, positions = np.divmod(samples, len(features.indices))
-            return forward(features.take(positions, views)).numpy()
+            views, images = np.divmod(samples, len(positions))
+            return forward(features.take(positions[images], views)).numpy()
 
         return describe

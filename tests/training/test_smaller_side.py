@@ -50,7 +50,7 @@ def parts(size: int = 100, trained: tuple = ()) -> SimpleNamespace:
 
 def dataset(samples: int) -> SimpleNamespace:
     indices = np.arange(samples)
-    return SimpleNamespace(splits={"train": indices}, indices=indices)
+    return SimpleNamespace(splits={"train": indices}, indices=indices, test_is_drawn=True)
 
 
 WHITENED = ["head.embedding=8", "head.embedding_init=whitening"]
@@ -497,6 +497,32 @@ def test_the_saved_embedding_is_that_of_the_coordinates(retrieval):
 
 
 # The inner products of a run
+
+
+def test_before_stage_2_an_official_test_split_is_not_described(trained_run, tmp_path, draw_images):
+    for split, count in (("train", 8), ("test", 5)):
+        for number in range(3):
+            colour = (120 + 4 * number, 120, 120)
+            draw_images(tmp_path / "official" / split / str(number), count, colour)
+    path, average = f"data.path={tmp_path / 'official'}", "data.average_mirror=true"
+    frozen = trained_run("frozen", path, average)
+    tuned = trained_run("tuned", path, average, "trainer.fine_tune_epochs=1")
+
+    splits = tuned.dataset.splits
+    assert len(splits["test"]) == 15
+    both = np.sort(np.concatenate([splits["train"], splits["val"]]))
+    np.testing.assert_array_equal(tuned.smaller_side.indices, both)
+    np.testing.assert_array_equal(frozen.smaller_side.indices, frozen.dataset.indices)
+    assert tuned.score("val") == pytest.approx(frozen.score("val"), rel=1e-4)
+    for weight, expected in zip(
+        tuned.parts.linear.get_weights(), frozen.parts.linear.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_drawn_test_split_is_described_since_other_seeds_train_on_it(trained_run):
+    run = trained_run("tuned", "trainer.fine_tune_epochs=1")
+    np.testing.assert_array_equal(run.smaller_side.indices, run.dataset.indices)
 
 
 def test_a_second_seed_describes_nothing(trained_run, monkeypatch):
