@@ -6,7 +6,11 @@ from conftest import ROOT
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SLOW = {"06_probe_a_foundation_model"}  # runs every night only
+SLOW = {  # run every night only
+    "01_why_it_stays_at_30_percent",
+    "03_read_a_sweep",
+    "06_probe_a_foundation_model",
+}
 EACH = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in NOTEBOOKS]
 
 
