@@ -56,6 +56,14 @@ def temporary(tmp_path_factory) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def power_is_never_cut():
+    """Files are not forced to the disk, which takes seconds each while others write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real photographs and weights; a test that asks for it is marked `shared`."""

@@ -9,6 +9,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SLOW = {  # run every night only
     "01_why_it_stays_at_30_percent",
     "03_read_a_sweep",
+    "04_your_own_images",
     "06_probe_a_foundation_model",
 }
 EACH = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in NOTEBOOKS]
