@@ -108,7 +108,7 @@ def _numbered_lists(root: Path, files: dict[str, tuple[int, str]]) -> Path:
 def make_cars_kit(
     root: Path, kit: str = "devkit", nested: bool = False, names=CARS, counts=(3, 1)
 ) -> Path:
-    """Writes the development kit into a folder, and the labels of the test images beside it.
+    """Writes the folder of the development kit, and the file of the test labels next to it.
 
     Args:
         root: where to write it.

@@ -52,12 +52,9 @@ def assert_saved_model_agrees(folder: Path, record: dict) -> None:
         assert evaluated[:2] == (split, pytest.approx(record[split], rel=1e-4))
 
 
-AVERAGE_SVM = pytest.param(("head=average", "solver=svm"), marks=pytest.mark.slow)
-
-
 # Stage 1 of the bilinear head, with more dimensions than samples, is trained on coordinates.
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [("head=bilinear",), AVERAGE_SVM])
+@pytest.mark.parametrize("overrides", [("head=bilinear",), ("head=average", "solver=svm")])
 def test_the_logits_of_the_saved_model_are_divided_by_the_temperature(run, overrides):
     calibrated, folder = run("calibrated", *overrides)
     plain, plain_folder = run("plain", *overrides, "trainer.calibrate=false")
