@@ -7,6 +7,7 @@
 program: it reads, decodes, crops and augments the images of every step. Both train the same model,
 in turn. "batches" are the images a second that the program prepares if nothing trains. Few
 steps say little: `fit` first fills the buffers of the batches, which it does once in a stage.
+With `--return-memory`, the process returns the memory of freed tensors, as others do.
 """
 
 import argparse
@@ -18,6 +19,13 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from commands.allocation import keep_freed_memory
+
+if "--return-memory" not in sys.argv:
+    keep_freed_memory()
+
+# isort: split
 
 import keras
 import tensorflow as tf
@@ -92,6 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of a measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--return-memory", action="store_true", help="of freed tensors")
     parser.add_argument("overrides", nargs="*", help="of python train.py, for example head=average")
     options = parser.parse_intermixed_args()
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores\n")

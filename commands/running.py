@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from commands import standard_streams
+from commands.allocation import keep_freed_memory
 from commands.error_messages import format_error
 from commands.quoting import shell_argument
 from errors import UserError, os_reason
@@ -162,6 +163,7 @@ def import_tensorflow() -> str:
 
     With TF_CPP_MIN_LOG_LEVEL in the environment all messages are shown.
     """
+    keep_freed_memory()
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return _devices()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
