@@ -157,11 +157,12 @@ class OptimizerConfig:
     step_epochs: int = 20  # schedule=step: epochs between two drops
     factor: float = 0.1  # factor of a drop, for step and plateau
     plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
-    fine_tune_learning_rate: float = 1e-3  # stage 2
+    fine_tune_learning_rate: float | None = None  # stage 2; null: 1e-4 for adamw, 1e-3 for sgd
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
     fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient
     fine_tune_warmup_epochs: float = 1.0  # stage 2: half of its epochs at most
+    fine_tune_name: Optimizer = Optimizer.adamw  # stage 2
 
 
 @dataclasses.dataclass
@@ -237,6 +238,7 @@ RENAMED = {"trainer.descriptor_gib": "trainer.stage_1_gib"}  # keys of earlier v
 STAGE_2 = {
     "optimizer.fine_tune_clip_norm": "optimizer.clip_norm",
     "optimizer.fine_tune_warmup_epochs": "optimizer.warmup_epochs",
+    "optimizer.fine_tune_name": "optimizer.name",
 }
 
 

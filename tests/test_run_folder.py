@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import run_folder
 from commands import resuming
+from conf.schema import Optimizer
 from data.datasets import Dataset
 from errors import UserError
 
@@ -81,18 +82,20 @@ def test_a_key_of_an_earlier_version_is_read_under_its_new_name(tmp_path, make_c
     assert not caplog.records and path.read_text() == text
 
 
-@pytest.mark.parametrize(("epochs", "expected"), [(2, (5.0, 3.0)), (0, (1.0, 1.0))])
-def test_stage_2_of_an_earlier_version_had_the_clipping_and_the_warm_up_of_stage_1(
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(2, (Optimizer.sgd, 5.0, 3.0)), (0, (Optimizer.adamw, 1.0, 1.0))]
+)
+def test_stage_2_of_an_earlier_version_had_optimizer_clipping_and_warm_up_of_stage_1(
     tmp_path, make_config, epochs, expected
 ):
     options = "optimizer.clip_norm=5", "optimizer.warmup_epochs=3"
     resuming.enter(tmp_path, make_config(f"trainer.fine_tune_epochs={epochs}", *options))
     path = tmp_path / "config.yaml"
     lines = path.read_text().splitlines(keepends=True)
-    new = ("fine_tune_clip_norm", "fine_tune_warmup_epochs")
+    new = ("fine_tune_name", "fine_tune_clip_norm", "fine_tune_warmup_epochs")
     path.write_text("".join(line for line in lines if not line.strip().startswith(new)))
     optimizer = run_folder.read_config(tmp_path, []).optimizer
-    assert (optimizer.fine_tune_clip_norm, optimizer.fine_tune_warmup_epochs) == expected
+    assert tuple(getattr(optimizer, name) for name in new) == expected
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,19 @@ import keras
 
 from conf.schema import Optimizer, OptimizerConfig
 
+FINE_TUNE_RATES = {Optimizer.adamw: 1e-4, Optimizer.sgd: 1e-3}  # the defaults of stage 2
+
 
 def stage_2_options(config: OptimizerConfig, epochs: int) -> OptimizerConfig:
     """Returns the options of stage 2, of `epochs` epochs, in the place of those of stage 1.
 
     Warm-up takes half of the stage at most.
     """
+    rate = config.fine_tune_learning_rate
     return dataclasses.replace(
         config,
-        learning_rate=config.fine_tune_learning_rate,
+        name=config.fine_tune_name,
+        learning_rate=FINE_TUNE_RATES[config.fine_tune_name] if rate is None else rate,
         clip_norm=config.fine_tune_clip_norm,
         warmup_epochs=min(config.fine_tune_warmup_epochs, epochs / 2),
     )

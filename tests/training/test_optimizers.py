@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from conf.schema import Optimizer, OptimizerConfig
-from training.optimizers import build_optimizer
+from training.optimizers import build_optimizer, stage_2_options
 
 RATE = 0.01
 START = np.array([1.0, -2.0, 3.0], np.float32)
@@ -116,6 +116,19 @@ def test_weight_decay_is_decoupled_from_the_gradient(name):
     optimizer = build_optimizer(config(name, weight_decay=0.1), RATE)
     optimizer.apply_gradients([(keras.ops.zeros(3), variable)])
     np.testing.assert_allclose(variable.numpy(), START * (1 - 0.1 * RATE), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("adamw", 1e-4)),
+        ({"fine_tune_name": Optimizer.sgd}, ("sgd", 1e-3)),
+        ({"fine_tune_learning_rate": 0.5}, ("adamw", 0.5)),
+    ],
+)
+def test_stage_2_has_an_optimizer_of_its_own(options, expected):
+    made = stage_2_options(config("sgd", learning_rate=10.0, **options), epochs=4)
+    assert (made.name.name, made.learning_rate) == expected
 
 
 def test_clip_norm_bounds_the_norm_of_the_whole_gradient():
