@@ -43,7 +43,7 @@ MODEL = ["backbone=mobilenet_v2", "backbone.weights=random", "backbone.tap=block
 VARIANTS = {
     "as it is": [],
     "batch norms not folded": [],
-    "7 of 14 blocks frozen": ["trainer.frozen_blocks=7"],
+    "no block frozen": ["trainer.frozen_blocks=0"],
     "augment=rand_augment": ["augment=rand_augment"],
     "augment=mix": ["augment=mix"],
     "augment=strong": ["augment=strong"],

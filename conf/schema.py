@@ -184,7 +184,7 @@ class TrainerConfig:
     calibrate: bool = True  # classification: fit the temperature of the logits on validation images
     precision: Precision = Precision.float32  # of the backbone; auto: the faster one
     strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
-    frozen_blocks: int = 0  # stage 2: first blocks of the backbone that stay frozen
+    frozen_blocks: int | None = None  # stage 2: first blocks that stay frozen; null: half of them
 
 
 @dataclasses.dataclass
@@ -243,14 +243,16 @@ STAGE_2 = {
 
 
 def stage_2_of_earlier_versions(keys: dict[str, Any]) -> dict[str, Any]:
-    """Returns the keys of `STAGE_2` that a stored configuration lacks, with the values it used.
+    """Returns the keys of stage 2 that a stored configuration lacks, with the values it used.
 
     Args:
         keys: the stored configuration, see `dotted`.
     """
     if not keys.get("trainer.fine_tune_epochs"):
         return {}
-    return {new: keys[old] for new, old in STAGE_2.items() if old in keys and new not in keys}
+    earlier = {new: keys[old] for new, old in STAGE_2.items() if old in keys}
+    earlier["trainer.frozen_blocks"] = 0
+    return {key: value for key, value in earlier.items() if key not in keys}
 
 
 ConfigStore.instance().store(name="schema", node=Config)

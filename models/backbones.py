@@ -102,26 +102,27 @@ def depth_factors(backbone: keras.Model, factor: float) -> dict[str, float]:
     }
 
 
-def check_frozen_blocks(backbone: keras.Model, count: int) -> None:
+def check_frozen_blocks(backbone: keras.Model, count: int | None) -> None:
     """Refuses to freeze the first `count` blocks, see `freeze_blocks`, if no other is left.
 
     Raises:
         UserError: the backbone has no more than `count` blocks.
     """
     blocks = len(_blocks(backbone))
-    if count >= max(blocks, 1):
+    if count is not None and count >= max(blocks, 1):
         raise UserError(
             f"trainer.frozen_blocks={count}: the backbone has {blocks} blocks up to its tap, and "
             f"at least one has to be trained; give at most {max(blocks, 1) - 1}"
         )
 
 
-def freeze_blocks(backbone: keras.Model, count: int) -> None:
-    """Freezes the first `count` blocks of a trainable backbone; see `_blocks`.
+def freeze_blocks(backbone: keras.Model, count: int | None) -> None:
+    """Freezes the first `count` blocks of a trainable backbone, or half of them; see `_blocks`.
 
     Nothing below the first trained block is differentiated.
     """
-    for block in _blocks(backbone)[:count]:
+    blocks = _blocks(backbone)
+    for block in blocks[: len(blocks) // 2 if count is None else count]:
         for layer in block:
             layer.trainable = False
 

@@ -65,14 +65,15 @@ class Parts:
             samples, linear(self.describe(samples, start)), name=f"from_{start.value}"
         )
 
-    def unfreeze(self, frozen_blocks: int = 0) -> None:
+    def unfreeze(self, frozen_blocks: int | None = None) -> None:
         """Makes all weights trainable, except the batch normalisation of the reduction.
 
         The batch normalisation of the backbone keeps its statistics: see `InferenceMode`. Some
         weights of presets stay frozen: see `PresetEncoder.freeze_unsaved`.
 
         Args:
-            frozen_blocks: first blocks of the backbone that stay frozen. Default: 0.
+            frozen_blocks: first blocks of the backbone that stay frozen. Default: `None`, half of
+                them.
         """
         self.backbone.trainable = True
         for layer in self.backbone.layers:

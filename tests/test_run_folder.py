@@ -98,6 +98,14 @@ def test_stage_2_of_an_earlier_version_had_optimizer_clipping_and_warm_up_of_sta
     assert tuple(getattr(optimizer, name) for name in new) == expected
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(2, 0), (0, None)])
+def test_stage_2_of_an_earlier_version_froze_no_block(tmp_path, make_config, epochs, expected):
+    resuming.enter(tmp_path, make_config(f"trainer.fine_tune_epochs={epochs}"))
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("  frozen_blocks: null\n", ""))
+    assert run_folder.read_config(tmp_path, []).trainer.frozen_blocks == expected
+
+
 @pytest.mark.parametrize(
     ("read", "message"),
     [

@@ -89,6 +89,12 @@ def test_the_first_blocks_stay_frozen(stages):
     assert names == {"block2_conv1", "classifier"}
 
 
+def test_half_of_the_blocks_stay_frozen(stages):
+    _, (stage, _) = stages("trainer.fine_tune_epochs=1", "backbone.tap=block3_conv1")
+    names = {weight.path.split("/")[0] for weight in stage.model.trainable_weights}
+    assert names == {"block2_conv1", "block2_conv2", "block3_conv1", "classifier"}
+
+
 def test_too_many_frozen_blocks_are_refused_before_stage_1(stages):
     with pytest.raises(UserError, match=r"trainer\.frozen_blocks=1: the backbone has 1 block"):
         stages("trainer.fine_tune_epochs=1", "trainer.frozen_blocks=1")

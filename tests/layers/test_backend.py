@@ -28,15 +28,8 @@ def made(name, dtype="float64"):
 # Second derivatives
 
 
-# JAX compiles each case for five seconds: there, more positions than channels run every night.
 @needs_float64
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (BACKEND == "jax" and "(9, 5)" in name))
-        for name in every_layer.ONE_INPUT
-    ],
-)
+@pytest.mark.parametrize("name", every_layer.ONE_INPUT)
 def test_the_second_derivative_is_right(name):
     layer, x = made(name)
     assert_second_derivative_is_right(layer, x, symmetric=name == "exact root")

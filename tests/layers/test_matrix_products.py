@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from layer_references import HAS_FLOAT64, relative_error
+from layer_references import HAS_FLOAT64, examples, relative_error
 
 from layers.matrix_products import by_products, coupled_roots, lyapunov, quintics
 from layers.spectral_functions import Inverse, MaxExp, Power, Root
@@ -19,7 +19,6 @@ PUBLISHED = [  # the first steps for e = 1e-5
     (1.911669577, -1.290167321, 0.3790388656),
     (15 / 8, -10 / 8, 3 / 8),
 ]
-ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 needs_float64 = pytest.mark.skipif(not HAS_FLOAT64, reason="JAX computes in float32")
 
 
@@ -61,7 +60,7 @@ def close(value, expected):
 
 
 @needs_float64
-@settings(max_examples=20 if ON_TENSORFLOW else 5, deadline=None)  # JAX compiles each shape
+@examples(20)
 @given(st.sampled_from(FUNCTIONS), st.integers(1, 16), st.floats(0, 12), st.integers(0, 2**31))
 def test_functions_and_derivatives_are_those_of_the_eigenvalues(function, size, decay, seed):
     rng = np.random.default_rng(seed)

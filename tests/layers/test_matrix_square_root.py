@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layer_references import (
     HAS_FLOAT64,
     compiled,
+    examples,
     newton_schulz,
     relative_error,
     value_and_gradient,
@@ -37,7 +38,7 @@ def test_matrices_that_are_not_square_are_refused(shape):
         MatrixSquareRoot()(np.ones(shape, "float32"))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     size=st.integers(1, 16),
     decay=st.floats(0, 3),

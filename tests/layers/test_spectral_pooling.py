@@ -1,11 +1,12 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layer_references import (
     HAS_FLOAT64,
     compiled,
+    examples,
     relative_error,
     relu_features,
     second_derivative,
@@ -124,7 +125,7 @@ def test_contract_at_the_ends_of_the_ranges(function, exponent, epsilon, shape):
         assert_meets_the_contract(layer, make(rng, *shape))
 
 
-@settings(max_examples=30 if ON_TENSORFLOW else 5, deadline=None)  # JAX compiles each shape
+@examples(30)
 @given(
     case=st.sampled_from(CASES),
     positions=st.integers(1, 24),

@@ -329,6 +329,15 @@ def unfrozen_mobilenet() -> keras.Model:
     return backbone
 
 
+@pytest.mark.parametrize(("count", "expected"), [(None, 1), (0, 0), (1, 1), (2, 2)])
+def test_half_of_the_blocks_stay_frozen_unless_their_number_is_given(count, expected):
+    backbone = unfrozen_mobilenet()
+    freeze_blocks(backbone, count)
+    paths = [variable.path for variable in backbone.trainable_variables]
+    trained = [any(part in path for path in paths) for part in ("Conv1/", "block_1_", "block_2_")]
+    assert trained == [False] * expected + [True] * (3 - expected)
+
+
 def test_the_first_blocks_can_stay_frozen_and_are_not_differentiated():
     backbone = unfrozen_mobilenet()
     names = {variable.path.split("/")[0] for variable in backbone.trainable_variables}

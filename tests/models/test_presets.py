@@ -348,7 +348,7 @@ def test_trained_weights_are_saved_exactly(preset, family, tmp_path):
     """DINOv2's positions are frozen: at another size than its own, saving would change them."""
     size = 2 * SIZES[family]
     backbone = built(preset(family), size)
-    Parts(backbone, keras.Sequential(), keras.Sequential()).unfreeze()
+    Parts(backbone, keras.Sequential(), keras.Sequential()).unfreeze(0)
     trained = {variable.name for variable in backbone.trainable_variables}
     assert "interpolated_position_embeddings" not in trained and "mask_token" not in trained
     random = np.random.default_rng(0)
