@@ -161,7 +161,7 @@ class OptimizerConfig:
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
     fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient
-    fine_tune_warmup_epochs: float = 1.0  # stage 2: half of its epochs at most
+    fine_tune_warmup_epochs: float = 6.0  # stage 2: half of its epochs at most
     fine_tune_name: Optimizer = Optimizer.adamw  # stage 2
 
 

@@ -83,7 +83,7 @@ def test_a_key_of_an_earlier_version_is_read_under_its_new_name(tmp_path, make_c
 
 
 @pytest.mark.parametrize(
-    ("epochs", "expected"), [(2, (Optimizer.sgd, 5.0, 3.0)), (0, (Optimizer.adamw, 1.0, 1.0))]
+    ("epochs", "expected"), [(2, (Optimizer.sgd, 5.0, 3.0)), (0, (Optimizer.adamw, 1.0, 6.0))]
 )
 def test_stage_2_of_an_earlier_version_had_optimizer_clipping_and_warm_up_of_stage_1(
     tmp_path, make_config, epochs, expected

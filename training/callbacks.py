@@ -131,5 +131,5 @@ class StopOnDivergence(keras.callbacks.Callback):
         raise UserError(
             f"the {name} became {value} in epoch {self.epoch}{step} of stage {self.stage!r}{saved}"
             f"; try a smaller {prefix}learning_rate, {prefix}clip_norm=1, "
-            f"{prefix}warmup_epochs=1 or trainer.precision=float32"
+            f"a larger {prefix}warmup_epochs or trainer.precision=float32"
         )

@@ -8,6 +8,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SLOW = {  # run every night only
     "01_why_it_stays_at_30_percent",
+    "02_the_matrix_square_root",
     "03_read_a_sweep",
     "04_your_own_images",
     "06_probe_a_foundation_model",
