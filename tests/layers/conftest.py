@@ -5,15 +5,13 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import pytest
 from hypothesis import settings
 from keras_harness import harness  # noqa: F401  a fixture
+from layer_references import ON_JAX
 
-ON_JAX = keras.backend.backend() == "jax"
-SHARE_ON_JAX = 3  # of the cases of a test, the share that does not wait for the nightly run
+QUICK_ON_JAX = 3  # each third case of a test does not wait for the nightly run
 
-# JAX compiles every operation for every shape.
 settings.register_profile(
     "repeatable", deadline=None, derandomize=True, max_examples=10 if ON_JAX else 100
 )
@@ -27,6 +25,6 @@ def pytest_collection_modifyitems(items):
     for item in items if ON_JAX else ():
         if "[" in item.nodeid:
             test = item.nodeid.partition("[")[0]
-            if cases[test] % SHARE_ON_JAX:
+            if cases[test] % QUICK_ON_JAX:
                 item.add_marker(pytest.mark.slow)
             cases[test] += 1
