@@ -4,16 +4,10 @@ import os
 
 import keras
 import numpy as np
-from hypothesis import settings
+from jax_cases import ON_JAX
 
-ON_JAX = keras.backend.backend() == "jax"  # which compiles every operation for every shape
 # JAX has float64 only with JAX_ENABLE_X64=1.
 HAS_FLOAT64 = not ON_JAX or os.environ.get("JAX_ENABLE_X64") == "1"
-
-
-def examples(count: int) -> settings:
-    """Return the settings of a property-based test, with few examples on JAX."""
-    return settings(max_examples=5 if ON_JAX else count, deadline=None)
 
 
 def relu_features(rng, positions, channels, batch=2):

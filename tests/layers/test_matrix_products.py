@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_references import HAS_FLOAT64, examples, relative_error
+from jax_cases import examples
+from layer_references import HAS_FLOAT64, relative_error
 
 from layers.matrix_products import by_products, coupled_roots, lyapunov, quintics
 from layers.spectral_functions import Inverse, MaxExp, Power, Root

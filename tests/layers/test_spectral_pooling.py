@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax_cases import examples
 from layer_references import (
     HAS_FLOAT64,
     compiled,
-    examples,
     relative_error,
     relu_features,
     second_derivative,

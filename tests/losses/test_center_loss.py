@@ -7,8 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from jax_cases import examples
 from layer_references import compiled, value_and_gradient
 
 from losses import CenterLoss
@@ -76,7 +77,7 @@ def test_the_worked_example():
     np.testing.assert_allclose(mean(layer(x, labels)), 1.4111111, rtol=1e-6)
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=10),
     rule=st.sampled_from(["wen", "facenet"]),

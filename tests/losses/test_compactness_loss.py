@@ -4,8 +4,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from jax_cases import examples
 from layer_references import HAS_FLOAT64, compiled, value_and_gradient
 from loss_references import compactness
 
@@ -46,7 +47,7 @@ def test_golden_values_and_gradients(record):
     assert not np.isclose(value, record["caffe_forward"], rtol=0.1)  # that has another scale
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(n=st.integers(2, 9), k=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_any_batch_against_plain_loops(n, k, seed):
     x = np.random.default_rng(seed).normal(size=(n, k)).astype("float32")

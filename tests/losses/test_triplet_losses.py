@@ -7,8 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from jax_cases import examples
 from layer_references import HAS_FLOAT64, compiled, value_and_gradient
 from loss_references import triplet_hard, triplet_semi_hard
 
@@ -133,7 +134,7 @@ def test_without_triplets_loss_and_gradient_are_zero(metric, kind, batch):
 # Plain loops
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=1, max_size=10),
     dimensions=st.integers(1, 4),
