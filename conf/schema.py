@@ -185,6 +185,7 @@ class TrainerConfig:
     precision: Precision = Precision.float32  # of the backbone; auto: the faster one
     strategy: Strategy = Strategy.auto  # auto: all GPUs, and all workers of TF_CONFIG or Slurm
     frozen_blocks: int | None = None  # stage 2: first blocks that stay frozen; null: half of them
+    fine_tune_start_loss: float = 0.5  # stage 2: least training loss at the start, in log(classes)
 
 
 @dataclasses.dataclass
@@ -251,7 +252,7 @@ def stage_2_of_earlier_versions(keys: dict[str, Any]) -> dict[str, Any]:
     if not keys.get("trainer.fine_tune_epochs"):
         return {}
     earlier = {new: keys[old] for new, old in STAGE_2.items() if old in keys}
-    earlier["trainer.frozen_blocks"] = 0
+    earlier |= {"trainer.frozen_blocks": 0, "trainer.fine_tune_start_loss": 0.0}
     return {key: value for key, value in earlier.items() if key not in keys}
 
 

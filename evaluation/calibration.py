@@ -8,7 +8,7 @@ decision values of support vector machines too.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
 BINS = 15  # of equal width, as in the paper
@@ -82,6 +82,32 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     bracket = starts[[max(best - 1, 0), min(best + 1, STARTS - 1)]]
     minimum = minimize_scalar(cost, bounds=bracket, method="bounded", options={"xatol": 1e-8})
     return float(np.exp(minimum.x))
+
+
+def softening_temperature(logits: np.ndarray, labels: np.ndarray, share: float) -> float:
+    """Returns the temperature, 1 or more, with which the mean cross-entropy is at least
+    `share * log(classes)`.
+
+    Images with a logit that is not finite are left out. Without images, T is 1.
+
+    Args:
+        logits: Logits, (n, classes).
+        labels: True labels, integers, (n,).
+        share: Part of the loss of a classifier that gives all classes the same probability, 0 to
+            1, without 1; 0: T is 1.
+    """
+    finite = np.isfinite(logits).all(axis=1)
+    logits, labels = logits[finite].astype(np.float64), labels[finite]
+
+    def missing(scale: float) -> float:
+        log_softmaxes = log_softmax(logits * scale, axis=1)
+        loss = -log_softmaxes[np.arange(len(labels)), labels].mean()
+        return share * np.log(logits.shape[1]) - loss
+
+    if share == 0 or not len(labels) or missing(1.0) <= 0:
+        return 1.0
+    # The loss is convex in 1 / T, and log(classes) at 0. So it crosses the target once.
+    return 1 / brentq(missing, 0.0, 1.0)
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:

@@ -1,13 +1,21 @@
 """task=classification: softmax, softmax with center loss, or linear SVMs."""
 
 import logging
+import math
+from collections.abc import Callable
+from functools import partial
 
 import keras
 import numpy as np
 
 import run_folder
 from data.balanced_batches import balanced_batches
-from evaluation.calibration import chance_range, fit_temperature, view_probabilities
+from evaluation.calibration import (
+    chance_range,
+    fit_temperature,
+    softening_temperature,
+    view_probabilities,
+)
 from evaluation.metrics import classification_metrics
 from evaluation.prediction import predict_views
 from experiments.two_stages import TwoStageExperiment
@@ -23,6 +31,8 @@ from reporting.tensorboard import log_classification
 from run_folder import Results
 from training.objectives import Objective, classification_objective
 from training.softmax_center import SoftmaxCenterModel, build_center_loss
+
+SOFTENING_IMAGES = 2000  # training images that decide how certain the classifier is, at most
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +63,17 @@ class Classification(TwoStageExperiment):
         network = self.parts.network(self.start, with_embedding(self.parts.linear))
         with self.workers.scope():
             return SoftmaxCenterModel(network, self.center_loss, self.config.loss.center_weight)
+
+    def softening(self) -> Callable[[], None] | None:
+        share, train = self.config.trainer.fine_tune_start_loss, self.dataset.splits["train"]
+        if share == 0 or not len(train):
+            return None
+        sample = train[:: math.ceil(len(train) / SOFTENING_IMAGES)]
+        logits = predict_views(self.network(), self.inputs, sample, self.batch_size, mirror=False)
+        softer = softening_temperature(logits[0], self.dataset.labels[sample], share)
+        temperature = self.workers.broadcast_object(softer)
+        logger.info("stage 2 starts with the logits of stage 1, divided by %.3g", temperature)
+        return partial(divide_logits, self.parts.linear, temperature)
 
     def score(self, split: str) -> dict | None:
         if not len(self.dataset.splits[split]):

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -116,10 +116,20 @@ class TwoStageTrial(Trial):
         if trainer.fine_tune_epochs:
             self.batch_size = trainer.fine_tune_batch_size
             self.parts.unfreeze(trainer.frozen_blocks)
+            prepare = self.softening()
             self.read_images()
             options = stage_2_options(optimizer, trainer.fine_tune_epochs)
             factors = self.rate_factors()
-            self._fit("fine_tune", trainer.fine_tune_epochs, trainer.epochs, options, factors)
+            self._fit(
+                "fine_tune", trainer.fine_tune_epochs, trainer.epochs, options, factors, prepare
+            )
+
+    def softening(self) -> Callable[[], None] | None:
+        """Returns a function that makes the classifier less certain before stage 2, or `None`.
+
+        It is called while the inputs are those of stage 1.
+        """
+        return None
 
     def read_features(self) -> None:
         """Sets the inputs of stage 1; see `stage_1_inputs`."""
@@ -162,6 +172,7 @@ class TwoStageTrial(Trial):
         first_epoch: int,
         optimizer: OptimizerConfig,
         factors: dict[str, float] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         stage = Stage(
             name,
@@ -178,6 +189,7 @@ class TwoStageTrial(Trial):
             self.training_model(),
             self.smaller_side is not None,
             None if name == "head" else self.stages["head"]["chosen_epoch"],
+            prepare,
         )
         config = dataclasses.replace(self.config, optimizer=optimizer)
         started = any((self.folder / "checkpoints").glob(f"{name}.*"))

@@ -98,12 +98,16 @@ def test_stage_2_of_an_earlier_version_had_optimizer_clipping_and_warm_up_of_sta
     assert tuple(getattr(optimizer, name) for name in new) == expected
 
 
-@pytest.mark.parametrize(("epochs", "expected"), [(2, 0), (0, None)])
-def test_stage_2_of_an_earlier_version_froze_no_block(tmp_path, make_config, epochs, expected):
+@pytest.mark.parametrize(("epochs", "expected"), [(2, (0, 0.0)), (0, (None, 0.5))])
+def test_stage_2_of_an_earlier_version_froze_no_block_and_softened_no_logits(
+    tmp_path, make_config, epochs, expected
+):
     resuming.enter(tmp_path, make_config(f"trainer.fine_tune_epochs={epochs}"))
     path = tmp_path / "config.yaml"
-    path.write_text(path.read_text().replace("  frozen_blocks: null\n", ""))
-    assert run_folder.read_config(tmp_path, []).trainer.frozen_blocks == expected
+    text = path.read_text().replace("  frozen_blocks: null\n", "")
+    path.write_text(text.replace("  fine_tune_start_loss: 0.5\n", ""))
+    trainer = run_folder.read_config(tmp_path, []).trainer
+    assert (trainer.frozen_blocks, trainer.fine_tune_start_loss) == expected
 
 
 @pytest.mark.parametrize(

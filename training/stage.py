@@ -66,6 +66,7 @@ class Stage:
             do not fit descriptors.
         start_epoch: the epoch of an earlier stage whose weights the model has. If there is a
             validation split, they are the first candidate for the best ones.
+        prepare: changes the weights before the first epoch, after they were validated.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Stage:
     training_model: keras.Model | None = None
     small: bool = False
     start_epoch: int | None = None
+    prepare: Callable[[], None] | None = None
 
 
 def fit_stage(
@@ -209,6 +211,8 @@ def _fit(
         else:
             start = model.evaluate(validation, steps=validation_steps, return_dict=True, verbose=0)
         checkpoints.begin(model, {f"val_{name}": value for name, value in start.items()})
+    if stage.prepare is not None and not checkpoints.history:
+        stage.prepare()
     batches = workers.batches(
         lambda share: stage_batches(stage, dataset, config, resume_epoch, share)
     )

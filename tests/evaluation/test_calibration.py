@@ -12,6 +12,7 @@ from evaluation.calibration import (
     chance_range,
     fit_temperature,
     reliability,
+    softening_temperature,
     view_probabilities,
 )
 
@@ -121,6 +122,37 @@ def test_probabilities_are_averaged_over_views_after_the_division():
     probabilities = view_probabilities(logits, 2.0)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, expected, rtol=1e-6)
+
+
+@given(
+    share=st.floats(0, 0.95),
+    classes=st.integers(2, 20),
+    size=st.floats(0.01, 100),
+    seed=st.integers(0, 99),
+)
+def test_softer_logits_have_the_loss_that_is_asked_for(share, classes, size, seed):
+    logits = size * random_logits(30, classes, seed=seed)[0]
+    labels = np.where(np.arange(30) < 25, logits.argmax(axis=1), 0)
+
+    def loss(temperature):
+        return -log_softmax(logits / temperature, axis=1)[np.arange(30), labels].mean()
+
+    temperature = softening_temperature(logits, labels, share)
+    least = share * np.log(classes)
+    if loss(1) >= least:
+        assert temperature == 1
+    else:
+        assert temperature > 1
+        assert loss(temperature) == pytest.approx(least, abs=1e-6)
+
+
+def test_logits_that_are_not_finite_do_not_soften_the_others():
+    logits = 9 * random_logits(30)[0]
+    labels = logits.argmax(axis=1)
+    broken = np.concatenate([logits, [[np.nan] * 5, [0, 0, 0, 0, np.inf]]])
+    softened = softening_temperature(broken, np.append(labels, [0, 0]), 0.5)
+    assert softened == softening_temperature(logits, labels, 0.5) > 1
+    assert softening_temperature(broken[-2:], np.array([0, 0]), 0.5) == 1
 
 
 # The calibration error

@@ -1,9 +1,12 @@
 """The two-stage protocol: what each stage reads, and its part of the configuration."""
 
+import numpy as np
 import pytest
+from scipy.special import log_softmax
 from whole_runs import one_worker
 
 from errors import UserError
+from evaluation.prediction import predict_views
 from experiments import two_stages
 from experiments.classification import Classification
 from models.parts import StageInput
@@ -13,7 +16,7 @@ from models.parts import StageInput
 def stages(own_folder, tmp_path, make_config, monkeypatch):
     """Takes the steps of a classification without training; returns its stages."""
 
-    def run(*overrides: str):
+    def run(*overrides: str, certain: bool = False):
         config = make_config(
             "data=image_folder",
             "head=bilinear",
@@ -29,10 +32,12 @@ def stages(own_folder, tmp_path, make_config, monkeypatch):
         def fit_stage(stage, dataset, config, *_):
             options.append(config.optimizer)
             stages.append((stage, experiment.start))
+            if certain and stage.name == "head":  # its model maps descriptors to logits
+                fit_exactly(stage.model, experiment)
             return {"chosen_epoch": 3}
 
         monkeypatch.setattr(two_stages, "fit_stage", fit_stage)
-        experiment = Classification(config, tmp_path, one_worker())
+        experiment = run.experiment = Classification(config, tmp_path, one_worker())
         experiment.open_data()
         experiment.build_model()
         experiment.train_head()
@@ -41,6 +46,15 @@ def stages(own_folder, tmp_path, make_config, monkeypatch):
 
     run.options = []
     return run
+
+
+def fit_exactly(linear, experiment):
+    """Gives a classifier of descriptors weights with which its training images are certain."""
+    train = experiment.dataset.splits["train"]
+    descriptors = experiment.inputs.evaluation(train)
+    targets = 50 * np.eye(3)[experiment.dataset.labels[train]]
+    kernel = np.linalg.lstsq(descriptors, targets, rcond=None)[0]
+    linear.get_layer("classifier").set_weights([kernel, np.zeros(3)])
 
 
 def test_each_stage_has_its_part_of_the_configuration(stages):
@@ -80,6 +94,34 @@ def test_each_stage_has_clipping_and_warm_up_of_its_own(stages, epochs, warmup):
 def test_the_epoch_that_stage_1_chose_is_a_candidate_of_stage_2(stages):
     (head, _), (fine_tune, _) = stages("trainer.fine_tune_epochs=1")
     assert (head.start_epoch, fine_tune.start_epoch) == (None, 3)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_stage_2_starts_less_certain_than_stage_1_ended(stages, share):
+    _, (stage, _) = stages(
+        "optimizer=adamw",
+        "trainer.fine_tune_epochs=1",
+        f"trainer.fine_tune_start_loss={share}",
+        certain=True,
+    )
+    dataset = stages.experiment.dataset
+    train = dataset.splits["train"]
+
+    def outputs():
+        [logits] = predict_views(stage.model, stage.inputs, train, 8, mirror=False)
+        return logits, -log_softmax(logits, axis=1)[np.arange(len(train)), dataset.labels[train]]
+
+    logits, losses = outputs()
+    assert losses.mean() < share * np.log(3)
+    stage.prepare()
+    softer, losses = outputs()
+    assert losses.mean() == pytest.approx(share * np.log(3), rel=1e-4)
+    np.testing.assert_allclose(logits / softer, np.median(logits / softer), rtol=1e-3)
+
+
+def test_stage_2_starts_as_certain_as_stage_1_ended_if_that_is_wanted(stages):
+    _, (stage, _) = stages("trainer.fine_tune_epochs=1", "trainer.fine_tune_start_loss=0")
+    assert stage.prepare is None
 
 
 def test_the_first_blocks_stay_frozen(stages):
