@@ -104,7 +104,7 @@ def softening_temperature(logits: np.ndarray, labels: np.ndarray, share: float) 
         loss = -log_softmaxes[np.arange(len(labels)), labels].mean()
         return share * np.log(logits.shape[1]) - loss
 
-    if share == 0 or not len(labels) or missing(1.0) <= 0:
+    if not len(labels) or missing(1.0) <= 0:
         return 1.0
     # The loss is convex in 1 / T, and log(classes) at 0. So it crosses the target once.
     return 1 / brentq(missing, 0.0, 1.0)

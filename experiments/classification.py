@@ -66,12 +66,14 @@ class Classification(TwoStageExperiment):
 
     def softening(self) -> Callable[[], None] | None:
         share, train = self.config.trainer.fine_tune_start_loss, self.dataset.splits["train"]
-        if share == 0 or not len(train):
+        if share == 0:
             return None
         sample = train[:: math.ceil(len(train) / SOFTENING_IMAGES)]
         logits = predict_views(self.network(), self.inputs, sample, self.batch_size, mirror=False)
         softer = softening_temperature(logits[0], self.dataset.labels[sample], share)
         temperature = self.workers.broadcast_object(softer)
+        if temperature == 1:
+            return None
         logger.info("stage 2 starts with the logits of stage 1, divided by %.3g", temperature)
         return partial(divide_logits, self.parts.linear, temperature)
 
