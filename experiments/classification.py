@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 
 import keras
 import numpy as np
@@ -74,8 +73,12 @@ class Classification(TwoStageExperiment):
         temperature = self.workers.broadcast_object(softer)
         if temperature == 1:
             return None
-        logger.info("stage 2 starts with the logits of stage 1, divided by %.3g", temperature)
-        return partial(divide_logits, self.parts.linear, temperature)
+
+        def soften() -> None:
+            logger.info("stage 2 starts with the logits of stage 1, divided by %.3g", temperature)
+            divide_logits(self.parts.linear, temperature)
+
+        return soften
 
     def score(self, split: str) -> dict | None:
         if not len(self.dataset.splits[split]):

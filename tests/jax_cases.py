@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 ON_JAX = keras.backend.backend() == "jax"
-QUICK = 3  # each third case of a test does not wait for the nightly run
+QUICK = 6  # each sixth case of a test does not wait for the nightly run
 
 
 def examples(count: int) -> settings:
@@ -16,7 +16,7 @@ def examples(count: int) -> settings:
 
 
 def mark_slow_cases(items: list[pytest.Item]) -> None:
-    """Mark two thirds of the cases of each test as slow, on JAX: each takes seconds there."""
+    """Mark five of six cases of each test as slow, on JAX: each takes seconds there."""
     cases: collections.Counter[str] = collections.Counter()
     for item in items if ON_JAX else ():
         if "[" in item.nodeid:

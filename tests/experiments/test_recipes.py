@@ -14,7 +14,7 @@ from PIL import Image
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TEXTS = {name: (CONF / f"experiment/{name}.yaml").read_text() for name in RECIPES}
-QUICK = {"cub200_vgg16"}  # the others run every night
+QUICK = {"dtd_vgg16"}  # the others run every night
 POST_MORTEM = "post_mortem"  # which trains some twenty heads, and has one stage
 SIZE = 32  # pixels, the least that every backbone takes
 PRESETS = {"dinov2_base": "dinov2", "efficientnet_lite0": "resnet"}  # made in place of a download
