@@ -23,6 +23,7 @@ def finished_run(
         "force": False,
         "task": task.value,
         "data": {"name": "birds", "path": None},
+        "backbone": {"name": "vgg16", "tap": None},
         "head": {"name": "bilinear", "root": None, "l2": True},
         "optimizer": {"name": "sgd", "learning_rate": 10.0},
         "trainer": {"epochs": 3, "feature_dir": "features"},
