@@ -163,6 +163,7 @@ class OptimizerConfig:
     fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient
     fine_tune_warmup_epochs: float = 6.0  # stage 2: half of its epochs at most
     fine_tune_name: Optimizer = Optimizer.adamw  # stage 2
+    fine_tune_average_epochs: float = 1.0  # stage 2: epochs that weights are averaged over; 0: not
 
 
 @dataclasses.dataclass
@@ -253,6 +254,7 @@ def stage_2_of_earlier_versions(keys: dict[str, Any]) -> dict[str, Any]:
         return {}
     earlier = {new: keys[old] for new, old in STAGE_2.items() if old in keys}
     earlier |= {"trainer.frozen_blocks": 0, "trainer.fine_tune_start_loss": 0.0}
+    earlier |= {"optimizer.fine_tune_average_epochs": 0.0}
     return {key: value for key, value in earlier.items() if key not in keys}
 
 

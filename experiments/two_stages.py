@@ -190,6 +190,7 @@ class TwoStageTrial(Trial):
             self.smaller_side is not None,
             None if name == "head" else self.stages["head"]["chosen_epoch"],
             prepare,
+            0.0 if name == "head" else optimizer.fine_tune_average_epochs,
         )
         config = dataclasses.replace(self.config, optimizer=optimizer)
         started = any((self.folder / "checkpoints").glob(f"{name}.*"))

@@ -98,16 +98,18 @@ def test_stage_2_of_an_earlier_version_had_optimizer_clipping_and_warm_up_of_sta
     assert tuple(getattr(optimizer, name) for name in new) == expected
 
 
-@pytest.mark.parametrize(("epochs", "expected"), [(2, (0, 0.0)), (0, (None, 0.5))])
-def test_stage_2_of_an_earlier_version_froze_no_block_and_softened_no_logits(
+@pytest.mark.parametrize(("epochs", "expected"), [(2, (0, 0.0, 0.0)), (0, (None, 0.5, 1.0))])
+def test_stage_2_of_an_earlier_version_froze_no_block_softened_no_logits_and_averaged_no_weights(
     tmp_path, make_config, epochs, expected
 ):
     resuming.enter(tmp_path, make_config(f"trainer.fine_tune_epochs={epochs}"))
     path = tmp_path / "config.yaml"
     text = path.read_text().replace("  frozen_blocks: null\n", "")
+    text = text.replace("  fine_tune_average_epochs: 1.0\n", "")
     path.write_text(text.replace("  fine_tune_start_loss: 0.5\n", ""))
-    trainer = run_folder.read_config(tmp_path, []).trainer
-    assert (trainer.frozen_blocks, trainer.fine_tune_start_loss) == expected
+    config = run_folder.read_config(tmp_path, [])
+    stage_2 = config.trainer.frozen_blocks, config.trainer.fine_tune_start_loss
+    assert (*stage_2, config.optimizer.fine_tune_average_epochs) == expected
 
 
 @pytest.mark.parametrize(

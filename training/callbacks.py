@@ -1,5 +1,6 @@
 """Callbacks that Keras does not have."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 import files
 from errors import UserError
+from training.averaged_weights import AveragedWeights
 from training.schedules import learning_rate
 
 
@@ -54,14 +56,22 @@ class ValidationMetrics(keras.callbacks.Callback):
     Args:
         metrics: computes metrics, by name, from a model.
         predictor: the model to evaluate; it shares the weights of the model that is trained.
+        average: the average of the weights, which is evaluated in their place. Default: `None`.
     """
 
-    def __init__(self, metrics: Callable[[keras.Model], dict[str, float]], predictor: keras.Model):
+    def __init__(
+        self,
+        metrics: Callable[[keras.Model], dict[str, float]],
+        predictor: keras.Model,
+        average: AveragedWeights | None = None,
+    ):
         super().__init__()
-        self.metrics, self.predictor = metrics, predictor
+        self.metrics, self.predictor, self.average = metrics, predictor, average
 
     def on_epoch_end(self, epoch, logs=None):
-        logs.update({f"val_{name}": value for name, value in self.metrics(self.predictor).items()})
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+            metrics = self.metrics(self.predictor)
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
 
 
 class Profile(keras.callbacks.Callback):

@@ -1,13 +1,15 @@
 """Files from which an interrupted stage resumes, as if it had not been interrupted.
 
     checkpoints/STAGE.weights.h5    weights of the best epoch so far, or of the start of the stage
-    checkpoints/STAGE.state.npz     weights, optimizer, random state and history of the last epoch
+    checkpoints/STAGE.state.npz     weights, their average, optimizer, random state and history of
+                                    the last epoch
     checkpoints/STAGE.json          record of a finished stage
 
 Every file is whole or absent, and the previous one stays until the new one is whole. Nothing else
 is needed, because the order and the augmentation of images depend on (seed, epoch, index) alone.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import numpy as np
 
 import files
 from conf.schema import TrainerConfig
+from training.averaged_weights import AveragedWeights
 from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers
 from training.epoch_selection import best_epoch, stopped_early
@@ -39,6 +42,8 @@ class Checkpoints(keras.callbacks.Callback):
             `early_stopping`.
         monitor: name of the metric, without "val_", whose largest validation value is best.
         workers: the workers that train together.
+        average: the average of the weights, which are saved in their place. Default: `None`, the
+            weights themselves are saved.
 
     Attributes:
         history: metrics of each epoch of the stage, those before an interruption included.
@@ -53,6 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         config: TrainerConfig,
         monitor: str,
         workers: Workers,
+        average: AveragedWeights | None = None,
     ):
         super().__init__()
         self.weights = folder / f"{stage}.weights.h5"
@@ -60,7 +66,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.record = folder / f"{stage}.json"
         self.first_epoch, self.config = first_epoch, config
         self.monitor = f"val_{monitor}"
-        self.workers = workers
+        self.workers, self.average = workers, average
         self.history: list[dict[str, float]] = []
         self.start: dict[str, float] | None = None
         self._snapshot: dict[str, Any] = {}
@@ -97,8 +103,14 @@ class Checkpoints(keras.callbacks.Callback):
                     self.start = json.loads(str(saved["start"]))
                 for number, variable in enumerate(_variables(model)):
                     variable.assign(saved[str(number)])
+                if self.average is not None:
+                    count = len(model.trainable_variables)
+                    self.average.values = [saved[f"average {number}"] for number in range(count)]
         self.history, self.start = self.workers.broadcast_object((self.history, self.start))
         self._broadcast(_variables(model))
+        if self.average is not None:
+            values = self.average.values or [v.numpy() for v in model.trainable_variables]
+            self.average.values = self.workers.broadcast(values)
         return self.first_epoch + len(self.history)
 
     def begin(self, model: keras.Model, metrics: dict[str, float]) -> None:
@@ -116,10 +128,9 @@ class Checkpoints(keras.callbacks.Callback):
 
         The number counts the epochs from 1; 0 is the state before the first epoch.
         """
-        if self.monitor in self.history[0]:
-            self.load(model)
-        else:
+        if self.monitor not in self.history[0]:
             self._save_weights(model)
+        self.load(model)
         number = self._best()
         return number, [self.start or {}, *self.history][number]
 
@@ -134,6 +145,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._snapshot = {
             str(number): variable.numpy() for number, variable in enumerate(_variables(self.model))
         } | {"history": np.array(json.dumps(self.history))}
+        if self.average is not None:
+            averages = enumerate(self.average.values)
+            self._snapshot |= {f"average {number}": value for number, value in averages}
         if self.start is not None:
             self._snapshot["start"] = np.array(json.dumps(self.start))
         if time.monotonic() - self._saved_at >= self.config.checkpoint_seconds:
@@ -168,7 +182,8 @@ class Checkpoints(keras.callbacks.Callback):
             files.require_room(path, size + HDF5_BYTES * (64 + len(model.variables)))
             _saved(model).save_weights(path)
 
-        self._write(self.weights, write)
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+            self._write(self.weights, write)
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         if self.workers.is_chief:

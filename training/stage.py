@@ -25,6 +25,7 @@ from data.pipeline import (
     user_errors,
 )
 from errors import UserError
+from training.averaged_weights import AveragedWeights
 from training.callbacks import MetricsLog, Profile, StopOnDivergence, ValidationMetrics
 from training.checkpoints import Checkpoints
 from training.distributed.global_batch import GlobalBatchModel, whole_batch_norms
@@ -67,6 +68,8 @@ class Stage:
         start_epoch: the epoch of an earlier stage whose weights the model has. If there is a
             validation split, they are the first candidate for the best ones.
         prepare: changes the weights before the first epoch, after they were validated.
+        average_epochs: epochs over which the weights are averaged; 0: they are not. Their average
+            is validated and kept.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Stage:
     small: bool = False
     start_epoch: int | None = None
     prepare: Callable[[], None] | None = None
+    average_epochs: float = 0.0
 
 
 def fit_stage(
@@ -116,6 +120,10 @@ def fit_stage(
             "optimizer.accumulation_steps: requires trainer.strategy=none; or set it to null, "
             f"{workers.replicas} devices hold larger batches than one"
         )
+    steps_per_epoch = steps(dataset.splits["train"], stage.batch_size, stage.balance)
+    average = None
+    if stage.average_epochs:
+        average = AveragedWeights(stage.average_epochs, steps_per_epoch)
     checkpoints = Checkpoints(
         folder / "checkpoints",
         f"{stage.name}_coordinates" if stage.small else stage.name,
@@ -123,6 +131,7 @@ def fit_stage(
         config.trainer,
         stage.objective.monitor,
         workers,
+        average,
     )
     with workers.scope():
         model = stage.training_model or _copy_to_fit(stage, workers)
@@ -131,7 +140,7 @@ def fit_stage(
         return record
     steps_per_execution = 1
     if stage.small and not config.trainer.profile:  # which records single steps
-        steps_per_execution = steps(dataset.splits["train"], stage.batch_size, stage.balance)
+        steps_per_execution = steps_per_epoch
     with workers.scope():
         model.compile(
             optimizer=build_optimizer(
@@ -195,7 +204,7 @@ def _fit(
     validation, callbacks = None, []
     if len(val) and stage.objective.validate:
         # First in the list, here and below: the other callbacks read the metrics that it adds.
-        callbacks = [ValidationMetrics(stage.objective.validate, stage.model)]
+        callbacks = [ValidationMetrics(stage.objective.validate, stage.model, checkpoints.average)]
     elif len(val) and stage.small:
         metrics = _metrics_of_one_batch(stage.inputs.evaluation(val), dataset.labels[val], classes)
         callbacks = [ValidationMetrics(metrics, model)]
@@ -220,6 +229,8 @@ def _fit(
         batches = stage.second_stream.paired_with(
             batches, steps_per_epoch, stage.batch_size, config.seed, resume_epoch
         )
+    if checkpoints.average is not None:
+        callbacks.append(checkpoints.average)
     callbacks += [
         LearningRateSchedule(
             config.optimizer,

@@ -19,6 +19,7 @@ GROUPS = (
     "data",
     "debug",
     "experiment",
+    "fine_tuning",
     "head",
     "loss",
     "optimizer",

@@ -216,6 +216,45 @@ def test_the_same_seed_trains_the_same_weights(make_config, tmp_path):
     assert (ends[0] != ends[2]).any()
 
 
+@pytest.mark.parametrize("val", [15, 0], ids=["validated", "without validation"])
+def test_the_average_of_the_weights_is_validated_and_kept(make_config, tmp_path, val):
+    config, ends = make_config("optimizer.schedule=constant"), []
+    for epochs in (0.0, 2.0):
+        (folder := tmp_path / str(epochs)).mkdir()
+        stage = stage_of(linear(), epochs=3, average_epochs=epochs)
+        record = fit_stage(stage, dataset(val), config, folder, one_worker())
+        ends.append(stage.model.get_weights()[0])
+        if val:
+            assert record["val_accuracy"] == accuracy(stage.model, vectors(), INDICES[30:45])
+    start = linear().get_weights()[0]
+    latest, average = (np.linalg.norm(end - start) for end in ends)
+    assert 0 < average < latest
+
+
+def test_an_interrupted_stage_goes_on_with_its_average(make_config, tmp_path, monkeypatch):
+    config = make_config("optimizer.schedule=constant", "trainer.checkpoint_seconds=0")
+    begin_epoch = Checkpoints.on_epoch_begin
+
+    def interrupt(checkpoints, epoch, logs=None):
+        begin_epoch(checkpoints, epoch, logs)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    def fitted(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        stage = stage_of(linear(), average_epochs=1.5)
+        record = fit_stage(stage, dataset(), config, tmp_path / name, one_worker())
+        return stage.model.get_weights(), lines_of(tmp_path / name), record | {"seconds": 0}
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "on_epoch_begin", interrupt)
+        fitted("interrupted")
+    (weights, *rest), (expected, *others) = fitted("interrupted"), fitted("whole")
+    for weight, value in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    assert rest == others
+
+
 def test_a_factor_changes_the_learning_rate_of_its_variable(make_config, tmp_path):
     config = make_config("optimizer.schedule=constant")
     model = linear()
