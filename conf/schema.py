@@ -157,7 +157,7 @@ class OptimizerConfig:
     step_epochs: int = 20  # schedule=step: epochs between two drops
     factor: float = 0.1  # factor of a drop, for step and plateau
     plateau_epochs: int = 5  # schedule=plateau: epochs without a better val_loss before a drop
-    fine_tune_learning_rate: float | None = None  # stage 2; null: 1e-4 for adamw, 1e-3 for sgd
+    fine_tune_learning_rate: float | None = None  # stage 2; null: 3e-4 for adamw, 1e-3 for sgd
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
     fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient

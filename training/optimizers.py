@@ -7,7 +7,7 @@ import keras
 
 from conf.schema import Optimizer, OptimizerConfig
 
-FINE_TUNE_RATES = {Optimizer.adamw: 1e-4, Optimizer.sgd: 1e-3}  # the defaults of stage 2
+FINE_TUNE_RATES = {Optimizer.adamw: 3e-4, Optimizer.sgd: 1e-3}  # the defaults of stage 2
 
 
 def stage_2_options(config: OptimizerConfig, epochs: int) -> OptimizerConfig:

@@ -121,7 +121,7 @@ def test_weight_decay_is_decoupled_from_the_gradient(name):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("adamw", 1e-4)),
+        ({}, ("adamw", 3e-4)),
         ({"fine_tune_name": Optimizer.sgd}, ("sgd", 1e-3)),
         ({"fine_tune_learning_rate": 0.5}, ("adamw", 0.5)),
     ],
