@@ -1,6 +1,6 @@
 """Collects stage 2 of finished runs in a table: curves, norms of gradients, test accuracy.
 
-    python benchmarks/stage_2_runs.py FOLDER... > notebooks/fine_tuning/runs.csv
+    python benchmarks/stage_2_runs.py FOLDER... > runs.csv
 
 Each epoch of stage 2 of each run in or below the folders is a line. Epoch 0 is the end of stage 1,
 also of a run without stage 2. "gradient_norm" is the norm of the gradient of the backbone's weights
@@ -38,7 +38,8 @@ def gradient_norms(folder: Path) -> dict[int, float]:
 def lines(run: FinishedRun) -> list[dict]:
     """Returns a line for the end of stage 1, and one for each epoch of stage 2."""
     stages = run.metrics["stages"]
-    logged = [json.loads(line) for line in (run.folder / "metrics.jsonl").open()]
+    text = (run.folder / "metrics.jsonl").read_text(encoding="utf-8")
+    logged = [json.loads(line) for line in text.splitlines()]
     tuned = [logs for logs in logged if logs["stage"] == "fine_tune"]
     norms = gradient_norms(run.folder) if tuned else {}
     validation = stages["head"]["val"] or {}  # without a validation split

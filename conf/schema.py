@@ -253,8 +253,11 @@ def stage_2_of_earlier_versions(keys: dict[str, Any]) -> dict[str, Any]:
     if not keys.get("trainer.fine_tune_epochs"):
         return {}
     earlier = {new: keys[old] for new, old in STAGE_2.items() if old in keys}
-    earlier |= {"trainer.frozen_blocks": 0, "trainer.fine_tune_start_loss": 0.0}
-    earlier |= {"optimizer.fine_tune_average_epochs": 0.0}
+    earlier |= {
+        "trainer.frozen_blocks": 0,
+        "trainer.fine_tune_start_loss": 0.0,
+        "optimizer.fine_tune_average_epochs": 0.0,
+    }
     return {key: value for key, value in earlier.items() if key not in keys}
 
 

@@ -12,9 +12,8 @@ UPDATES = 10  # of the average, while its window passes
 class AveragedWeights(keras.callbacks.Callback):
     """Averages the trained weights exponentially (Polyak and Juditsky 1992).
 
-    Keras' `use_ema` averages after each step, which takes as long as the optimizer. Its momentum is
-    relative to steps, so small data sets would need another one. Here the average is updated ten
-    times in its window, a number of epochs.
+    The momentum of Keras' `use_ema` is relative to steps, so small data sets would need another
+    one. Here the window is a number of epochs, and the average is updated ten times in it.
 
     Keras validates the average: the weights are in the model only while it trains. Other callbacks
     read it in `applied`.
