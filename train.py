@@ -56,7 +56,7 @@ def train(config: Config, folder: Path, workers: "Workers") -> "Results":
     for trial in experiment.trials():  # one; task=one_class: one for each target class
         trial.build_model()  # 2. backbone, descriptor, classifier or embedding
         trial.train_head()  # 3. stage 1: the head, on features of the frozen backbone
-        trial.fine_tune()  # 4. stage 2, if trainer.fine_tune_epochs is set: all, from images
+        trial.fine_tune()  # 4. stage 2, if trainer.fine_tune_epochs is set: both, from images
         trial.evaluate()  # 5. the test split, once
     return experiment.report()  # predictions, TensorBoard, and metrics.json last
 

@@ -2,10 +2,10 @@
 
     python benchmarks/stage_2_runs.py FOLDER... > runs.csv
 
-Each epoch of stage 2 of each run in or below the folders is a line. Epoch 0 is the end of stage 1,
-also of a run without stage 2. "gradient_norm" is the norm of the gradient of the backbone's weights
-in the last step of the epoch, before clipping. "test_accuracy" is in the line of the epoch with
-which the run ended.
+Each epoch of stage 2 of each classification in or below the folders is a line. Epoch 0 is the end
+of stage 1, also of a run without stage 2. "gradient_norm" is the norm of the gradient of the
+backbone's weights in the last step of the epoch, before clipping. "test_accuracy" is in the line of
+the epoch with which the run ended.
 """
 
 import argparse
@@ -21,7 +21,10 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from reporting.finished_runs import FinishedRun, read_runs
 
-KEYS = ("data.name", "backbone.tap", "head.name", "head.root", "trainer.fine_tune_epochs")
+KEYS = (
+    *("data.name", "backbone.tap", "head.name", "head.root", "solver", "augment.name"),
+    *("optimizer.fine_tune_name", "optimizer.fine_tune_learning_rate", "trainer.fine_tune_epochs"),
+)
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 COLUMNS = [*KEYS, "seed", "epoch", *CURVES, "gradient_norm", "test_accuracy"]
 
@@ -63,7 +66,8 @@ def main() -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for run in read_runs(parser.parse_args().folders):
-        writer.writerows(lines(run))
+        if run.config["task"] == "classification":
+            writer.writerows(lines(run))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ class OptimizerConfig:
     name: Optimizer = MISSING
     learning_rate: float = 1.0
     momentum: float = 0.9  # sgd only
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # times the learning rate, in each step
     clip_norm: float | None = None  # stage 1: largest norm of the gradient of all weights
     accumulation_steps: int | None = None  # batches per optimizer step, at least 2; null: 1
     schedule: Schedule = Schedule.cosine
@@ -161,9 +161,10 @@ class OptimizerConfig:
     classifier_factor: float = 10.0  # stage 2: factor on the learning rate of the classifier
     depth_factor: float = 1.0  # stage 2: factor on a block's rate for each block above it
     fine_tune_clip_norm: float | None = 1.0  # stage 2: largest norm of the gradient
-    fine_tune_warmup_epochs: float = 6.0  # stage 2: half of its epochs at most
+    fine_tune_warmup_epochs: float = 6.0  # stage 2; at most half of its epochs
     fine_tune_name: Optimizer = Optimizer.adamw  # stage 2
     fine_tune_average_epochs: float = 1.0  # stage 2: epochs that weights are averaged over; 0: not
+    fine_tune_weight_decay: float | None = None  # stage 2; null: weight_decay
 
 
 @dataclasses.dataclass
@@ -172,7 +173,7 @@ class TrainerConfig:
     classes_per_batch: int | None = None  # balanced training batches; null: shuffled ones
     pictures_per_class: int = 4  # images of each class in a balanced batch
     epochs: int = 50  # stage 1: train the head on the frozen backbone; 0: only initialise it
-    fine_tune_epochs: int = 0  # stage 2: train all weights, from images
+    fine_tune_epochs: int = 0  # stage 2: train the backbone too, from images
     fine_tune_batch_size: int = 16
     early_stopping: int | None = None  # epochs without a better one in the stage; null: no limit
     feature_store: bool = True  # compute frozen features once, of centre crops, and keep them

@@ -1,4 +1,4 @@
-"""The two-stage protocol: train the head on the frozen backbone, then fine-tune all weights."""
+"""The two-stage protocol: train the head on the frozen backbone, then fine-tune both."""
 
 import abc
 import dataclasses

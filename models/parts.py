@@ -66,10 +66,11 @@ class Parts:
         )
 
     def unfreeze(self, frozen_blocks: int | None = None) -> None:
-        """Makes all weights trainable, except the batch normalisation of the reduction.
+        """Makes the head and the upper blocks of the backbone trainable.
 
-        The batch normalisation of the backbone keeps its statistics: see `InferenceMode`. Some
-        weights of presets stay frozen: see `PresetEncoder.freeze_unsaved`.
+        The batch normalisation of the reduction stays frozen, and that of the backbone keeps its
+        statistics: see `InferenceMode`. Some weights of presets stay frozen: see
+        `PresetEncoder.freeze_unsaved`.
 
         Args:
             frozen_blocks: first blocks of the backbone that stay frozen. Default: `None`, half of

@@ -13,7 +13,8 @@ class AveragedWeights(keras.callbacks.Callback):
     """Averages the trained weights exponentially (Polyak and Juditsky 1992).
 
     The momentum of Keras' `use_ema` is relative to steps, so small data sets would need another
-    one. Here the window is a number of epochs, and the average is updated ten times in it.
+    one. Here the window is a number of epochs, and the average is updated about ten
+    times in it, at most once a step.
 
     Keras validates the average: the weights are in the model only while it trains. Other callbacks
     read it in `applied`.

@@ -112,14 +112,15 @@ class StopOnDivergence(keras.callbacks.Callback):
     Args:
         stage: name of the stage, for the message.
         checkpoint: weights of the best epoch; the message names the file if it exists.
+        clipped: whether gradients are clipped; if not, the message says how to. Default: `False`.
 
     Raises:
         UserError: from `fit`, after the first such step or epoch.
     """
 
-    def __init__(self, stage: str, checkpoint: Path):
+    def __init__(self, stage: str, checkpoint: Path, clipped: bool = False):
         super().__init__()
-        self.stage, self.checkpoint = stage, checkpoint
+        self.stage, self.checkpoint, self.clipped = stage, checkpoint, clipped
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -138,8 +139,9 @@ class StopOnDivergence(keras.callbacks.Callback):
             return
         saved = f"; the best checkpoint is {self.checkpoint}" if self.checkpoint.exists() else ""
         prefix = "optimizer.fine_tune_" if self.stage == "fine_tune" else "optimizer."
+        clip = "" if self.clipped else f"{prefix}clip_norm=1, "
         raise UserError(
             f"the {name} became {value} in epoch {self.epoch}{step} of stage {self.stage!r}{saved}"
-            f"; try a smaller {prefix}learning_rate, {prefix}clip_norm=1, "
+            f"; try a smaller {prefix}learning_rate, {clip}"
             f"a larger {prefix}warmup_epochs or trainer.precision=float32"
         )

@@ -19,7 +19,8 @@ class GradientStatistics(keras.callbacks.Callback):
     For every trained variable these are the curves "gradient norm" (of one batch, before clipping),
     "update norm", "weight norm" and "relative update" (update norm / weight norm; about 1e-3 is
     healthy), and histograms of weights and updates. "gradient norm/all" is the norm of the whole
-    gradient, "gradient norm/backbone" that of the weights of the part "backbone".
+    gradient, "gradient norm/backbone" that of the weights of the part "backbone". With
+    `optimizer.accumulation_steps`, the last step may only accumulate: its update is 0.
 
     Args:
         folder: folder of the event file. The tags contain the variables' paths.

@@ -15,11 +15,12 @@ def stage_2_options(config: OptimizerConfig, epochs: int) -> OptimizerConfig:
 
     Warm-up takes half of the stage at most.
     """
-    rate = config.fine_tune_learning_rate
+    rate, decay = config.fine_tune_learning_rate, config.fine_tune_weight_decay
     return dataclasses.replace(
         config,
         name=config.fine_tune_name,
         learning_rate=FINE_TUNE_RATES[config.fine_tune_name] if rate is None else rate,
+        weight_decay=config.weight_decay if decay is None else decay,
         clip_norm=config.fine_tune_clip_norm,
         warmup_epochs=min(config.fine_tune_warmup_epochs, epochs / 2),
     )

@@ -76,7 +76,9 @@ class LearningRateSchedule(keras.callbacks.Callback):
     def _rate(self, batch: int) -> float:
         epoch = self.epoch - self.first_epoch
         # During warm-up the end of the step counts: at its beginning the first rate would be 0.
-        progress = epoch + (batch + (epoch < self.config.warmup_epochs)) / self.steps
+        progress, warmup = epoch + batch / self.steps, self.config.warmup_epochs
+        if progress < warmup:
+            progress = min(progress + 1 / self.steps, warmup)
         factor = schedule_factor(self.config, progress, self.epochs)
         return self.learning_rate * factor * self.config.factor**self.drops
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ from training.optimizers import build_optimizer
 from training.schedules import LearningRateSchedule
 from training.stage_progress import StageProgress
 from training.two_streams import Stream
+
+logger = logging.getLogger(__name__)
 
 PROFILED = (10, 20)  # first and last step that trainer.profile records, after the warm-up
 
@@ -120,6 +123,8 @@ def fit_stage(
             "optimizer.accumulation_steps: requires trainer.strategy=none; or set it to null, "
             f"{workers.replicas} devices hold larger batches than one"
         )
+    if config.trainer.early_stopping is not None and not len(dataset.splits["val"]):
+        logger.warning("trainer.early_stopping has no effect: there are no validation images")
     steps_per_epoch = steps(dataset.splits["train"], stage.batch_size, stage.balance)
     average = None
     if stage.average_epochs:
@@ -240,7 +245,7 @@ def _fit(
             stage.epochs,
             checkpoints.history,
         ),
-        StopOnDivergence(stage.name, checkpoints.weights),
+        StopOnDivergence(stage.name, checkpoints.weights, config.optimizer.clip_norm is not None),
     ]
     if workers.is_chief:
         callbacks += _logs(stage, config, folder, resume_epoch, steps_per_epoch)

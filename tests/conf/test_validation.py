@@ -19,7 +19,7 @@ def known_keys() -> set[str]:
 
 
 def test_every_checked_key_exists():
-    groups = {key.partition(".")[0] for key in known_keys()}
+    groups = {key.partition(".")[0] for key in known_keys()} | {"fine_tuning"}
     conditions = [*RULES["requires"], *(c for r in RULES["requires"].values() for c in r)]
     conditions += [c for listed in RULES["read_only_with"].values() for c in listed]
     named = {re.split("[!=<>]", part)[0] for c in conditions for part in c.split(" or ")}
@@ -49,6 +49,7 @@ def test_every_checked_key_exists():
         ("optimizer.learning_rate=nan", "above 0"),
         ("optimizer.momentum=1", "at least 0 and below 1"),
         ("optimizer.weight_decay=-1", "at least 0"),
+        ("optimizer.fine_tune_weight_decay=-1", "at least 0"),
         ("optimizer.clip_norm=0", "above 0"),
         ("optimizer.accumulation_steps=1", "at least 2"),
         ("optimizer.step_epochs=0", "at least 1"),
@@ -140,6 +141,12 @@ def test_keys_that_do_not_go_together_are_an_error(make_config, overrides, messa
         (("optimizer.step_epochs=3",), "optimizer.step_epochs=3"),
         (("optimizer.fine_tune_learning_rate=1",), "optimizer.fine_tune_learning_rate=1"),
         (("optimizer.fine_tune_name=sgd",), "optimizer.fine_tune_name=sgd"),
+        (("optimizer.fine_tune_weight_decay=1",), "optimizer.fine_tune_weight_decay=1"),
+        (("fine_tuning=published",), "fine_tuning=published"),
+        (
+            ("solver=svm", "trainer.fine_tune_epochs=1", "optimizer.momentum=0.5"),
+            "optimizer.momentum=0.5",
+        ),
         (("solver=svm", "optimizer.learning_rate=1"), "optimizer.learning_rate=1"),
         (("trainer.pictures_per_class=3",), "trainer.pictures_per_class=3"),
         (("data.train_crop=random",), "data.train_crop=random"),
@@ -164,13 +171,19 @@ def test_an_option_that_nothing_reads_is_reported(make_config, overrides, unused
         (*ONE_CLASS, "one_class.rank=3", "reference.limit=2"),
         ("optimizer.schedule=step", "optimizer.step_epochs=3", "optimizer.factor=0.5"),
         ("trainer.fine_tune_epochs=1", "optimizer.fine_tune_learning_rate=1"),
-        ("solver=svm", "trainer.fine_tune_epochs=1", "optimizer.momentum=0.5"),
+        (
+            "optimizer.fine_tune_name=sgd",
+            "solver=svm",
+            "optimizer.momentum=0.5",
+            "trainer.fine_tune_epochs=1",
+        ),
         (
             "optimizer.fine_tune_name=sgd",
             "optimizer=adamw",
             "optimizer.momentum=0.5",
             "trainer.fine_tune_epochs=1",
         ),
+        ("fine_tuning=published", "trainer.fine_tune_epochs=1"),
         ("trainer.classes_per_batch=2", "trainer.pictures_per_class=3"),
         ("trainer.feature_store=false", "data.train_crop=random"),
         ("data.train_crop=center", "seed=3", "hydra.job.chdir=false"),

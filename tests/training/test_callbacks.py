@@ -82,6 +82,12 @@ def test_the_advice_for_stage_2_names_its_own_options(tmp_path):
     assert "optimizer.fine_tune_clip_norm=1" in str(caught.value)
 
 
+def test_clipped_gradients_are_not_advised_to_be_clipped(tmp_path):
+    guard = StopOnDivergence("fine_tune", tmp_path / "none.weights.h5", clipped=True)
+    with pytest.raises(UserError, match=r"a smaller optimizer\.fine_tune_learning_rate, a larger"):
+        guard.on_train_batch_end(0, {"loss": float("nan")})
+
+
 def test_the_message_names_an_existing_checkpoint(guard):
     guard.checkpoint.touch()
     with pytest.raises(UserError, match=r"the best checkpoint is .*head\.weights\.h5; try"):

@@ -131,6 +131,12 @@ def test_stage_2_has_an_optimizer_of_its_own(options, expected):
     assert (made.name.name, made.learning_rate) == expected
 
 
+@pytest.mark.parametrize(("decay", "expected"), [(None, 0.001), (0.0, 0.0), (0.05, 0.05)])
+def test_stage_2_has_the_weight_decay_of_stage_1_unless_it_has_its_own(decay, expected):
+    options = config("sgd", weight_decay=0.001, fine_tune_weight_decay=decay)
+    assert stage_2_options(options, epochs=4).weight_decay == expected
+
+
 def test_clip_norm_bounds_the_norm_of_the_whole_gradient():
     first, second = variables = two_variables()
     options = config("sgd", weight_decay=0.0, momentum=0.0, clip_norm=1.0)

@@ -75,6 +75,12 @@ def test_every_kind_warms_up_linearly_and_no_step_has_rate_0(schedule):
     assert actual[8] == pytest.approx(RATE)
 
 
+def test_a_warm_up_may_end_within_an_epoch_and_no_step_has_rate_0():
+    expected = [1 / 2, 1, 1, (1 + math.cos(math.pi / 2)) / 2]
+    actual = rates(config("cosine", warmup_epochs=0.5), steps=4, epochs=1)
+    assert actual == pytest.approx([RATE * factor for factor in expected])
+
+
 def test_cosine_falls_over_the_epochs_after_the_warm_up():
     actual = rates(config("cosine", warmup_epochs=1), steps=4, epochs=3)
     expected = [RATE * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]

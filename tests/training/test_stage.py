@@ -179,6 +179,13 @@ def test_early_stopping_ends_a_stage_that_no_longer_gets_better(make_config, tmp
     assert record["epochs"] == record["chosen_epoch"] + 2 < 30
 
 
+def test_early_stopping_without_validation_has_no_effect_and_says_so(make_config, tmp_path, caplog):
+    config = make_config("trainer.early_stopping=1")
+    record = fit_stage(misled_stage(epochs=3), dataset(val=0), config, tmp_path, one_worker())
+    assert record["epochs"] == 3
+    assert "trainer.early_stopping has no effect" in caplog.text
+
+
 def test_a_stage_that_was_killed_after_it_stopped_early_trains_no_further(
     make_config, tmp_path, monkeypatch
 ):
