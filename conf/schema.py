@@ -119,7 +119,7 @@ class HeadConfig:
     projection: int = 512  # moment_probing: channels of the trained projection of the tokens
     groups: int = 4  # moment_probing: groups of these channels (heads in the paper)
     reduction: int | None = None  # channels of a trained 1x1 convolution before pooling; null: none
-    standardize: bool = True  # subtract the mean of frozen descriptors, divide by one scale
+    standardize: bool = True  # subtract the mean (it follows in stage 2), divide by one scale
     dropout: float = 0.0  # dropout rate before the embedding or the classifier
     embedding: int | None = None  # units of a trained linear layer before the classifier
     embedding_init: EmbeddingInit = EmbeddingInit.random  # random, or from training data

@@ -3,6 +3,7 @@
 import keras
 
 from conf.schema import Config, HeadConfig
+from models.model_layers import Normalization
 from models.parts import Parts, build_parts
 
 
@@ -21,7 +22,7 @@ def build_embedding(config: HeadConfig, shape: tuple[int, ...], seed: int) -> ke
     vector = keras.Input(shape, name="descriptor")
     x = vector
     if config.standardize:
-        x = keras.layers.Normalization(name="standardize")(x)
+        x = Normalization(name="standardize")(x)
     x = keras.layers.Dropout(config.dropout, seed=seed)(x)
     if config.embedding is not None:
         initializer = keras.initializers.GlorotUniform(seed)

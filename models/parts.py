@@ -10,7 +10,7 @@ import keras
 from conf.schema import Config
 from models.backbones import build_backbone, check_frozen_blocks, freeze_blocks
 from models.heads import build_descriptor
-from models.model_layers import PresetEncoder
+from models.model_layers import Normalization, PresetEncoder
 
 
 class StageInput(enum.Enum):
@@ -84,6 +84,9 @@ class Parts:
         for layer in self.descriptor.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
+        for layer in self.linear.layers:
+            if isinstance(layer, Normalization):
+                layer.follows = True
 
 
 def build_parts(config: Config, build_linear: Callable[[tuple[int, ...]], keras.Model]) -> Parts:

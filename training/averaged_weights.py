@@ -1,4 +1,4 @@
-"""The average of the trained weights over the last steps, which is validated and kept."""
+"""The average of the weights over the last steps, which is validated and kept."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ UPDATES = 10  # of the average, while its window passes
 class AveragedWeights(keras.callbacks.Callback):
     """Averages the trained weights exponentially (Polyak and Juditsky 1992).
 
+    The mean that `Normalization` subtracts follows these weights, so it is averaged too.
+
     The momentum of Keras' `use_ema` is relative to steps, so small data sets would need another
     one. Here the window is a number of epochs, and the average is updated about ten
     times in it, at most once a step.
@@ -24,7 +26,7 @@ class AveragedWeights(keras.callbacks.Callback):
         steps: steps of an epoch.
 
     Attributes:
-        values: the average of each trained weight; empty before training.
+        values: the average of each of `averaged_variables`; empty before training.
     """
 
     def __init__(self, epochs: float, steps: int):
@@ -36,14 +38,14 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not self.values:
-            self.values = [variable.numpy() for variable in self.model.trainable_variables]
+            self.values = [variable.numpy() for variable in averaged_variables(self.model)]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first = epoch * self.steps
 
     def on_train_batch_end(self, batch, logs=None):
         if (self.first + batch + 1) % self.every == 0:
-            weights = self.model.trainable_variables
+            weights = averaged_variables(self.model)
             self.values = [
                 value + self.share * (variable.numpy() - value)
                 for value, variable in zip(self.values, weights, strict=True)
@@ -67,8 +69,14 @@ class AveragedWeights(keras.callbacks.Callback):
     def _swap(self) -> None:
         if not self.values:
             return
-        weights = self.model.trainable_variables
+        weights = averaged_variables(self.model)
         current = [variable.numpy() for variable in weights]
         for value, variable in zip(self.values, weights, strict=True):
             variable.assign(value)
         self.values = current
+
+
+def averaged_variables(model: keras.Model) -> list[keras.Variable]:
+    """Returns the trained weights of a model, and the mean that its standardisation subtracts."""
+    means = [v for v in model.non_trainable_variables if v.path.endswith("standardize/mean")]
+    return model.trainable_variables + means

@@ -21,7 +21,7 @@ import numpy as np
 
 import files
 from conf.schema import TrainerConfig
-from training.averaged_weights import AveragedWeights
+from training.averaged_weights import AveragedWeights, averaged_variables
 from training.distributed.keras_20585 import PatchedFit
 from training.distributed.workers import Workers
 from training.epoch_selection import best_epoch, stopped_early
@@ -104,12 +104,12 @@ class Checkpoints(keras.callbacks.Callback):
                 for number, variable in enumerate(_variables(model)):
                     variable.assign(saved[str(number)])
                 if self.average is not None:
-                    count = len(model.trainable_variables)
+                    count = len(averaged_variables(model))
                     self.average.values = [saved[f"average {number}"] for number in range(count)]
         self.history, self.start = self.workers.broadcast_object((self.history, self.start))
         self._broadcast(_variables(model))
         if self.average is not None:
-            values = self.average.values or [v.numpy() for v in model.trainable_variables]
+            values = self.average.values or [v.numpy() for v in averaged_variables(model)]
             self.average.values = self.workers.broadcast(values)
         return self.first_epoch + len(self.history)
 

@@ -62,7 +62,7 @@ def standardize(
     batch_size: int,
     variance: float = 1.0,
 ) -> None:
-    """Sets the layer "standardize" of `linear`, a `keras.layers.Normalization`.
+    """Sets the layer "standardize" of `linear`, a `Normalization`.
 
     Args:
         linear: maps descriptors to logits or embeddings.

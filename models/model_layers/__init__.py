@@ -3,7 +3,15 @@
 from .adapter import LowRankAdapter
 from .image_tokens import ImageTokens
 from .inference_mode import InferenceMode
+from .normalization import Normalization
 from .preprocessing import Preprocessing
 from .preset_encoder import PresetEncoder
 
-__all__ = ["ImageTokens", "InferenceMode", "LowRankAdapter", "Preprocessing", "PresetEncoder"]
+__all__ = [
+    "ImageTokens",
+    "InferenceMode",
+    "LowRankAdapter",
+    "Normalization",
+    "Preprocessing",
+    "PresetEncoder",
+]

@@ -132,3 +132,10 @@ def test_an_embedding_lies_between_descriptor_and_classifier(build):
     linear = build("head=average", "head.embedding=5").linear
     assert linear.get_layer("embedding").output.shape == (None, 5)
     assert linear.get_layer("classifier").kernel.shape == (5, CLASSES)
+
+
+def test_stage_2_lets_the_mean_follow_and_stage_1_does_not(make_config):
+    parts = build_classifier(make_config(), 3)
+    assert not parts.linear.get_layer("standardize").follows
+    parts.unfreeze()
+    assert parts.linear.get_layer("standardize").follows

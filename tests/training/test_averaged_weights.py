@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.averaged_weights import UPDATES, AveragedWeights
+from models.classifier import build_classifier
+from models.parts import StageInput
+from training.averaged_weights import UPDATES, AveragedWeights, averaged_variables
 
 
 class Line(keras.Model):
@@ -78,3 +80,12 @@ def test_values_of_an_interrupted_training_are_kept():
     average.values = [np.float32(7.0)]
     average.on_train_begin()
     assert average.values == [7.0]
+
+
+def test_the_mean_that_standardisation_subtracts_is_averaged_too(make_config):
+    parts = build_classifier(make_config(), 3)
+    parts.unfreeze()
+    model = parts.network(StageInput.images)
+    mean = parts.linear.get_layer("standardize").adapt_mean
+    assert any(variable is mean for variable in averaged_variables(model))
+    assert len(averaged_variables(model)) == len(model.trainable_variables) + 1
