@@ -15,8 +15,8 @@ class AveragedWeights(keras.callbacks.Callback):
     The mean that `Normalization` subtracts follows these weights, so it is averaged too.
 
     The momentum of Keras' `use_ema` is relative to steps, so small data sets would need another
-    one. Here the window is a number of epochs, and the average is updated about ten
-    times in it, at most once a step.
+    one. Here the window is a number of epochs, and the average is updated about ten times in it, at
+    most once a step.
 
     Keras validates the average: the weights are in the model only while it trains. Other callbacks
     read it in `applied`.

@@ -104,8 +104,11 @@ class Checkpoints(keras.callbacks.Callback):
                 for number, variable in enumerate(_variables(model)):
                     variable.assign(saved[str(number)])
                 if self.average is not None:
-                    count = len(averaged_variables(model))
-                    self.average.values = [saved[f"average {number}"] for number in range(count)]
+                    # Earlier versions did not average the mean of the descriptors, the last one.
+                    values = [variable.numpy() for variable in averaged_variables(model)]
+                    self.average.values = [
+                        saved.get(f"average {number}", value) for number, value in enumerate(values)
+                    ]
         self.history, self.start = self.workers.broadcast_object((self.history, self.start))
         self._broadcast(_variables(model))
         if self.average is not None:

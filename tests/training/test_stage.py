@@ -1,5 +1,6 @@
 """One stage of training, on made vectors."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -14,6 +15,7 @@ from conf.schema import LossConfig
 from data.datasets import Dataset
 from data.inputs import ArrayInputs
 from errors import UserError
+from models.model_layers import Normalization
 from training.checkpoints import Checkpoints
 from training.objectives import classification_objective
 from training.stage import Stage, fit_stage
@@ -238,28 +240,64 @@ def test_the_average_of_the_weights_is_validated_and_kept(make_config, tmp_path,
     assert 0 < average < latest
 
 
-def test_an_interrupted_stage_goes_on_with_its_average(make_config, tmp_path, monkeypatch):
-    config = make_config("optimizer.schedule=constant", "trainer.checkpoint_seconds=0")
+def following() -> keras.Model:
+    """`linear` behind a mean that follows the vectors."""
+    vector = keras.Input((3,))
+    layer = Normalization(name="standardize")
+    layer.follows = True
+    return keras.Model(vector, linear()(layer(vector)))
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Ends the training in the block at the beginning of its third epoch."""
     begin_epoch = Checkpoints.on_epoch_begin
 
-    def interrupt(checkpoints, epoch, logs=None):
+    def interrupted(checkpoints, epoch, logs=None):
         begin_epoch(checkpoints, epoch, logs)
         if epoch == 2:
             raise KeyboardInterrupt
 
+    @contextlib.contextmanager
+    def block():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Checkpoints, "on_epoch_begin", interrupted)
+            yield
+
+    return block
+
+
+@pytest.mark.parametrize("model", [linear, following])
+def test_an_interrupted_stage_goes_on_with_its_average(make_config, tmp_path, interrupt, model):
+    config = make_config("optimizer.schedule=constant", "trainer.checkpoint_seconds=0")
+
     def fitted(name):
         (tmp_path / name).mkdir(exist_ok=True)
-        stage = stage_of(linear(), average_epochs=1.5)
+        stage = stage_of(model(), average_epochs=1.5)
         record = fit_stage(stage, dataset(), config, tmp_path / name, one_worker())
         return stage.model.get_weights(), lines_of(tmp_path / name), record | {"seconds": 0}
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoints, "on_epoch_begin", interrupt)
+    with interrupt():
         fitted("interrupted")
     (weights, *rest), (expected, *others) = fitted("interrupted"), fitted("whole")
     for weight, value in zip(weights, expected, strict=True):
         np.testing.assert_array_equal(weight, value)
     assert rest == others
+
+
+def test_a_stage_that_an_earlier_version_began_goes_on(make_config, tmp_path, interrupt):
+    config = make_config("trainer.checkpoint_seconds=0")
+    with interrupt():
+        fit_stage(
+            stage_of(following(), average_epochs=1.5), dataset(), config, tmp_path, one_worker()
+        )
+    [path] = tmp_path.glob("checkpoints/*.state.npz")
+    with np.load(path) as saved:
+        earlier = {name: saved[name] for name in saved if name != "average 2"}
+        assert len(earlier) == len(saved) - 1
+    np.savez(path, **earlier)
+    stage = stage_of(following(), average_epochs=1.5)
+    assert fit_stage(stage, dataset(), config, tmp_path, one_worker())["epochs"] == 6
 
 
 def test_a_factor_changes_the_learning_rate_of_its_variable(make_config, tmp_path):
